@@ -1,0 +1,341 @@
+//! The small expression language of policies: typed, allow-listed, printed with full parentheses.
+//!
+//! `sqlparser` reads what the operator wrote; whatever is not one of the nodes below is refused. The printer quotes every identifier
+//! and puts every operator in parentheses, so that precedence cannot differ between readers. The rewriter checks at load that
+//! PostgreSQL's own parser reads the printed form as the tree of what was written.
+
+use crate::names::{Ident, TableRef, quote_ident, quote_literal};
+
+/// The claims a token (or a login) can carry, with their types. Fixed: an unknown claim in a policy is an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Claim {
+    /// Account id of the user; NULL for guest.
+    Sub,
+    /// Organisations the user belongs to.
+    OrgMemberOf,
+    /// Organisations the user administers.
+    OrgAdminOf,
+    /// Projects the user belongs to.
+    ProjectMemberOf,
+    /// Projects the user administers.
+    ProjectAdminOf,
+    /// The account was verified.
+    Verified,
+    /// The account was disabled.
+    Disabled,
+    /// Superadmin, with a reason.
+    Super,
+    /// The module whose service login this is; NULL otherwise.
+    Service,
+}
+
+/// What a claim holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClaimType {
+    /// `text`.
+    Text,
+    /// `text[]`.
+    TextArray,
+    /// `bool`.
+    Bool,
+}
+
+impl Claim {
+    /// All of them, in the order in which they are sent and MACed.
+    pub const ALL: [Claim; 9] = [
+        Claim::Sub,
+        Claim::OrgMemberOf,
+        Claim::OrgAdminOf,
+        Claim::ProjectMemberOf,
+        Claim::ProjectAdminOf,
+        Claim::Verified,
+        Claim::Disabled,
+        Claim::Super,
+        Claim::Service,
+    ];
+
+    /// The name in policies, tokens and (behind `postern.`) settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Claim::Sub => "sub",
+            Claim::OrgMemberOf => "org_member_of",
+            Claim::OrgAdminOf => "org_admin_of",
+            Claim::ProjectMemberOf => "project_member_of",
+            Claim::ProjectAdminOf => "project_admin_of",
+            Claim::Verified => "verified",
+            Claim::Disabled => "disabled",
+            Claim::Super => "super",
+            Claim::Service => "service",
+        }
+    }
+
+    /// Its type.
+    pub fn ty(self) -> ClaimType {
+        match self {
+            Claim::Sub | Claim::Service => ClaimType::Text,
+            Claim::OrgMemberOf | Claim::OrgAdminOf | Claim::ProjectMemberOf | Claim::ProjectAdminOf => ClaimType::TextArray,
+            Claim::Verified | Claim::Disabled | Claim::Super => ClaimType::Bool,
+        }
+    }
+
+    /// The claim of that name.
+    pub fn parse(name: &str) -> Option<Claim> {
+        Claim::ALL.into_iter().find(|c| c.name() == name)
+    }
+
+    /// The SQL that reads it inside PostgreSQL. A missing or empty setting is NULL, so `claim = ''` never matches.
+    pub fn sql(self) -> String {
+        let text = format!(
+            "NULLIF(pg_catalog.current_setting('postern.{}'::text, true), ''::text)",
+            self.name()
+        );
+        match self.ty() {
+            ClaimType::Text => text,
+            ClaimType::TextArray => format!("({text})::text[]"),
+            ClaimType::Bool => format!("({text})::bool"),
+        }
+    }
+}
+
+/// A comparison operator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compare {
+    /// `=`
+    Eq,
+    /// `<>`
+    Ne,
+    /// `<`
+    Lt,
+    /// `<=`
+    Le,
+    /// `>`
+    Gt,
+    /// `>=`
+    Ge,
+}
+
+/// A constant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Const {
+    /// A string.
+    Text(String),
+    /// An integer.
+    Int(i64),
+}
+
+/// A policy expression.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expr {
+    /// `true` or `false`.
+    Bool(bool),
+    /// A column of the policy's (or the subquery's) table.
+    Column(Ident),
+    /// A claim.
+    Claim(Claim),
+    /// A constant.
+    Const(Const),
+    /// `a op b`.
+    Compare(Compare, Box<Expr>, Box<Expr>),
+    /// `a IS [NOT] NULL`.
+    IsNull {
+        /// What is asked.
+        of: Box<Expr>,
+        /// `IS NOT NULL`.
+        negated: bool,
+    },
+    /// `a IS [NOT] TRUE`.
+    IsTrue {
+        /// What is asked.
+        of: Box<Expr>,
+        /// `IS NOT TRUE`.
+        negated: bool,
+    },
+    /// `NOT a`.
+    Not(Box<Expr>),
+    /// Conjunction of two or more.
+    And(Vec<Expr>),
+    /// Disjunction of two or more.
+    Or(Vec<Expr>),
+    /// `a IN (constants)`.
+    InList(Box<Expr>, Vec<Const>),
+    /// `a = ANY (claim)`, the claim being an array.
+    AnyClaim(Box<Expr>, Claim),
+    /// `a IN (SELECT column FROM table WHERE predicate)`. The predicate reads that table and claims only (it is never correlated), so
+    /// PostgreSQL evaluates it once per statement.
+    InSelect(Box<InSelect>),
+}
+
+/// The parts of [`Expr::InSelect`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InSelect {
+    /// The value looked for, of the outer table.
+    pub value: Expr,
+    /// The table looked in, of the same module; its rows are seen unfiltered.
+    pub table: TableRef,
+    /// The column compared with.
+    pub column: Ident,
+    /// Which of its rows count.
+    pub predicate: Expr,
+}
+
+/// How [`Expr::InSelect`] is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subqueries {
+    /// As a subquery in place.
+    Inline,
+    /// As a call of the owner function of [`InSelect::function_name`] in schema `postern`, which sees unfiltered rows under native RLS.
+    Functions,
+}
+
+impl InSelect {
+    /// Name of the function in schema `postern` that returns this subquery's column, derived from its content so that equal
+    /// subqueries share one and changed ones never meet an old one.
+    pub fn function_name(&self) -> String {
+        // FNV-1a, 64 bit: a stable content name, not a security boundary.
+        let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+        for byte in self.body_sql().bytes() {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        let mut stem = format!("p${}${}", self.table.schema, self.table.name);
+        stem.truncate(
+            stem.char_indices()
+                .map(|(i, _)| i)
+                .take_while(|i| *i <= 44)
+                .last()
+                .unwrap_or(0),
+        );
+        format!("{stem}${hash:016x}")
+    }
+
+    /// The subquery itself, inner subqueries in place.
+    pub fn body_sql(&self) -> String {
+        format!(
+            "SELECT {c} FROM {t} AS {a} WHERE {p}",
+            c = qualified(INNER_ALIAS, &self.column),
+            t = self.table.quoted(),
+            a = quote_ident(INNER_ALIAS),
+            p = self.predicate.sql(INNER_ALIAS, Subqueries::Inline)
+        )
+    }
+}
+
+/// Alias of the table inside a policy's subquery.
+const INNER_ALIAS: &str = "postern$in";
+
+fn qualified(alias: &str, column: &Ident) -> String {
+    format!("{}.{}", quote_ident(alias), column.quoted())
+}
+
+impl Expr {
+    /// Prints the expression as SQL, columns qualified by `alias`, fully parenthesised.
+    pub fn sql(&self, alias: &str, subqueries: Subqueries) -> String {
+        let go = |e: &Expr| e.sql(alias, subqueries);
+        match self {
+            Expr::Bool(b) => b.to_string(),
+            Expr::Column(c) => qualified(alias, c),
+            Expr::Claim(c) => c.sql(),
+            Expr::Const(c) => c.sql(),
+            Expr::Compare(op, a, b) => format!("({} {} {})", go(a), op.sql(), go(b)),
+            Expr::IsNull { of, negated } => format!("({} IS {}NULL)", go(of), if *negated { "NOT " } else { "" }),
+            Expr::IsTrue { of, negated } => format!("({} IS {}TRUE)", go(of), if *negated { "NOT " } else { "" }),
+            Expr::Not(e) => format!("(NOT {})", go(e)),
+            Expr::And(es) => joined(es, " AND ", go),
+            Expr::Or(es) => joined(es, " OR ", go),
+            Expr::InList(e, list) => {
+                format!(
+                    "({} IN ({}))",
+                    go(e),
+                    list.iter().map(Const::sql).collect::<Vec<_>>().join(", ")
+                )
+            }
+            Expr::AnyClaim(e, claim) => format!("({} = ANY ({}))", go(e), claim.sql()),
+            Expr::InSelect(s) => match subqueries {
+                Subqueries::Inline => format!("({} IN ({}))", go(&s.value), s.body_sql()),
+                Subqueries::Functions => {
+                    format!("({} IN (SELECT postern.{}()))", go(&s.value), quote_ident(&s.function_name()))
+                }
+            },
+        }
+    }
+
+    /// Calls `visit` on this expression and every one below it, the predicates of subqueries included.
+    pub fn walk<'e>(&'e self, visit: &mut dyn FnMut(&'e Expr)) {
+        visit(self);
+        match self {
+            Expr::Bool(_) | Expr::Column(_) | Expr::Claim(_) | Expr::Const(_) => {}
+            Expr::Compare(_, a, b) => {
+                a.walk(visit);
+                b.walk(visit);
+            }
+            Expr::IsNull { of: e, .. }
+            | Expr::IsTrue { of: e, .. }
+            | Expr::Not(e)
+            | Expr::InList(e, _)
+            | Expr::AnyClaim(e, _) => {
+                e.walk(visit);
+            }
+            Expr::And(es) | Expr::Or(es) => es.iter().for_each(|e| e.walk(visit)),
+            Expr::InSelect(s) => {
+                s.value.walk(visit);
+                s.predicate.walk(visit);
+            }
+        }
+    }
+
+    /// Columns of the policy's own table that this reads (those of subqueries' tables are not among them).
+    pub fn own_columns(&self) -> Vec<Ident> {
+        let mut found = Vec::new();
+        self.collect_own(&mut found);
+        found.sort();
+        found.dedup();
+        found
+    }
+
+    fn collect_own(&self, found: &mut Vec<Ident>) {
+        match self {
+            Expr::Bool(_) | Expr::Claim(_) | Expr::Const(_) => {}
+            Expr::Column(c) => found.push(c.clone()),
+            Expr::Compare(_, a, b) => {
+                a.collect_own(found);
+                b.collect_own(found);
+            }
+            Expr::IsNull { of: e, .. }
+            | Expr::IsTrue { of: e, .. }
+            | Expr::Not(e)
+            | Expr::InList(e, _)
+            | Expr::AnyClaim(e, _) => {
+                e.collect_own(found);
+            }
+            Expr::And(es) | Expr::Or(es) => es.iter().for_each(|e| e.collect_own(found)),
+            Expr::InSelect(s) => s.value.collect_own(found),
+        }
+    }
+}
+
+impl Const {
+    fn sql(&self) -> String {
+        match self {
+            Const::Text(t) => quote_literal(t),
+            Const::Int(i) if *i < 0 => format!("({i})"),
+            Const::Int(i) => i.to_string(),
+        }
+    }
+}
+
+impl Compare {
+    /// The operator's spelling.
+    pub fn sql(self) -> &'static str {
+        match self {
+            Compare::Eq => "=",
+            Compare::Ne => "<>",
+            Compare::Lt => "<",
+            Compare::Le => "<=",
+            Compare::Gt => ">",
+            Compare::Ge => ">=",
+        }
+    }
+}
+
+fn joined(es: &[Expr], with: &str, print: impl Fn(&Expr) -> String) -> String {
+    format!("({})", es.iter().map(print).collect::<Vec<_>>().join(with))
+}

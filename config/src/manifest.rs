@@ -1,0 +1,200 @@
+//! A module's manifest: what it owns and who may see what of it.
+
+use crate::expr::Expr;
+use crate::names::{ColumnRef, Ident, LoginName, ModuleName, TableRef};
+use crate::types::ColumnType;
+
+/// One module, validated.
+#[derive(Debug, Clone)]
+pub struct Manifest {
+    /// The module.
+    pub module: ModuleName,
+    /// Its schema; by default the module's name.
+    pub schema: Ident,
+    /// Its tablespace's directory name, or `None` for an explicit `pg_default`.
+    pub tablespace: Option<Ident>,
+    /// Who may log in for it.
+    pub logins: Vec<Login>,
+    /// Its declared tables, in the order written (parents before children).
+    pub tables: Vec<Table>,
+    /// Must be `true` where a login may create functions: inside a plpgsql body only the second lock sees.
+    pub accepts_second_lock_only_bodies: bool,
+}
+
+/// One login of a module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Login {
+    /// The role name, the same on both sides.
+    pub name: LoginName,
+    /// What it is for.
+    pub kind: LoginKind,
+    /// Whether it may run DDL in the module's schema (always true of a migrator).
+    pub ddl: bool,
+}
+
+/// What a login is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LoginKind {
+    /// Serves users; without a token it is guest.
+    Runtime,
+    /// Changes the schema; sees rows as a guest does.
+    Migrator,
+    /// The module itself: claim `service` is the module's name.
+    Service,
+}
+
+/// One declared table.
+#[derive(Debug, Clone)]
+pub struct Table {
+    /// Its qualified name.
+    pub name: TableRef,
+    /// Its columns, in declared order.
+    pub columns: Vec<Column>,
+    /// Primary key columns, possibly none.
+    pub primary_key: Vec<Ident>,
+    /// UNIQUE constraints, each a list of columns.
+    pub unique: Vec<Vec<Ident>>,
+    /// Foreign keys inside the module.
+    pub foreign_keys: Vec<ForeignKey>,
+    /// Policies; see [`crate::policy`] for how they combine.
+    pub policies: Vec<Policy>,
+    /// Restrictions, AND-ed to every operation (the configuration's own included).
+    pub restrictions: Vec<Expr>,
+    /// Columns whose values a sealed value is bound to: the primary key, then the columns this table's policies read, sorted by name,
+    /// without repetition. Protected ones bind by their equality tag.
+    pub bound: Vec<Ident>,
+}
+
+/// One declared column.
+#[derive(Debug, Clone)]
+pub struct Column {
+    /// Its name.
+    pub name: Ident,
+    /// The type that clients see.
+    pub ty: ColumnType,
+    /// NOT NULL.
+    pub not_null: bool,
+    /// How the database fills it where an INSERT does not name it.
+    pub default: Option<Default>,
+    /// Present where the column is stored sealed.
+    pub protection: Option<Protection>,
+    /// No role may read it through SQL.
+    pub never: bool,
+    /// Once written it cannot change.
+    pub immutable: bool,
+    /// Shown only where this holds, else NULL (from `mask_unless` and from policies' `hide`).
+    pub shown_when: Option<Expr>,
+    /// Line in the manifest, for hints.
+    pub line: usize,
+}
+
+/// A column default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Default {
+    /// `nextval` of the column's own sequence (`bigserial`, `serial`).
+    Serial,
+    /// `now()`.
+    Now,
+    /// A literal in text form (never for a protected column in this version).
+    Literal(String),
+}
+
+/// How a column is protected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Protection {
+    /// Searches it must support.
+    pub search: Vec<Search>,
+    /// Columns that share a tag key, so that they can be joined; the column's own name otherwise.
+    pub join_group: Option<Ident>,
+    /// Bound to table and column alone (needed where the table has no primary key).
+    pub bind_column_only: bool,
+}
+
+impl Protection {
+    /// Whether equality can be asked.
+    pub fn eq(&self) -> bool {
+        self.search.contains(&Search::Eq)
+    }
+}
+
+/// A kind of search over a protected column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Search {
+    /// Equality by keyed tag.
+    Eq,
+    /// Order (sealed already; the search comes later).
+    Range,
+    /// Substring (sealed already; the search comes later).
+    Match,
+}
+
+/// A foreign key; the referenced table is the module's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForeignKey {
+    /// Referencing columns.
+    pub columns: Vec<Ident>,
+    /// Referenced table.
+    pub table: TableRef,
+    /// Referenced columns.
+    pub references: Vec<Ident>,
+}
+
+/// An operation that a policy speaks of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Operation {
+    /// SELECT, and every read that a write makes.
+    Select,
+    /// INSERT.
+    Insert,
+    /// UPDATE.
+    Update,
+    /// DELETE.
+    Delete,
+}
+
+/// One permissive policy: what it permits is OR-ed with its table's other policies for the same operation.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Its name within the table.
+    pub name: Ident,
+    /// The operations it speaks of.
+    pub operations: Vec<Operation>,
+    /// Rows that are there for it (SELECT, UPDATE, DELETE).
+    pub using: Option<Expr>,
+    /// What a written row must satisfy (INSERT, UPDATE); for UPDATE `using` serves where none is given.
+    pub check: Option<Expr>,
+    /// Where set, the only columns an UPDATE under this policy may assign.
+    pub update_columns: Option<Vec<Ident>>,
+}
+
+impl Manifest {
+    /// The declared table of that bare name.
+    pub fn table(&self, name: &str) -> Option<&Table> {
+        self.tables.iter().find(|t| t.name.name.as_str() == name)
+    }
+
+    /// The role that owns the module's objects.
+    pub fn owner_role(&self) -> String {
+        format!("{}_owner", self.module)
+    }
+}
+
+impl Table {
+    /// The column of that name.
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|c| c.name.as_str() == name)
+    }
+
+    /// Whether any column is stored sealed.
+    pub fn has_protected(&self) -> bool {
+        self.columns.iter().any(|c| c.protection.is_some())
+    }
+
+    /// A qualified reference to one of its columns.
+    pub fn column_ref(&self, column: &Ident) -> ColumnRef {
+        ColumnRef {
+            table: self.name.clone(),
+            column: column.clone(),
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Postern, the gate: wire, sessions, transport, control plane and command line.
+
+pub mod control;
+pub mod identity;
+pub mod observe;
+pub mod session;
+pub mod shared;
+pub mod wire;
+
+pub mod serve;
+
+pub mod cli;
+pub mod demo;

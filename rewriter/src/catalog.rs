@@ -1,0 +1,128 @@
+//! What the judge knows of the database: an immutable snapshot, for one module, of its own relations.
+//!
+//! Another module's relations are not in it at all, so they cannot answer differently from missing ones.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use postern_config::names::{ColumnRef, TableRef};
+use postern_config::{ColumnType, Ident, Table};
+
+/// A snapshot.
+#[derive(Debug, Clone)]
+pub struct Catalog {
+    /// Changes whenever anything in it may have changed; part of every plan's cache key.
+    pub generation: u64,
+    /// The module's schema: unqualified names are looked for here after `pg_temp` and `pg_catalog`.
+    pub schema: Ident,
+    /// `false` judges syntax and names alone: every relation is taken as own and plain.
+    pub closed: bool,
+    relations: HashMap<(Box<str>, Box<str>), Arc<Relation>>,
+}
+
+/// One relation of the module.
+#[derive(Debug, Clone)]
+pub struct Relation {
+    /// Schema as PostgreSQL spells it; `pg_temp` for the session's temporary ones.
+    pub schema: Box<str>,
+    /// Name.
+    pub name: Box<str>,
+    /// What it is.
+    pub kind: RelationKind,
+    /// Its columns in order; `None` where they are not known (`closed == false`, or made earlier in the same batch).
+    pub columns: Option<Vec<RelationColumn>>,
+    /// Its manifest entry, where declared.
+    pub declared: Option<Arc<Table>>,
+}
+
+/// What a relation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RelationKind {
+    /// Ordinary or partitioned table.
+    Table,
+    /// View.
+    View,
+    /// Materialised view.
+    MaterialisedView,
+    /// Sequence.
+    Sequence,
+    /// Index.
+    Index,
+    /// Composite type.
+    Composite,
+}
+
+/// A column as clients may name it.
+#[derive(Debug, Clone)]
+pub struct RelationColumn {
+    /// Name.
+    pub name: Box<str>,
+    /// Declared type (what clients see).
+    pub ty: ColumnType,
+}
+
+impl Catalog {
+    /// A snapshot with these relations.
+    pub fn new(generation: u64, schema: Ident, relations: impl IntoIterator<Item = Relation>) -> Self {
+        let relations = relations
+            .into_iter()
+            .map(|r| ((r.schema.clone(), r.name.clone()), Arc::new(r)))
+            .collect();
+        Self {
+            generation,
+            schema,
+            closed: true,
+            relations,
+        }
+    }
+
+    /// A snapshot that takes every relation as own and plain (`postern explain --catalog none`).
+    pub fn open(schema: Ident) -> Self {
+        Self {
+            generation: 0,
+            schema,
+            closed: false,
+            relations: HashMap::new(),
+        }
+    }
+
+    /// The relation of that schema and name.
+    pub fn relation(&self, schema: &str, name: &str) -> Option<&Arc<Relation>> {
+        // A key of borrowed parts would need a custom Borrow; the allocation is off the hot path (plans are cached).
+        self.relations.get(&(Box::from(schema), Box::from(name)))
+    }
+
+    /// Adds or replaces a relation (what an earlier statement of the same batch will have made).
+    pub fn insert(&mut self, relation: Relation) {
+        self.relations
+            .insert((relation.schema.clone(), relation.name.clone()), Arc::new(relation));
+    }
+
+    /// Removes a relation.
+    pub fn remove(&mut self, schema: &str, name: &str) {
+        self.relations.remove(&(Box::from(schema), Box::from(name)));
+    }
+
+    /// All relations, in no order.
+    pub fn relations(&self) -> impl Iterator<Item = &Arc<Relation>> {
+        self.relations.values()
+    }
+}
+
+impl Relation {
+    /// Its name as an access-deciding reference, where its schema is a plain one.
+    pub fn table_ref(&self) -> Option<TableRef> {
+        Some(TableRef {
+            schema: Ident::new(&self.schema).ok()?,
+            name: Ident::new(&self.name).ok()?,
+        })
+    }
+
+    /// A reference to one of its declared columns.
+    pub fn column_ref(&self, column: &str) -> Option<ColumnRef> {
+        Some(ColumnRef {
+            table: self.table_ref()?,
+            column: Ident::new(column).ok()?,
+        })
+    }
+}

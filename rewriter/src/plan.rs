@@ -1,0 +1,296 @@
+//! What the judge decided: the SQL that runs, how to feed it, how to read its answer.
+//!
+//! A plan holds no key, no user and no value other than constants of the statement itself, so it can be cached and shared.
+
+use postern_config::ColumnType;
+use postern_config::expr::Claim;
+use postern_config::names::{ColumnRef, TableRef};
+
+/// SQL that has been judged, rewritten and read a second time. Only this crate can make one, and the upstream encoder takes nothing else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rewritten(Box<str>);
+
+impl Rewritten {
+    pub(crate) fn new(sql: String) -> Self {
+        Self(sql.into())
+    }
+
+    /// The text to send.
+    pub fn sql(&self) -> &str {
+        &self.0
+    }
+
+    /// Postern's own statement that hands the claims (one text parameter each in the order of [`Claim::ALL`], then expiry in unix
+    /// seconds, then the MAC in hex) to PostgreSQL's session settings; `local` limits them to the transaction.
+    pub fn set_claims(local: bool) -> Self {
+        let names = Claim::ALL.iter().map(|c| c.name()).chain(["exp", "mac"]);
+        let calls: Vec<String> = names
+            .enumerate()
+            .map(|(i, name)| format!("pg_catalog.set_config('postern.{name}', ${}::text, {local})", i + 1))
+            .collect();
+        Self::new(format!("SELECT {}", calls.join(", ")))
+    }
+
+    /// Postern's own statement, run as the catalogue's reader on the client's connection: relations and columns of its schema and of
+    /// its temporary schema. Columns of the answer: schema (`pg_temp` for temporary), relation, relkind (text), attribute name or NULL,
+    /// type spelling or NULL; ordered by schema, relation, attribute number. `$1` is the schema.
+    pub fn read_catalog() -> Self {
+        Self::new(READ_CATALOG.to_owned())
+    }
+
+    /// A rollback of whatever is open: what Postern sends when it cannot let a transaction go on.
+    pub fn rollback() -> Self {
+        Self::new("ROLLBACK".to_owned())
+    }
+}
+
+const READ_CATALOG: &str = "SELECT CASE WHEN n.oid = pg_catalog.pg_my_temp_schema() THEN 'pg_temp' ELSE n.nspname::text END, c.relname::text, \
+c.relkind::text, a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod) \
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND c.relkind <> 'i' \
+WHERE n.nspname = $1::text OR n.oid = pg_catalog.pg_my_temp_schema() ORDER BY 1, 2, a.attnum";
+
+/// One judged statement.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// How it is carried out.
+    pub run: Run,
+    /// What it does to the session.
+    pub effect: Effect,
+    /// Types that the client must be told for its own parameters `$1…`, where they differ from what PostgreSQL would say:
+    /// (index from 0, declared type). All other parameters keep PostgreSQL's answer.
+    pub param_types: Vec<(u16, ColumnType)>,
+    /// Number of the client's own parameters that the text mentions (highest `$n`).
+    pub client_params: u16,
+    /// What it reads or writes, for `explain` and audit.
+    pub relations: Vec<TableRef>,
+    /// Policies that were applied, `schema.table/policy`.
+    pub policies: Vec<String>,
+    /// Columns whose values may be opened.
+    pub opened: Vec<ColumnRef>,
+    /// Bytes that it holds, for the cache's bound.
+    pub weight: usize,
+    /// `false` where the answer depends on something outside the cache key.
+    pub cacheable: bool,
+}
+
+/// How a plan is carried out.
+#[derive(Debug, Clone)]
+pub enum Run {
+    /// One statement, one reply.
+    Once(Statement),
+    /// An UPDATE whose sealed values depend on each row's key: read and lock the rows, then write each.
+    PerRow(Box<PerRow>),
+    /// Nothing goes upstream; Postern answers with this command tag.
+    Answer(&'static str),
+}
+
+/// A statement and how to feed and read it.
+#[derive(Debug, Clone)]
+pub struct Statement {
+    /// The text.
+    pub sql: Rewritten,
+    /// What each upstream parameter `$1…` is made from. Where [`Statement::forwards_params`] holds they are the client's own, in order.
+    pub params: Vec<Param>,
+    /// Sequences to draw one value from before binding (`Value::Generated` refers to them by index).
+    pub generate: Vec<TableRef>,
+    /// How to read each row, or `None`: rows pass unread.
+    pub output: Option<Output>,
+}
+
+impl Statement {
+    /// Whether every parameter is the client's own at the same place, so that a Bind can be forwarded as it is.
+    pub fn forwards_params(&self) -> bool {
+        self.generate.is_empty()
+            && self
+                .params
+                .iter()
+                .enumerate()
+                .all(|(i, p)| matches!(p, Param::Client(n) if usize::from(*n) == i))
+    }
+}
+
+/// What an upstream parameter is made from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Param {
+    /// The client's parameter (index from 0), format and bytes as they are.
+    Client(u16),
+    /// A constant in text form, or NULL.
+    Text(Option<Box<str>>),
+    /// A drawn value, in text form.
+    Generated(usize),
+    /// An envelope (bytea, binary format): the value sealed for a column and a row.
+    Seal {
+        /// The column and its declared type.
+        column: Sealed,
+        /// The plaintext; NULL stays NULL.
+        value: Value,
+        /// The bound columns' values in the table's declared order of `bound`.
+        bound: Vec<Value>,
+    },
+    /// An equality tag (bytea, binary format). NULL stays NULL.
+    EqTag {
+        /// The column and its declared type.
+        column: Sealed,
+        /// The plaintext.
+        value: Value,
+    },
+    /// An array of equality tags (`bytea[]`, binary format) for `= ANY ($n)`; the client's parameter is an array of the declared type.
+    EqTags {
+        /// The column and its declared type.
+        column: Sealed,
+        /// The array.
+        value: Value,
+    },
+}
+
+/// A protected column and its declared type.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Sealed {
+    /// The column.
+    pub column: ColumnRef,
+    /// Its declared type.
+    pub ty: ColumnType,
+}
+
+/// A value that the proxy has at hand when it binds.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// The client's parameter, of this type.
+    Client(u16, ColumnType),
+    /// A constant in text form, of this type; `None` is NULL.
+    Text(Option<Box<str>>, ColumnType),
+    /// A drawn value, an `int8`.
+    Generated(usize),
+    /// The equality tag of a protected column's value (for a key or bound column that is itself protected).
+    Tag(Sealed, Box<Value>),
+    /// Column of the row that the first step of [`PerRow`] read, index from 0 into its fields, of this type (binary format). A stored
+    /// tag is read as `Bytea`.
+    Row(usize, ColumnType),
+    /// The plaintext of a sealed value read by the first step of [`PerRow`], opened there: index into [`PerRow::opened`].
+    Opened(usize),
+}
+
+/// How rows are read.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Output {
+    /// One for each column that the client sees. Upstream may send further fields behind them; those are stripped.
+    pub visible: Vec<Field>,
+    /// Number of upstream fields, hidden ones included. Hidden ones are asked for in binary format.
+    pub upstream_fields: usize,
+    /// Checks at the door: every one must hold for every row, else the query fails (XX001) and is audited.
+    pub door: Vec<DoorCheck>,
+}
+
+/// A column that the client sees; its position is its upstream field.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Field {
+    /// As it comes.
+    Plain,
+    /// An envelope to open, in the format the client asked for.
+    Open(Open),
+}
+
+/// How to open an envelope.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Open {
+    /// The column and its declared type.
+    pub column: Sealed,
+    /// For each of the table's bound columns the upstream field that carries its value (binary format) and its type; a protected bound
+    /// column's field carries its stored tag and is typed `Bytea`.
+    pub bound: Vec<(usize, ColumnType)>,
+}
+
+/// A predicate answered by the database that is checked on the value itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DoorCheck {
+    /// Upstream field with the envelope.
+    pub envelope: usize,
+    /// How to open it.
+    pub open: Open,
+    /// It must equal one of these (for an array parameter: one of its elements).
+    pub one_of: Vec<Value>,
+    /// Whether the single value in `one_of` is an array.
+    pub array: bool,
+}
+
+/// An UPDATE in two steps inside the client's transaction.
+#[derive(Debug, Clone)]
+pub struct PerRow {
+    /// Reads and locks the rows (`FOR UPDATE`), all fields in binary format.
+    pub read: Statement,
+    /// Envelopes among the fields that must be opened to be sealed again: (field, how).
+    pub opened: Vec<(usize, Open)>,
+    /// Writes one row; runs once for each row read. Its `output` is what RETURNING gives.
+    pub write: Statement,
+}
+
+/// What a statement does to the session beyond its reply.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Nothing.
+    None,
+    /// Changes the catalogue: the snapshot must be read again before the next statement is planned.
+    Ddl,
+    /// Begins, ends or alters a transaction; PostgreSQL's ReadyForQuery tells the state.
+    Transaction(Transaction),
+    /// A user token by `SET LOCAL postern.token` / `SET postern.token` or `SELECT postern.set_token(…)`; never forwarded.
+    Token {
+        /// The token.
+        token: Value,
+        /// Until the end of the transaction only.
+        local: bool,
+        /// Answered as a one-row SELECT (`set_token`), else as `SET`.
+        as_select: bool,
+    },
+    /// Forget the user token (`RESET postern.token`).
+    ForgetToken,
+    /// An allowed setting changes: its canonical name.
+    Setting(&'static str),
+    /// `PREPARE name AS …`: the plan belongs to the session under that name; upstream gets it as a Parse of that name.
+    Prepare(Box<str>),
+    /// `EXECUTE name (constants)`: bind and run the prepared plan with these text values.
+    Execute(Box<str>, Vec<Option<Box<str>>>),
+    /// `DEALLOCATE name`, or all.
+    Deallocate(Option<Box<str>>),
+    /// `DECLARE name CURSOR FOR …`: rows of FETCH are read as this plan's output says.
+    Declare(Box<str>),
+    /// `FETCH`/`MOVE` from the cursor: its rows are read as its declaration says.
+    Fetch(Box<str>),
+    /// `CLOSE name`, or all.
+    CloseCursor(Option<Box<str>>),
+    /// `DISCARD ALL`.
+    DiscardAll,
+}
+
+/// A transaction statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transaction {
+    /// `BEGIN`, `START TRANSACTION`.
+    Begin,
+    /// `COMMIT`, `END`.
+    Commit,
+    /// `ROLLBACK`, `ABORT`.
+    Rollback,
+    /// `SAVEPOINT`, `RELEASE`.
+    Savepoint,
+    /// `ROLLBACK TO`: settings made since revert.
+    RollbackTo,
+    /// `SET TRANSACTION`.
+    Set,
+}
+
+/// A refusal: what the client is told. Never holds a literal or a row's value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// SQLSTATE.
+    pub sqlstate: &'static str,
+    /// The primary message, one sentence.
+    pub message: String,
+    /// What to do.
+    pub hint: Option<String>,
+    /// A short stable word for metrics (`foreign-relation`, `function`, `statement-kind`, …).
+    pub reason: &'static str,
+    /// 1-based character position in the statement, where PostgreSQL would give one.
+    pub position: Option<u32>,
+}
