@@ -222,6 +222,10 @@ impl InSelect {
 /// Alias of the table inside a policy's subquery.
 const INNER_ALIAS: &str = "postern$in";
 
+fn claim_source(claim: Claim) -> String {
+    format!("claim.{}", quote_ident(claim.name()))
+}
+
 fn qualified(alias: &str, column: &Ident) -> String {
     format!("{}.{}", quote_ident(alias), column.quoted())
 }
@@ -255,6 +259,33 @@ impl Expr {
                     format!("({} IN (SELECT postern.{}()))", go(&s.value), quote_ident(&s.function_name()))
                 }
             },
+        }
+    }
+
+    /// Prints the expression in the manifest's own dialect (`claim.sub`, bare columns), fully parenthesised. PostgreSQL's tree of this
+    /// text must equal its tree of what the operator wrote, once redundant parentheses are gone and nested AND/OR are flattened.
+    pub fn source(&self) -> String {
+        match self {
+            Expr::Column(c) => c.quoted(),
+            Expr::Claim(c) => claim_source(*c),
+            Expr::Bool(_) | Expr::Const(_) => self.sql("", Subqueries::Inline),
+            Expr::Compare(op, a, b) => format!("({} {} {})", a.source(), op.sql(), b.source()),
+            Expr::IsNull { of, negated } => format!("({} IS {}NULL)", of.source(), if *negated { "NOT " } else { "" }),
+            Expr::IsTrue { of, negated } => format!("({} IS {}TRUE)", of.source(), if *negated { "NOT " } else { "" }),
+            Expr::Not(e) => format!("(NOT {})", e.source()),
+            Expr::And(es) => joined(es, " AND ", Expr::source),
+            Expr::Or(es) => joined(es, " OR ", Expr::source),
+            Expr::InList(e, list) => {
+                format!("({} IN ({}))", e.source(), list.iter().map(Const::sql).collect::<Vec<_>>().join(", "))
+            }
+            Expr::AnyClaim(e, claim) => format!("({} = ANY ({}))", e.source(), claim_source(*claim)),
+            Expr::InSelect(s) => format!(
+                "({} IN (SELECT {} FROM {} WHERE {}))",
+                s.value.source(),
+                s.column.quoted(),
+                s.table.name.quoted(),
+                s.predicate.source()
+            ),
         }
     }
 

@@ -19,6 +19,19 @@ pub struct Manifest {
     pub tables: Vec<Table>,
     /// Must be `true` where a login may create functions: inside a plpgsql body only the second lock sees.
     pub accepts_second_lock_only_bodies: bool,
+    /// Every predicate as it was written, for the proof that PostgreSQL reads it as the same tree.
+    pub predicates: Vec<Written>,
+}
+
+/// A predicate of the manifest beside what was made of it.
+#[derive(Debug, Clone)]
+pub struct Written {
+    /// Its line in the manifest.
+    pub line: usize,
+    /// The operator's own text.
+    pub text: String,
+    /// The expression read from it; [`Expr::source`] prints it in the operator's own dialect.
+    pub expr: Expr,
 }
 
 /// One login of a module.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::manifest::{Login, Manifest};
-use crate::names::ModuleName;
+use crate::names::{LoginName, ModuleName};
 
 /// Everything the operator configured: settings and all modules.
 #[derive(Debug, Clone)]
@@ -132,7 +132,24 @@ pub enum Enforce {
     Rewrite,
 }
 
+/// Where a login's two passwords are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretPaths {
+    /// The password that clients give to the proxy.
+    pub client: PathBuf,
+    /// The password that the proxy gives to PostgreSQL.
+    pub upstream: PathBuf,
+}
+
 impl Config {
+    /// The files with that login's passwords: `NAME.client` and `NAME.upstream` in `[secrets] dir`.
+    pub fn secret_paths(&self, login: &LoginName) -> SecretPaths {
+        SecretPaths {
+            client: self.settings.secrets_dir.join(format!("{login}.client")),
+            upstream: self.settings.secrets_dir.join(format!("{login}.upstream")),
+        }
+    }
+
     /// The module of that name.
     pub fn module(&self, name: &ModuleName) -> Option<&Manifest> {
         self.modules.iter().find(|m| m.module == *name)
