@@ -1,0 +1,58 @@
+# Postern: make demo | test | test-full | check | bench | clean
+#
+# Needs Rust, git and make; `setup` installs the rest from Debian's packages where it is missing.
+
+CARGO ?= cargo
+DIR   ?=
+PORT  ?= 7432
+
+RELEASE := --release --locked
+
+.PHONY: help demo tour build setup setup-demo setup-test setup-bench test test-full check deny bench clean
+
+help:
+	@echo "make demo       PostgreSQL, proxy, data set and tour; stays up until Ctrl-C (PORT=$(PORT), DIR=/var/tmp/postern-demo)"
+	@echo "make tour       the same, and ends after the tour; fails if a step does not show what it should"
+	@echo "make test       all tests that a change must pass"
+	@echo "make test-full  the same and the long ones"
+	@echo "make check      format, lints, documentation, dependencies"
+	@echo "make bench      ratios against direct PostgreSQL and pgbouncer"
+	@echo "make setup      install what is missing (Debian; root or sudo)"
+	@echo "make clean      remove what was built"
+
+demo: setup-demo build
+	@target/release/postern demo --port $(PORT) $(if $(DIR),--dir '$(DIR)')
+
+tour: setup-demo build
+	@target/release/postern demo --tour-only --port 0 $(if $(DIR),--dir '$(DIR)')
+
+# The whole workspace's features are unified, as the tests do, so that nothing is built twice.
+build:
+	@$(CARGO) build $(RELEASE) --workspace --bins --quiet
+
+setup: setup-demo setup-test setup-bench
+setup-demo setup-test setup-bench:
+	@bash .ci/setup $(@:setup-%=%)
+
+test: setup-demo setup-test
+	$(CARGO) test $(RELEASE) --workspace
+
+test-full: setup-demo setup-test
+	$(CARGO) test $(RELEASE) --workspace -- --include-ignored
+
+check:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy $(RELEASE) --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(RELEASE) --workspace --no-deps
+	@if command -v cargo-deny >/dev/null; then $(MAKE) --no-print-directory deny; \
+	else echo "cargo-deny is not installed, its check is left out (install it with: cargo install cargo-deny --locked)"; fi
+
+# Advisories need a database from the network; licences, bans and sources do not.
+deny:
+	$(CARGO) deny --offline --locked check licenses bans sources
+
+bench: setup-demo setup-bench build
+	$(CARGO) run $(RELEASE) --quiet --package postern-bench
+
+clean:
+	$(CARGO) clean
