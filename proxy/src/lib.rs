@@ -3,6 +3,7 @@
 pub mod control;
 pub mod identity;
 pub mod observe;
+pub mod secrets;
 pub mod session;
 pub mod shared;
 pub mod wire;

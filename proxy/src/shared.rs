@@ -1,1 +1,41 @@
-//! To be written.
+//! What all sessions share: made once by `serve`, read by everyone, changed only through its parts' own owners.
+
+use std::sync::Arc;
+
+use postern_config::Config;
+use postern_keys::KeyRing;
+
+use crate::control::{Catalogs, Pool, Sequences};
+use crate::identity::{MacKey, TokenVerifier};
+use crate::observe::{Audit, Metrics};
+use crate::session::PlanCache;
+use crate::wire::cancel::CancelKeys;
+use crate::wire::upstream::Connector;
+
+/// Everything a session may need beyond its own two connections.
+pub struct Shared {
+    /// What the operator configured.
+    pub config: Config,
+    /// Keys of protected columns.
+    pub keys: KeyRing,
+    /// The control plane's connections, for catalogue snapshots.
+    pub pool: Pool,
+    /// Catalogue snapshots by module.
+    pub catalogs: Catalogs,
+    /// Keys that the database would generate, fetched ahead.
+    pub sequences: Sequences,
+    /// Judged statements.
+    pub plans: PlanCache,
+    /// Verifies user tokens.
+    pub tokens: TokenVerifier,
+    /// Signs claims towards PostgreSQL.
+    pub mac: MacKey,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// The audit trail.
+    pub audit: Audit,
+    /// Live cancel keys.
+    pub cancels: CancelKeys,
+    /// Makes connections to PostgreSQL.
+    pub upstream: Connector,
+}

@@ -1,0 +1,118 @@
+//! The development issuer: signs tokens for the people of a reference data set. `serve` refuses to start beside its private key unless
+//! the configuration marks it (`dev_issuer = true`); production has an issuer of its own and only that one's public key here.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use postern_config::names::ModuleName;
+use postern_config::settings::TokenSettings;
+use serde_json::{Map, Value};
+use zeroize::Zeroizing;
+
+use super::token::{MAX_LIFE, typed_claims};
+use super::{mac, unix_seconds};
+use crate::secrets::{self, SecretError};
+
+/// The people file is a handful of lines; a larger file is the wrong file.
+const MAX_PEOPLE_BYTES: u64 = 1024 * 1024;
+
+/// Why no token was made. Each says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum MintError {
+    /// Not a development configuration.
+    #[error("this configuration has no development issuer; set [tokens] dev_issuer = true, dev_private_key and dev_people, or ask your own issuer")]
+    NotDevelopment,
+    /// The private key's file.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// It holds no Ed25519 private key.
+    #[error("{}: not an Ed25519 private key in PKCS#8 PEM form; make one: openssl genpkey -algorithm ed25519", .0.display())]
+    Key(PathBuf),
+    /// The people file.
+    #[error("[tokens] dev_people: {}: {problem}", path.display())]
+    People {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and what is expected.
+        problem: String,
+    },
+    /// Nobody of that name.
+    #[error("nobody is called `{name}`; the reference data set knows: {known}")]
+    Unknown {
+        /// Asked for.
+        name: String,
+        /// All names.
+        known: String,
+    },
+    /// Longer than the proxy would accept, or nothing.
+    #[error("a token lives 1 to 600 seconds, not {0}; give --ttl in that range")]
+    Lifetime(u64),
+    /// Superadmin without a reason.
+    #[error("`{0}` is superadmin; say why with --reason TEXT, it is written to the audit trail")]
+    Reason(String),
+    /// The operating system gave no randomness, or signing failed.
+    #[error("the token cannot be signed: {0}")]
+    Sign(String),
+}
+
+/// Signs a token for a person of `dev_people`, for one module, living `ttl` from `now`.
+pub fn mint(
+    settings: &TokenSettings,
+    module: &ModuleName,
+    person: &str,
+    ttl: Duration,
+    reason: Option<&str>,
+    now: SystemTime,
+) -> Result<String, MintError> {
+    let (true, Some(key), Some(people)) = (settings.dev_issuer, &settings.dev_private_key, &settings.dev_people) else {
+        return Err(MintError::NotDevelopment);
+    };
+    if ttl.as_secs() == 0 || ttl > MAX_LIFE {
+        return Err(MintError::Lifetime(ttl.as_secs()));
+    }
+    let mut claims = claims_of(people, person)?;
+    if claims.get("super") == Some(&Value::Bool(true)) {
+        let reason = reason.filter(|r| !r.trim().is_empty()).ok_or_else(|| MintError::Reason(person.to_owned()))?;
+        claims.insert("reason".into(), reason.into());
+    }
+    let now = unix_seconds(now);
+    let mut id = [0u8; 16];
+    getrandom::fill(&mut id).map_err(|e| MintError::Sign(e.to_string()))?;
+    claims.entry("sub").or_insert_with(|| person.into());
+    claims.insert("iss".into(), settings.issuer.clone().into());
+    claims.insert("aud".into(), settings.audience.clone().into());
+    claims.insert("mod".into(), module.as_str().into());
+    claims.insert("iat".into(), now.into());
+    claims.insert("exp".into(), (now + ttl.as_secs()).into());
+    claims.insert("jti".into(), mac::hex(&id).into());
+    let pem = secrets::read(key)?;
+    let key = EncodingKey::from_ed_pem(pem.as_bytes()).map_err(|_| MintError::Key(key.clone()))?;
+    encode(&Header::new(Algorithm::EdDSA), &claims, &key).map_err(|e| MintError::Sign(e.to_string()))
+}
+
+/// A fresh development issuer: (private key, public key), both PEM. The private one belongs into a file of mode 0600.
+pub fn generate_issuer() -> Result<(Zeroizing<String>, String), MintError> {
+    let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).map_err(|e| MintError::Sign(e.to_string()))?;
+    Ok((Zeroizing::new(pair.serialize_pem()), pair.public_key_pem()))
+}
+
+/// `{"bob": {"project_member_of": ["PA1"], …}, …}`: claims by account id, types as in tokens.
+fn claims_of(path: &Path, person: &str) -> Result<Map<String, Value>, MintError> {
+    let wrong = |problem: String| MintError::People { path: path.to_owned(), problem };
+    let size = std::fs::metadata(path).map_err(|e| wrong(e.to_string()))?.len();
+    if size > MAX_PEOPLE_BYTES {
+        return Err(wrong("larger than 1 MiB; expected a short JSON object of claims by account id".into()));
+    }
+    let text = std::fs::read(path).map_err(|e| wrong(e.to_string()))?;
+    let mut people: Map<String, Value> = serde_json::from_slice(&text).map_err(|e| wrong(e.to_string()))?;
+    let Some(claims) = people.remove(person) else {
+        let known: Vec<String> = people.keys().cloned().collect();
+        return Err(MintError::Unknown { name: person.to_owned(), known: known.join(", ") });
+    };
+    let Value::Object(claims) = claims else {
+        return Err(wrong(format!("`{person}` is not an object of claims")));
+    };
+    typed_claims(&claims).map_err(|_| wrong(format!("`{person}` has a claim of the wrong type, or an empty one")))?;
+    Ok(claims)
+}

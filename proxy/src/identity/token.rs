@@ -1,0 +1,314 @@
+//! User tokens: JSON Web Tokens (RFC 7519) signed with Ed25519, and nothing else that RFC allows.
+//!
+//! Promised: what passes was signed by a configured key, for this audience and this module, ends within ten minutes, has an id that is
+//! not revoked, and carries only claims of the right types. The algorithm is pinned before the signature is looked at, so `none` and a
+//! MAC keyed with the public key never reach a verifier. Every claim is checked here, not by the library, with `now` as an argument.
+//!
+//! `exp` counts seconds and must lie at most [`MAX_LIFE`] ahead: a token that counts milliseconds or nanoseconds is thereby refused
+//! rather than immortal.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+
+use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
+use postern_config::expr::{Claim, ClaimType};
+use postern_config::names::ModuleName;
+use postern_config::settings::TokenSettings;
+use serde_json::{Map, Value};
+
+use super::{ClaimValue, Claims, Identity, Origin, slot, unix_seconds};
+
+/// The longest a token may still live when it is shown.
+pub const MAX_LIFE: Duration = Duration::from_secs(600);
+/// The longest token, bytes; looked at before anything is decoded.
+pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
+/// Most elements of one list claim.
+const MAX_LIST: usize = 256;
+/// Longest `jti`, bytes.
+const MAX_JTI_BYTES: usize = 128;
+
+/// Why a token was refused. The texts are fixed and hold nothing of the token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// Over [`MAX_TOKEN_BYTES`].
+    #[error("the token is too long")]
+    TooLong,
+    /// Not three base64url parts of JSON.
+    #[error("the token is malformed")]
+    Malformed,
+    /// Another algorithm than EdDSA, or a header extension.
+    #[error("the token's signature algorithm is not accepted")]
+    Algorithm,
+    /// No configured key signed it.
+    #[error("the token's signature is not valid")]
+    Signature,
+    /// `iss` is missing or another.
+    #[error("the token is from another issuer")]
+    Issuer,
+    /// `aud` is missing or another.
+    #[error("the token is for another audience")]
+    Audience,
+    /// `mod` is missing or another.
+    #[error("the token is for another module")]
+    Module,
+    /// `exp` has passed.
+    #[error("the token has expired")]
+    Expired,
+    /// `exp` is missing, not whole seconds, or too far ahead.
+    #[error("the token's lifetime is not accepted")]
+    Lifetime,
+    /// `nbf` has not come yet.
+    #[error("the token is not valid yet")]
+    NotYet,
+    /// `jti` is missing, empty or too long.
+    #[error("the token has no identifier")]
+    NoId,
+    /// `jti` is revoked.
+    #[error("the token has been revoked")]
+    Revoked,
+    /// A claim is of the wrong type, empty, too long, or not for tokens.
+    #[error("the token carries a claim that is not accepted")]
+    Claim,
+    /// `super` without a `reason`.
+    #[error("the token claims superadmin without a reason")]
+    Reason,
+}
+
+impl TokenError {
+    /// The SQLSTATE of every refused token.
+    pub const SQLSTATE: &'static str = "28000";
+
+    /// What to do about it.
+    pub fn hint(self) -> &'static str {
+        match self {
+            Self::TooLong => "A token has at most 8192 bytes: put fewer organisations and projects into it.",
+            Self::Malformed => "Send the token exactly as the issuer gave it.",
+            Self::Algorithm | Self::Signature => "Tokens are signed with Ed25519 (EdDSA) by a key that postern.toml names.",
+            Self::Issuer => "\"iss\" must be what [tokens] issuer in postern.toml says.",
+            Self::Audience => "\"aud\" must be what [tokens] audience in postern.toml says.",
+            Self::Module => "Ask the issuer for a token whose \"mod\" is this module.",
+            Self::Expired => "Ask the issuer for a new token.",
+            Self::Lifetime => "\"exp\" is in whole seconds since 1970, at most 600 ahead.",
+            Self::NotYet => "Compare the clocks of the issuer and of this host.",
+            Self::NoId => "Give every token a \"jti\" of 1 to 128 bytes.",
+            Self::Revoked => "Ask the issuer for a new token.",
+            Self::Claim => "Claims are text, lists of text (at most 256, none empty) or true/false, as the manifest reference says.",
+            Self::Reason => "A superadmin token needs a \"reason\", which is written to the audit trail.",
+        }
+    }
+
+    /// A short stable word for metrics.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::TooLong => "token-too-long",
+            Self::Malformed => "token-malformed",
+            Self::Algorithm => "token-algorithm",
+            Self::Signature => "token-signature",
+            Self::Issuer => "token-issuer",
+            Self::Audience => "token-audience",
+            Self::Module => "token-module",
+            Self::Expired => "token-expired",
+            Self::Lifetime => "token-lifetime",
+            Self::NotYet => "token-not-yet",
+            Self::NoId => "token-id",
+            Self::Revoked => "token-revoked",
+            Self::Claim => "token-claim",
+            Self::Reason => "token-reason",
+        }
+    }
+}
+
+/// Why tokens cannot be verified at all.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenKeyError {
+    /// A public key's file cannot be read.
+    #[error("[tokens] public_keys: {}: {source}; the issuer's public key must be there", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It holds no Ed25519 public key.
+    #[error("[tokens] public_keys: {}: not an Ed25519 public key in PEM form; make one: openssl pkey -in KEY -pubout", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+    },
+    /// None is configured.
+    #[error("[tokens] public_keys is empty, so no user could ever be known; name the issuer's public key")]
+    None,
+}
+
+/// Verifies tokens against the configured issuer.
+pub struct TokenVerifier {
+    issuer: String,
+    audience: String,
+    keys: Vec<DecodingKey>,
+    validation: Validation,
+    revoked: RwLock<Arc<HashSet<Box<str>>>>,
+}
+
+impl TokenVerifier {
+    /// Reads the issuer's public keys.
+    pub fn new(settings: &TokenSettings) -> Result<Self, TokenKeyError> {
+        let mut keys = Vec::with_capacity(settings.public_keys.len());
+        for path in &settings.public_keys {
+            let pem = std::fs::read(path).map_err(|source| TokenKeyError::Io { path: path.clone(), source })?;
+            // A private key is no public key: refuse it rather than take the public half of what should not be here.
+            keys.push(DecodingKey::from_ed_pem(&pem).map_err(|_| TokenKeyError::Key { path: path.clone() })?);
+        }
+        if keys.is_empty() {
+            return Err(TokenKeyError::None);
+        }
+        let mut validation = Validation::new(Algorithm::EdDSA);
+        // Signature and algorithm are the library's; the claims are checked below, each with its own error and with `now` given.
+        validation.required_spec_claims.clear();
+        validation.validate_exp = false;
+        validation.validate_aud = false;
+        Ok(Self {
+            issuer: settings.issuer.clone(),
+            audience: settings.audience.clone(),
+            keys,
+            validation,
+            revoked: RwLock::default(),
+        })
+    }
+
+    /// Replaces the set of revoked token ids.
+    pub fn set_revoked(&self, ids: HashSet<Box<str>>) {
+        *self.revoked.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ids);
+    }
+
+    /// Who the token says, if everything about it is right.
+    pub fn verify(&self, token: &str, module: &ModuleName, now: SystemTime) -> Result<Arc<Identity>, TokenError> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(TokenError::TooLong);
+        }
+        let claims = self.signed_claims(token)?;
+        let text = |name: &str| claims.get(name).and_then(Value::as_str);
+        if text("iss") != Some(&self.issuer) {
+            return Err(TokenError::Issuer);
+        }
+        if text("aud") != Some(&self.audience) {
+            return Err(TokenError::Audience);
+        }
+        if text("mod") != Some(module.as_str()) {
+            return Err(TokenError::Module);
+        }
+        let expires = lifetime(&claims, unix_seconds(now))?;
+        let jti = text("jti").filter(|j| (1..=MAX_JTI_BYTES).contains(&j.len())).ok_or(TokenError::NoId)?;
+        if self.is_revoked(jti) {
+            return Err(TokenError::Revoked);
+        }
+        let typed = typed_claims(&claims)?;
+        if typed[slot(Claim::Sub)].is_none() || typed[slot(Claim::Service)].is_some() {
+            return Err(TokenError::Claim);
+        }
+        let is_super = typed[slot(Claim::Super)] == Some(ClaimValue::Bool(true));
+        let reason = text("reason").map(str::trim).filter(|r| !r.is_empty());
+        if is_super && reason.is_none() {
+            return Err(TokenError::Reason);
+        }
+        let reason = reason.filter(|_| is_super).map(Into::into);
+        Ok(Arc::new(Identity { claims: typed, origin: Origin::Token { jti: jti.into(), expires, reason } }))
+    }
+
+    /// Whether an identity that was adopted earlier still holds: not expired, not revoked since. Asked before every statement.
+    pub fn still_valid(&self, identity: &Identity, now: SystemTime) -> Result<(), TokenError> {
+        if identity.expired(now) {
+            return Err(TokenError::Expired);
+        }
+        match identity.jti() {
+            Some(jti) if self.is_revoked(jti) => Err(TokenError::Revoked),
+            _ => Ok(()),
+        }
+    }
+
+    fn is_revoked(&self, jti: &str) -> bool {
+        self.revoked.read().unwrap_or_else(PoisonError::into_inner).contains(jti)
+    }
+
+    fn signed_claims(&self, token: &str) -> Result<Map<String, Value>, TokenError> {
+        if token.split('.').count() != 3 {
+            return Err(TokenError::Malformed);
+        }
+        let header = decode_header(token).map_err(|e| kind(e.kind()))?;
+        // `crit` names extensions that a reader must understand (RFC 7515 section 4.1.11); we understand none.
+        if header.alg != Algorithm::EdDSA || header.crit.is_some() {
+            return Err(TokenError::Algorithm);
+        }
+        let mut outcome = Err(TokenError::Signature);
+        for key in &self.keys {
+            match decode::<Map<String, Value>>(token, key, &self.validation) {
+                Ok(data) => return Ok(data.claims),
+                Err(e) => outcome = Err(kind(e.kind())),
+            }
+            if outcome != Err(TokenError::Signature) {
+                break;
+            }
+        }
+        outcome
+    }
+}
+
+fn kind(kind: &ErrorKind) -> TokenError {
+    match kind {
+        ErrorKind::InvalidSignature => TokenError::Signature,
+        ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName | ErrorKind::UnsupportedAlgorithm | ErrorKind::MissingAlgorithm => {
+            TokenError::Algorithm
+        }
+        _ => TokenError::Malformed,
+    }
+}
+
+/// `exp` if it is whole seconds, has not passed and is not far; `nbf` and `iat` must fit where they are given.
+fn lifetime(claims: &Map<String, Value>, now: u64) -> Result<u64, TokenError> {
+    let seconds = |name: &str| match claims.get(name) {
+        None => Ok(None),
+        Some(value) => value.as_u64().map(Some).ok_or(TokenError::Lifetime),
+    };
+    let expires = seconds("exp")?.ok_or(TokenError::Lifetime)?;
+    if expires <= now {
+        return Err(TokenError::Expired);
+    }
+    // Measured from when it was issued as well, or a long-lived token would become good in its last minutes.
+    let begins = seconds("iat")?.map_or(now, |iat| iat.min(now));
+    if expires - begins > MAX_LIFE.as_secs() {
+        return Err(TokenError::Lifetime);
+    }
+    if seconds("nbf")?.is_some_and(|nbf| nbf > now) {
+        return Err(TokenError::NotYet);
+    }
+    Ok(expires)
+}
+
+/// The claims that policies know, each of its type; all others are left alone.
+pub(super) fn typed_claims(claims: &Map<String, Value>) -> Result<Claims, TokenError> {
+    let mut typed = Claims::default();
+    for claim in Claim::ALL {
+        let Some(value) = claims.get(claim.name()) else { continue };
+        typed[slot(claim)] = Some(match (claim.ty(), value) {
+            (ClaimType::Text, Value::String(text)) => ClaimValue::Text(usable(text)?),
+            (ClaimType::Bool, Value::Bool(value)) => ClaimValue::Bool(*value),
+            (ClaimType::TextArray, Value::Array(items)) if items.len() <= MAX_LIST => {
+                let item = |v: &Value| v.as_str().ok_or(TokenError::Claim).and_then(usable);
+                ClaimValue::List(items.iter().map(item).collect::<Result<_, _>>()?)
+            }
+            _ => return Err(TokenError::Claim),
+        });
+    }
+    Ok(typed)
+}
+
+/// Text that PostgreSQL can hold and that is not empty: `''` must never meet `''`.
+fn usable(text: &str) -> Result<Box<str>, TokenError> {
+    if text.is_empty() || text.contains('\0') { Err(TokenError::Claim) } else { Ok(text.into()) }
+}
+
+#[cfg(test)]
+#[path = "token_tests.rs"]
+mod tests;

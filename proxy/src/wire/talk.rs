@@ -1,0 +1,137 @@
+//! Frames in lock step, for the part of a connection's life before anything is relayed: one asks, one answers, and every length is
+//! small. Once both sides are through, [`Talk::into_parts`] hands the stream and the bytes behind the last message on.
+//!
+//! Reads are cancel-safe (bytes stay in the buffer); writes are not, and no caller selects over them.
+
+use std::io;
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+/// What can go wrong between frames.
+#[derive(Debug, thiserror::Error)]
+pub enum TalkError {
+    /// The peer closed the connection.
+    #[error("the peer closed the connection")]
+    Closed,
+    /// A length word below 4, negative or over the bound.
+    #[error("a message's length is not valid here")]
+    Length,
+    /// The operating system said no.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// A stream and what was read from it ahead of need.
+pub struct Talk<S> {
+    stream: S,
+    buffer: BytesMut,
+    largest: usize,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
+    /// Frames of at most `largest` bytes (the length word counted).
+    pub fn new(stream: S, largest: usize) -> Self {
+        Self { stream, buffer: BytesMut::new(), largest }
+    }
+
+    /// Whether the peer sent more than was taken.
+    pub fn has_leftover(&self) -> bool {
+        !self.buffer.is_empty()
+    }
+
+    /// The stream and the bytes behind the last message.
+    pub fn into_parts(self) -> (S, BytesMut) {
+        (self.stream, self.buffer)
+    }
+
+    /// Takes exactly `count` bytes. Cancel-safe. The caller has bounded `count`.
+    pub async fn take(&mut self, count: usize) -> Result<Bytes, TalkError> {
+        self.fill(count).await?;
+        Ok(self.buffer.split_to(count).freeze())
+    }
+
+    /// Takes one message: its type byte and its body. Cancel-safe.
+    pub async fn frame(&mut self) -> Result<(u8, Bytes), TalkError> {
+        self.fill(5).await?;
+        let (kind, word) = (self.buffer[0], [self.buffer[1], self.buffer[2], self.buffer[3], self.buffer[4]]);
+        // Signed on purpose: a negative length must not become a large one.
+        let length = usize::try_from(i32::from_be_bytes(word)).map_err(|_| TalkError::Length)?;
+        if !(4..=self.largest).contains(&length) {
+            return Err(TalkError::Length);
+        }
+        self.fill(1 + length).await?;
+        let mut whole = self.buffer.split_to(1 + length).freeze();
+        whole.advance(5);
+        Ok((kind, whole))
+    }
+
+    /// Writes and flushes. Not cancel-safe.
+    pub async fn send(&mut self, bytes: &[u8]) -> Result<(), TalkError> {
+        self.stream.write_all(bytes).await?;
+        self.stream.flush().await?;
+        Ok(())
+    }
+
+    async fn fill(&mut self, count: usize) -> Result<(), TalkError> {
+        while self.buffer.len() < count {
+            if self.stream.read_buf(&mut self.buffer).await? == 0 {
+                return Err(TalkError::Closed);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Appends one message with its length word; `body` writes what is behind it.
+pub fn put_frame(out: &mut Vec<u8>, kind: u8, body: impl FnOnce(&mut Vec<u8>)) {
+    out.push(kind);
+    let at = out.len();
+    out.extend_from_slice(&[0; 4]);
+    body(out);
+    let length = i32::try_from(out.len() - at).expect("our own startup messages are far below 2 GiB");
+    out[at..at + 4].copy_from_slice(&length.to_be_bytes());
+}
+
+/// Appends a NUL-terminated string. A NUL inside would end it early for the reader, so it is cut there.
+pub fn put_cstring(out: &mut Vec<u8>, text: &str) {
+    out.extend(text.bytes().take_while(|b| *b != 0));
+    out.push(0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn read(bytes: &'static [u8]) -> Result<(u8, Bytes), TalkError> {
+        let (ours, mut theirs) = tokio::io::duplex(64);
+        let writer = tokio::spawn(async move {
+            let _ = theirs.write_all(bytes).await;
+        });
+        let got = Talk::new(ours, 16).frame().await;
+        writer.await.unwrap();
+        got
+    }
+
+    #[tokio::test]
+    async fn frames_are_bounded_in_both_directions() {
+        assert_eq!(read(b"p\0\0\0\x06ab").await.unwrap(), (b'p', Bytes::from_static(b"ab")));
+        assert_eq!(read(b"S\0\0\0\x04").await.unwrap().0, b'S');
+        for bad in [&b"p\0\0\0\x03"[..], b"p\0\0\0\0", b"p\xff\xff\xff\xff", b"p\x80\0\0\0", b"p\0\0\0\x11", b"p\x7f\xff\xff\xff"] {
+            assert!(matches!(read(bad).await, Err(TalkError::Length)), "{bad:?}");
+        }
+        for cut in [&b""[..], b"p", b"p\0\0\0", b"p\0\0\0\x06a"] {
+            assert!(matches!(read(cut).await, Err(TalkError::Closed)), "{cut:?}");
+        }
+    }
+
+    #[test]
+    fn frames_carry_their_length() {
+        let mut out = Vec::new();
+        put_frame(&mut out, b'S', |b| {
+            put_cstring(b, "ab");
+            put_cstring(b, "c\0d");
+        });
+        assert_eq!(out, b"S\0\0\0\x09ab\0c\0");
+    }
+}
