@@ -1,1 +1,13 @@
-//! Placeholder.
+//! What the end-to-end tests stand on: a stand (the demo, started for real), a protocol client that hides nothing, and the readers of
+//! the test data (`attacks/`, `differential/`).
+//!
+//! Nothing here is shipped and nothing depends on it. The client is blocking and written by hand on purpose: a test must see every
+//! byte of an answer, and must be able to send what no driver would.
+
+pub mod attack;
+pub mod connection;
+pub mod corpus;
+pub mod plain;
+pub mod scan;
+pub mod stand;
+pub mod target;

@@ -1,0 +1,406 @@
+//! Attacks as data: what is tried, as whom, and what must come of it; beside each, the allowed twin.
+//!
+//! `attacks/*.toml` hold them. A file's attacks all run, and all that went wrong is reported at once. The words of such a file are the
+//! fields below.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::connection::{Connection, ErrorFields, Failure, Reply};
+use crate::stand::Stand;
+
+/// How NULL is written in expected rows.
+const NULL: &str = "NULL";
+
+/// One file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Family {
+    /// Values looked up before the attacks start; `{name}` in a text stands for one.
+    #[serde(default)]
+    pub values: BTreeMap<String, Lookup>,
+    /// The attacks.
+    pub attack: Vec<Attack>,
+}
+
+/// A scalar that the data set holds.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub enum Lookup {
+    /// Asked as the DBA.
+    Direct(String),
+    /// Asked through the proxy.
+    Through {
+        /// Login.
+        login: String,
+        /// Person.
+        #[serde(rename = "as")]
+        who: Option<String>,
+        /// Query.
+        sql: String,
+    },
+}
+
+/// One attack and its twin.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attack {
+    /// A name that failures carry; its number is the line of the list of attacks.
+    pub id: String,
+    /// The attempt.
+    #[serde(flatten)]
+    pub attempt: Attempt,
+    /// A query of the DBA whose answer must be the same before and after.
+    pub unchanged: Option<String>,
+    /// What looks much the same and is allowed.
+    pub allowed: Option<Attempt>,
+    /// Why there is no twin.
+    pub no_twin: Option<String>,
+}
+
+/// Statements and what must come of the last.
+#[derive(Debug, Deserialize)]
+pub struct Attempt {
+    /// `evilmod`, `disco.service`, `lab`, … (the twin's default is the attack's).
+    pub login: Option<String>,
+    /// The person whose token the session carries.
+    #[serde(rename = "as")]
+    pub who: Option<String>,
+    /// Statements that must succeed first.
+    #[serde(default)]
+    pub setup: Vec<String>,
+    /// What is tried.
+    pub sql: OneOrMore,
+    /// `simple` or `extended` where it is not both.
+    pub only: Option<String>,
+    /// What must come of it.
+    pub expect: Expect,
+}
+
+/// One statement, or several spellings of the same attempt.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub enum OneOrMore {
+    /// One.
+    One(String),
+    /// Several, each tried on a connection of its own.
+    More(Vec<String>),
+}
+
+impl OneOrMore {
+    fn each(&self) -> &[String] {
+        match self {
+            OneOrMore::One(sql) => std::slice::from_ref(sql),
+            OneOrMore::More(all) => all,
+        }
+    }
+}
+
+/// What must come of an attempt; everything that is written must hold.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Expect {
+    /// Refused with one of these SQLSTATEs.
+    pub sqlstate: Option<OneOrMore>,
+    /// Refused with the same bytes as when these words are replaced by names that exist nowhere.
+    pub missing: Option<Vec<String>>,
+    /// Exactly these rows, in text.
+    pub rows: Option<Vec<Vec<String>>>,
+    /// The rows that the DBA gets for this query.
+    pub dba: Option<String>,
+    /// At least this many rows.
+    pub at_least: Option<usize>,
+    /// This command tag.
+    pub tag: Option<String>,
+    /// Texts that must occur nowhere in what the server sent.
+    pub absent: Vec<String>,
+    /// A text that the HINT must hold.
+    pub hint: Option<String>,
+    /// Neither DETAIL nor CONTEXT, and no names of a column's value.
+    pub no_detail: bool,
+}
+
+impl Family {
+    /// Reads a file of `attacks/`.
+    ///
+    /// # Panics
+    /// When it cannot be read.
+    pub fn read(file: &Path) -> Self {
+        let text = std::fs::read_to_string(file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+        let family: Family = toml::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+        for attack in &family.attack {
+            assert!(
+                attack.allowed.is_some() != attack.no_twin.is_some(),
+                "{}: {} needs an allowed twin, or a reason (no_twin) why there is none",
+                file.display(),
+                attack.id
+            );
+            assert!(attack.attempt.login.is_some(), "{}: {} has no login", file.display(), attack.id);
+        }
+        family
+    }
+
+    /// Runs everything; what went wrong, one text each.
+    pub fn run(&self, stand: &Stand) -> Vec<String> {
+        let values: BTreeMap<&str, String> = self.values.iter().map(|(k, v)| (k.as_str(), look_up(stand, k, v))).collect();
+        let stage = Stage { stand, values };
+        let mut failures = Vec::new();
+        for attack in &self.attack {
+            let login = attack.attempt.login.as_deref().unwrap_or_default();
+            let before = attack.unchanged.as_ref().map(|sql| stage.as_dba(sql));
+            stage.attempt(&attack.id, login, &attack.attempt, &mut failures);
+            if let (Some(sql), Some(before)) = (&attack.unchanged, before)
+                && stage.as_dba(sql) != before
+            {
+                failures.push(format!("{}: the database changed: {sql}", attack.id));
+            }
+            if let Some(twin) = &attack.allowed {
+                let id = format!("{} (allowed twin)", attack.id);
+                stage.attempt(&id, twin.login.as_deref().unwrap_or(login), twin, &mut failures);
+            }
+        }
+        failures
+    }
+}
+
+type Rows = Vec<Vec<Option<String>>>;
+
+struct Stage<'s> {
+    stand: &'s Stand,
+    values: BTreeMap<&'s str, String>,
+}
+
+impl Stage<'_> {
+    fn filled(&self, text: &str) -> String {
+        self.values
+            .iter()
+            .fold(text.to_owned(), |text, (name, value)| text.replace(&format!("{{{name}}}"), value))
+    }
+
+    fn as_dba(&self, sql: &str) -> Rows {
+        let sql = self.filled(sql);
+        self.stand.dba_connection().run(&sql).good(&sql).texts()
+    }
+
+    fn attempt(&self, id: &str, login: &str, attempt: &Attempt, failures: &mut Vec<String>) {
+        let protocols: &[bool] = match attempt.only.as_deref() {
+            Some("simple") => &[false],
+            Some("extended") => &[true],
+            _ => &[false, true],
+        };
+        for sql in attempt.sql.each() {
+            let sql = self.filled(sql);
+            for extended in protocols {
+                let shown = format!("{id}, {}: {sql}", if *extended { "extended" } else { "simple" });
+                let outcome = match self.once(login, attempt, &sql, *extended) {
+                    Ok(outcome) => outcome,
+                    Err(problem) => {
+                        failures.push(format!("{shown}\n    {problem}"));
+                        continue;
+                    }
+                };
+                let mut problems = self.judge(&attempt.expect, &outcome);
+                if let Some(words) = &attempt.expect.missing {
+                    problems.extend(self.differs_from_missing(login, attempt, &sql, *extended, words, &outcome));
+                }
+                failures.extend(problems.into_iter().map(|p| format!("{shown}\n    {p}")));
+            }
+        }
+    }
+
+    /// Runs setup and statement on a connection of its own and sees that it is still usable.
+    fn once(&self, login: &str, attempt: &Attempt, sql: &str, extended: bool) -> Result<Outcome, String> {
+        let target = self.stand.login_as(login, attempt.who.as_deref());
+        let mut connection = Connection::open(&target).map_err(|e| format!("cannot connect: {e}"))?;
+        for step in &attempt.setup {
+            let step = self.filled(step);
+            let replies = connection.simple(&step).map_err(|e| format!("setup `{step}`: {e}"))?;
+            if let Some(e) = replies.iter().find_map(|r| r.error.as_ref()) {
+                return Err(format!("setup `{step}` failed: {e}"));
+            }
+        }
+        connection.forget_seen();
+        let answer = if extended {
+            connection.extended(sql, &[], 0)
+        } else {
+            // The first error of a batch counts; without one, its last answer.
+            connection.simple(sql).map(|replies| {
+                let failed = replies.iter().position(|r| r.error.is_some());
+                failed.map_or_else(|| replies.last().cloned().unwrap_or_default(), |i| replies[i].clone())
+            })
+        };
+        let reply = match answer {
+            Ok(reply) => reply,
+            Err(Failure::Server(e)) => return Err(format!("a failure outside a query: {e}")),
+            Err(Failure::Io(e)) => return Err(format!("the connection ended: {e}")),
+        };
+        let seen = std::mem::take(&mut connection.seen);
+        if connection.status == 'E' {
+            connection.simple("ROLLBACK").map_err(|e| format!("no ROLLBACK afterwards: {e}"))?;
+        }
+        let after = connection.simple("SELECT 1").map_err(|e| format!("unusable afterwards: {e}"))?;
+        if after.len() != 1 || after[0].scalar().as_deref() != Some("1") {
+            return Err(format!("out of step afterwards: SELECT 1 gave {after:?}"));
+        }
+        Ok(Outcome { reply, seen })
+    }
+
+    fn judge(&self, expect: &Expect, outcome: &Outcome) -> Vec<String> {
+        let mut problems = Vec::new();
+        let reply = &outcome.reply;
+        let refusal = expect.sqlstate.is_some() || expect.missing.is_some();
+        match (&reply.error, refusal) {
+            (None, true) => problems.push(format!("was answered: {:?} {:?}", reply.tag, first_rows(reply))),
+            (Some(e), false) => problems.push(format!("failed: {e}")),
+            (Some(e), true) => {
+                if let Some(states) = &expect.sqlstate
+                    && !states.each().iter().any(|s| s == e.sqlstate())
+                {
+                    problems.push(format!("expected {:?}, got {e}", states.each()));
+                }
+                if e.message().is_empty() || e.sqlstate().len() != 5 {
+                    problems.push(format!("an error without message or SQLSTATE: {e:?}"));
+                }
+            }
+            (None, false) => {}
+        }
+        if let (Some(hint), Some(e)) = (&expect.hint, &reply.error)
+            && !e.hint().contains(hint.as_str())
+        {
+            problems.push(format!("the hint does not say `{hint}`: {e}"));
+        }
+        if let (true, Some(e)) = (expect.no_detail, &reply.error)
+            && (e.field('D').is_some() || e.field('W').is_some())
+        {
+            problems.push(format!("DETAIL or CONTEXT was let through: {e:?}"));
+        }
+        if reply.error.is_none() {
+            problems.extend(self.judge_rows(expect, reply));
+        }
+        for text in &expect.absent {
+            let text = self.filled(text);
+            if outcome.seen.windows(text.len()).any(|part| part == text.as_bytes()) {
+                problems.push(format!("`{text}` was let out"));
+            }
+        }
+        problems
+    }
+
+    fn judge_rows(&self, expect: &Expect, reply: &Reply) -> Vec<String> {
+        let mut problems = Vec::new();
+        let mut same = |wanted: Rows| {
+            let (mut wanted, mut got) = (wanted, reply.texts());
+            wanted.sort();
+            got.sort();
+            if wanted != got {
+                problems.push(format!("expected {} row(s) {}, got {}", wanted.len(), shown(&wanted), shown(&got)));
+            }
+        };
+        if let Some(rows) = &expect.rows {
+            let cell = |c: &String| (c != NULL).then(|| self.filled(c));
+            same(rows.iter().map(|row| row.iter().map(cell).collect()).collect());
+        }
+        if let Some(sql) = &expect.dba {
+            same(self.as_dba(sql));
+        }
+        if let Some(least) = expect.at_least
+            && reply.rows.len() < least
+        {
+            problems.push(format!("expected at least {least} rows, got {}", reply.rows.len()));
+        }
+        if let Some(tag) = &expect.tag
+            && reply.tag.as_ref() != Some(&self.filled(tag))
+        {
+            problems.push(format!("expected tag `{tag}`, got {:?}", reply.tag));
+        }
+        problems
+    }
+
+    /// The same attempt on names that exist nowhere must fail with the same bytes, the names apart.
+    fn differs_from_missing(
+        &self,
+        login: &str,
+        attempt: &Attempt,
+        sql: &str,
+        extended: bool,
+        words: &[String],
+        outcome: &Outcome,
+    ) -> Option<String> {
+        let twin = words.iter().fold(sql.to_owned(), |sql, word| replace_word(&sql, word, &nonexistent(word)));
+        assert_ne!(twin, sql, "none of {words:?} occurs in {sql}");
+        let missing = match self.once(login, attempt, &twin, extended) {
+            Ok(missing) => missing,
+            Err(problem) => return Some(format!("the twin on missing names: {problem}")),
+        };
+        let blank = |e: &Option<ErrorFields>| {
+            e.as_ref().map(|e| {
+                let blanked = |text: &String| {
+                    words.iter().fold(text.clone(), |text, w| {
+                        replace_word(&replace_word(&text, w, "§"), &nonexistent(w), "§")
+                    })
+                };
+                e.0.iter().map(|(code, text)| (*code, blanked(text))).collect::<Vec<_>>()
+            })
+        };
+        let (real, none) = (blank(&outcome.reply.error), blank(&missing.reply.error));
+        (real != none).then(|| format!("tells itself from a missing relation:\n    {real:?}\n    {none:?}"))
+    }
+}
+
+struct Outcome {
+    reply: Reply,
+    seen: Vec<u8>,
+}
+
+fn look_up(stand: &Stand, name: &str, lookup: &Lookup) -> String {
+    let (mut connection, sql) = match lookup {
+        Lookup::Direct(sql) => (stand.dba_connection(), sql),
+        Lookup::Through { login, who, sql } => (stand.connect(login, who.as_deref()), sql),
+    };
+    let reply = connection.run(sql).good(sql);
+    reply.scalar().unwrap_or_else(|| panic!("the data set has no {name}: {sql} gave nothing"))
+}
+
+/// A name of the same length that nobody uses, so that positions in the text stay.
+fn nonexistent(word: &str) -> String {
+    let mut letters = word.chars();
+    let first = letters.next().unwrap_or('z');
+    let z = if first.is_uppercase() { 'Z' } else { 'z' };
+    z.to_string() + letters.as_str()
+}
+
+/// Replaces whole identifiers, whatever their case.
+fn replace_word(text: &str, word: &str, by: &str) -> String {
+    let part = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let end = rest.find(|c| part(c) != part(first)).unwrap_or(rest.len());
+        let (token, tail) = rest.split_at(end);
+        out.push_str(if token.eq_ignore_ascii_case(word) { by } else { token });
+        rest = tail;
+    }
+    out
+}
+
+fn first_rows(reply: &Reply) -> String {
+    shown(&reply.texts())
+}
+
+fn shown(rows: &Rows) -> String {
+    let few: Vec<_> = rows.iter().take(4).collect();
+    format!("{few:?}{}", if rows.len() > 4 { " …" } else { "" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_words_are_replaced() {
+        assert_eq!(replace_word("sys_account.accounts, Accounts x", "accounts", "z"), "sys_account.z, z x");
+        assert_eq!(nonexistent("Accounts"), "Zccounts");
+    }
+}
