@@ -276,7 +276,11 @@ impl Expr {
             Expr::And(es) => joined(es, " AND ", Expr::source),
             Expr::Or(es) => joined(es, " OR ", Expr::source),
             Expr::InList(e, list) => {
-                format!("({} IN ({}))", e.source(), list.iter().map(Const::sql).collect::<Vec<_>>().join(", "))
+                format!(
+                    "({} IN ({}))",
+                    e.source(),
+                    list.iter().map(Const::sql).collect::<Vec<_>>().join(", ")
+                )
             }
             Expr::AnyClaim(e, claim) => format!("({} = ANY ({}))", e.source(), claim_source(*claim)),
             Expr::InSelect(s) => format!(

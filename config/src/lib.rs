@@ -11,6 +11,7 @@ pub mod load;
 pub mod manifest;
 pub mod names;
 pub mod policy;
+pub mod predicate;
 pub mod settings;
 pub mod types;
 

@@ -1,0 +1,404 @@
+//! One column: its type, its default and its protection.
+
+use sqlparser::ast::{self, Value};
+use sqlparser::dialect::PostgreSqlDialect;
+use sqlparser::parser::Parser;
+use sqlparser::tokenizer::Token;
+
+use super::document::{At, Notes, Section};
+use super::module::identifier;
+use crate::manifest::{Column, Default, Protection, Search};
+use crate::types::ColumnType;
+
+/// What belongs to a column but is settled later.
+pub(super) struct ColumnDraft {
+    /// `false` where the type was not understood, so that nothing else is said about it.
+    pub(super) type_known: bool,
+    pub(super) mask_unless: Option<At<String>>,
+}
+
+/// Every table has these already.
+const SYSTEM_COLUMNS: [&str; 6] = ["ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"];
+
+/// Longest name of a protected column: `postern$match$` goes before it in its hidden columns.
+const MAX_PROTECTED_NAME: usize = 49;
+
+pub(super) fn read(section: &mut Section<'_, '_>, notes: &mut Notes) -> Option<(Column, ColumnDraft)> {
+    let name = section.need_text("name", "\"id\"", notes);
+    let spelled = section.need_text("type", "\"text\"", notes);
+    let not_null = section.flag("not_null", notes).is_some_and(|f| f.value);
+    let never = section.flag("never", notes).is_some_and(|f| f.value);
+    let immutable = section.flag("immutable", notes).is_some_and(|f| f.value);
+    let written_default = section.text("default", notes);
+    let mask_unless = section.text("mask_unless", notes);
+    let line = name.as_ref().map_or(section.line(), |n| n.line);
+
+    let ty = spelled.and_then(|t| column_type(&t, notes));
+    let protect_line = section.line();
+    let protection = section.section("protect", notes).and_then(|mut protect| {
+        let protection = protection(&mut protect, ty.as_ref().map(|t| &t.ty), never, notes);
+        protect.finish(notes);
+        protection
+    });
+    let name = name.and_then(|n| {
+        if SYSTEM_COLUMNS.contains(&n.value.as_str()) {
+            notes.add(
+                n.line,
+                format!("every table has a system column `{}`; choose another name", n.value),
+            );
+            return None;
+        }
+        if protection.is_some() && n.value.len() > MAX_PROTECTED_NAME {
+            notes.add(
+                n.line,
+                format!(
+                    "`{}` is too long for a protected column; use at most {MAX_PROTECTED_NAME} bytes",
+                    n.value
+                ),
+            );
+        }
+        identifier(&n, notes)
+    })?;
+    let serial = ty.as_ref().is_some_and(|t| t.serial);
+    let default = match (&written_default, serial) {
+        (Some(written), true) => {
+            notes.add(
+                written.line,
+                format!(
+                    "a serial column draws its value from its sequence; remove `default` from `{}`",
+                    name.value
+                ),
+            );
+            Some(Default::Serial)
+        }
+        (None, true) => Some(Default::Serial),
+        (Some(written), false) => default(written, ty.as_ref().map(|t| &t.ty), notes),
+        (None, false) => None,
+    };
+    if protection.is_some() && (written_default.is_some() || serial) {
+        notes.add(
+            written_default.as_ref().map_or(protect_line, |d| d.line),
+            format!(
+                "`{}` is protected, and the database cannot seal a default; remove the default, and let the module write the value",
+                name.value
+            ),
+        );
+    }
+    if let Some(mask) = &mask_unless
+        && never
+    {
+        notes.add(mask.line, format!("`{}` is never shown; remove `mask_unless`", name.value));
+    }
+    let draft = ColumnDraft {
+        type_known: ty.is_some(),
+        mask_unless,
+    };
+    let column = Column {
+        name: name.value,
+        ty: ty.map_or(ColumnType::Text, |t| t.ty),
+        not_null: not_null || serial,
+        default,
+        protection,
+        never,
+        immutable,
+        shown_when: None,
+        line,
+    };
+    Some((column, draft))
+}
+
+struct Typed {
+    ty: ColumnType,
+    serial: bool,
+}
+
+/// Types that Postern carries by name; anything else is taken for a slip of the pen.
+const CARRIED: &[&str] = &[
+    "char",
+    "character",
+    "bpchar",
+    "name",
+    "real",
+    "float4",
+    "time",
+    "time without time zone",
+    "timetz",
+    "time with time zone",
+    "timestamp",
+    "timestamp without time zone",
+    "timestamptz",
+    "interval",
+    "json",
+    "xml",
+    "money",
+    "bit",
+    "bit varying",
+    "varbit",
+    "inet",
+    "cidr",
+    "macaddr",
+    "macaddr8",
+    "point",
+    "line",
+    "lseg",
+    "box",
+    "path",
+    "polygon",
+    "circle",
+    "tsvector",
+    "tsquery",
+    "oid",
+    "int4range",
+    "int8range",
+    "numrange",
+    "tsrange",
+    "tstzrange",
+    "daterange",
+];
+
+fn column_type(text: &At<String>, notes: &mut Notes) -> Option<Typed> {
+    let serial = match text.value.trim().to_ascii_lowercase().as_str() {
+        "smallserial" | "serial2" => Some(ColumnType::Int2),
+        "serial" | "serial4" => Some(ColumnType::Int4),
+        "bigserial" | "serial8" => Some(ColumnType::Int8),
+        _ => None,
+    };
+    if let Some(ty) = serial {
+        return Some(Typed { ty, serial: true });
+    }
+    let ty = ColumnType::parse(&text.value);
+    if let ColumnType::Other(name) = &ty
+        && !carried(name)
+    {
+        notes.add(
+            text.line,
+            format!(
+                "there is no type `{}`; write a built-in PostgreSQL type, such as text, int8, timestamptz or text[]",
+                text.value
+            ),
+        );
+        return None;
+    }
+    Some(Typed { ty, serial: false })
+}
+
+/// Whether a spelling is a built-in type, an array of one, or one with a modifier. What passes is put into DDL as it is.
+fn carried(name: &str) -> bool {
+    let element = name.trim_end_matches("[]");
+    let dimensions = name.len() - element.len();
+    if dimensions > 12 {
+        return false;
+    }
+    if dimensions > 0 && ColumnType::parse(element).sealable() {
+        return true;
+    }
+    let base = match element.split_once('(') {
+        Some((base, rest)) => match rest.strip_suffix(')') {
+            Some(n) if !n.is_empty() && n.len() <= 5 && n.bytes().all(|b| b.is_ascii_digit()) => base.trim(),
+            _ => return false,
+        },
+        None => element,
+    };
+    CARRIED.contains(&base)
+}
+
+/// `now()` or a constant of the column's type.
+fn default(text: &At<String>, ty: Option<&ColumnType>, notes: &mut Notes) -> Option<Default> {
+    let parsed = Parser::new(&PostgreSqlDialect {})
+        .try_with_sql(&text.value)
+        .and_then(|mut p| {
+            let tree = p.parse_expr()?;
+            p.expect_token(&Token::EOF)?;
+            Ok(tree)
+        });
+    let ty = ty?;
+    let found = match &parsed {
+        Ok(ast::Expr::Function(f)) if f.to_string().eq_ignore_ascii_case("now()") => match ty {
+            ColumnType::TimestampTz | ColumnType::Date => Some(Default::Now),
+            ColumnType::Other(name) if name.starts_with("timestamp") => Some(Default::Now),
+            _ => None,
+        },
+        Ok(ast::Expr::Value(v)) => constant(&v.value, ty, ""),
+        Ok(ast::Expr::UnaryOp {
+            op: ast::UnaryOperator::Minus,
+            expr,
+        }) => match expr.as_ref() {
+            ast::Expr::Value(v) if matches!(v.value, Value::Number(..)) => constant(&v.value, ty, "-"),
+            _ => None,
+        },
+        _ => None,
+    };
+    if found.is_none() {
+        notes.add(
+            text.line,
+            format!(
+                "`{}` cannot be the default of a column of type {ty}; write a constant of that type in SQL ('text', 1, true), or now() \
+                 for a time",
+                text.value
+            ),
+        );
+    }
+    found
+}
+
+fn constant(value: &Value, ty: &ColumnType, sign: &str) -> Option<Default> {
+    let literal = match (value, ty) {
+        (Value::Boolean(b), ColumnType::Bool) => b.to_string(),
+        (Value::Number(n, false), ColumnType::Int2) => format!("{sign}{n}").parse::<i16>().ok()?.to_string(),
+        (Value::Number(n, false), ColumnType::Int4) => format!("{sign}{n}").parse::<i32>().ok()?.to_string(),
+        (Value::Number(n, false), ColumnType::Int8) => format!("{sign}{n}").parse::<i64>().ok()?.to_string(),
+        (Value::Number(n, false), ColumnType::Float8 | ColumnType::Numeric(_)) => format!("{sign}{n}"),
+        (
+            Value::SingleQuotedString(s),
+            ColumnType::Text
+            | ColumnType::Varchar(_)
+            | ColumnType::Date
+            | ColumnType::TimestampTz
+            | ColumnType::Uuid
+            | ColumnType::Bytea
+            | ColumnType::Jsonb
+            | ColumnType::Other(_),
+        ) if !s.contains('\0') => s.clone(),
+        _ => return None,
+    };
+    Some(Default::Literal(literal))
+}
+
+fn protection(protect: &mut Section<'_, '_>, ty: Option<&ColumnType>, never: bool, notes: &mut Notes) -> Option<Protection> {
+    if !protect.has("search") {
+        protect.missing("search", "[\"eq\"] (or [] for a column that is never searched)", notes);
+    }
+    let written = protect.texts("search", notes);
+    let leaks = protect.text("leaks", notes);
+    let join_group = protect.text("join_group", notes);
+    let bind = protect.text("bind", notes);
+    let line = protect.line();
+    if let Some(ty) = ty
+        && !ty.sealable()
+    {
+        notes.add(
+            line,
+            format!(
+                "a column of type {ty} cannot be protected; use text, varchar(n), int2, int4, int8, float8, bool, date, timestamptz, \
+                 numeric(p,s), uuid, bytea or jsonb"
+            ),
+        );
+    }
+    let mut search = Vec::new();
+    for kind in written.as_ref().map(|w| w.value.as_slice()).unwrap_or_default() {
+        let Some(found) = search_kind(kind, notes) else { continue };
+        if search.contains(&found) {
+            notes.add(kind.line, format!("`{}` stands twice; remove one", kind.value));
+            continue;
+        }
+        if let Some(why) = ty.and_then(|ty| unsearchable(found, ty)) {
+            notes.add(kind.line, why);
+        }
+        search.push(found);
+    }
+    if let Some(written) = &written
+        && never
+        && !search.is_empty()
+    {
+        notes.add(
+            written.line,
+            "a `never` column cannot be searched, since a search answers questions about its value; write `search = []`",
+        );
+    }
+    let waived = leaks.as_ref().is_some_and(|l| !l.value.trim().is_empty());
+    for kind in &search {
+        if let Some(leak) = ty.and_then(|ty| leak(*kind, ty))
+            && !waived
+        {
+            notes.add(
+                line,
+                format!("{leak}; accept that with `leaks = \"the reason\"`, or drop the search"),
+            );
+        }
+    }
+    let join_group = join_group.and_then(|g| {
+        if !search.contains(&Search::Eq) {
+            notes.add(
+                g.line,
+                "a join group shares equality tags; add \"eq\" to `search`, or remove `join_group`",
+            );
+        }
+        identifier(&g, notes).map(|i| i.value)
+    });
+    let bind_column_only = bind.is_some_and(|b| {
+        if b.value != "column" {
+            notes.add(
+                b.line,
+                format!(
+                    "`bind` cannot be `{}`; write \"column\", or remove it to bind values to their row",
+                    b.value
+                ),
+            );
+        }
+        b.value == "column"
+    });
+    Some(Protection {
+        search,
+        join_group,
+        bind_column_only,
+    })
+}
+
+fn search_kind(kind: &At<String>, notes: &mut Notes) -> Option<Search> {
+    match kind.value.as_str() {
+        "eq" => Some(Search::Eq),
+        "range" => Some(Search::Range),
+        "match" => Some(Search::Match),
+        other => {
+            notes.add(
+                kind.line,
+                format!("there is no search `{other}`; write \"eq\", \"range\" or \"match\""),
+            );
+            None
+        }
+    }
+}
+
+/// Why a type cannot carry a search. Equality on float8 is allowed: its tag is taken over a form with one zero and one NaN.
+fn unsearchable(search: Search, ty: &ColumnType) -> Option<String> {
+    match (search, ty) {
+        (_, ColumnType::Other(_)) => None,
+        (Search::Eq, ColumnType::Jsonb) => Some(
+            "equal jsonb values have no one byte form, so \"eq\" cannot be asked of them; search an extracted column instead"
+                .to_owned(),
+        ),
+        (Search::Eq, _) => None,
+        (Search::Match, ColumnType::Text | ColumnType::Varchar(_)) => None,
+        (Search::Match, _) => Some(format!("\"match\" looks for substrings, and {ty} has none; use it on text")),
+        (Search::Range, ColumnType::Text | ColumnType::Varchar(None)) => {
+            Some("an ordered text needs a declared maximum size; declare it varchar(n)".to_owned())
+        }
+        (Search::Range, ColumnType::Numeric(None)) => {
+            Some("an ordered numeric needs a declared size; declare it numeric(p,s)".to_owned())
+        }
+        (
+            Search::Range,
+            ColumnType::Varchar(Some(_))
+            | ColumnType::Int2
+            | ColumnType::Int4
+            | ColumnType::Int8
+            | ColumnType::Float8
+            | ColumnType::Date
+            | ColumnType::TimestampTz
+            | ColumnType::Numeric(Some(_)),
+        ) => None,
+        (Search::Range, _) => Some(format!(
+            "values of type {ty} cannot be searched by \"range\"; use numbers, times or varchar(n)"
+        )),
+    }
+}
+
+/// What a search gives away beyond equality of a wide domain.
+fn leak(search: Search, ty: &ColumnType) -> Option<&'static str> {
+    match (search, ty) {
+        (Search::Range, _) => Some("\"range\" lets whoever holds the database see the order of all values"),
+        (Search::Match, _) => Some("\"match\" lets whoever holds the database see which values share three letters"),
+        (Search::Eq, ColumnType::Bool) => Some("\"eq\" on a bool splits the rows in two visible halves"),
+        (Search::Eq, _) => None,
+    }
+}

@@ -1,0 +1,243 @@
+//! One manifest, and what must hold between manifests.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::Problem;
+use super::document::{At, Notes, Section, parse};
+use super::{keys, login, policies, table};
+use crate::expr::Expr;
+use crate::manifest::{LoginKind, Manifest, Written};
+use crate::names::{Ident, ModuleName};
+use crate::predicate::Shape;
+use crate::settings::Settings;
+
+/// A manifest and the lines that comparisons with other manifests speak of.
+pub(super) struct Read {
+    pub(super) manifest: Manifest,
+    module_line: usize,
+    schema_line: usize,
+    tablespace_line: usize,
+    login_lines: Vec<usize>,
+}
+
+pub(super) fn read(text: &str, path: &Path, restriction: Option<&(At<String>, Expr)>, notes: &mut Notes) -> Option<Read> {
+    let document = parse(text, notes);
+    let mut root = Section::root(&document);
+    let module = module_name(&mut root, path, notes);
+    let schema = schema(&mut root, module.as_ref(), notes);
+    let tablespace = tablespace(&mut root, notes);
+    let accepts = root.flag("accepts_second_lock_only_bodies", notes);
+    let logins = login::read(&mut root, notes);
+    if logins.is_empty() && !root.has("login") {
+        notes.add(
+            1,
+            "nobody could log in for this module; add a [[login]] with `name` and `kind`",
+        );
+    }
+    let accepts = check_bodies(&logins, accepts, notes);
+
+    // Tables are read in three passes, because keys and policies look at other tables' columns.
+    let placeholder = Ident::new("unnamed").expect("a plain lower-case name is an identifier");
+    let home = schema.as_ref().map_or(&placeholder, |s| &s.value);
+    let mut drafts = table::read(&mut root, home, notes);
+    root.finish(notes);
+    keys::check(&mut drafts, notes);
+    let shapes: Vec<Shape> = drafts.iter().map(table::Draft::shape).collect();
+    let mut predicates: Vec<Written> = Vec::new();
+    if let Some((written, expr)) = restriction {
+        for draft in &mut drafts {
+            draft.table.restrictions.push(expr.clone());
+        }
+        predicates.push(Written {
+            line: written.line,
+            text: written.value.clone(),
+            expr: expr.clone(),
+        });
+    }
+    if let Some(module) = &module {
+        for (draft, shape) in drafts.iter_mut().zip(&shapes) {
+            policies::read(draft, module, shape, &shapes, &mut predicates, notes);
+        }
+        keys::bind(&mut drafts, notes);
+    }
+    let tables = drafts.into_iter().map(|draft| draft.finish(notes)).collect();
+
+    let (module, schema, tablespace) = (module?, schema?, tablespace?);
+    Some(Read {
+        module_line: 1,
+        schema_line: schema.line,
+        tablespace_line: tablespace.line,
+        login_lines: logins.iter().map(|l| l.line).collect(),
+        manifest: Manifest {
+            module,
+            schema: schema.value,
+            tablespace: tablespace.value,
+            logins: logins.into_iter().map(|l| l.value).collect(),
+            tables,
+            accepts_second_lock_only_bodies: accepts,
+            predicates,
+        },
+    })
+}
+
+fn module_name(root: &mut Section<'_, '_>, path: &Path, notes: &mut Notes) -> Option<ModuleName> {
+    let text = root.need_text("module", "\"disco\"", notes)?;
+    let name = match ModuleName::new(&text.value) {
+        Ok(name) => name,
+        Err(e) => {
+            notes.add(
+                text.line,
+                format!("{e}; a module is lower-case letters, digits and underscores"),
+            );
+            return None;
+        }
+    };
+    if path.file_stem().is_none_or(|stem| stem != name.as_str()) {
+        notes.add(
+            text.line,
+            format!("module `{name}` must stand in a file of its own name; rename the file to {name}.toml"),
+        );
+    }
+    Some(name)
+}
+
+fn schema(root: &mut Section<'_, '_>, module: Option<&ModuleName>, notes: &mut Notes) -> Option<At<Ident>> {
+    let Some(text) = root.text("schema", notes) else {
+        let value = Ident::new(module?.as_str()).expect("a module's name is an identifier");
+        return Some(At { value, line: 1 });
+    };
+    let reserved = ["public", "information_schema", "postern"].contains(&text.value.as_str())
+        || text.value.starts_with("pg_")
+        || text.value.starts_with("postern_");
+    if reserved {
+        notes.add(
+            text.line,
+            format!(
+                "the schema `{}` belongs to PostgreSQL, to everybody or to Postern; name one of the module's own",
+                text.value
+            ),
+        );
+        return None;
+    }
+    identifier(&text, notes)
+}
+
+/// A module without a tablespace of its own must say so, because then its files lie among the others'.
+fn tablespace(root: &mut Section<'_, '_>, notes: &mut Notes) -> Option<At<Option<Ident>>> {
+    let text = root.need_text(
+        "tablespace",
+        "\"disco\" (or \"pg_default\" where the platform has none to give)",
+        notes,
+    )?;
+    if text.value == "pg_default" {
+        return Some(At {
+            value: None,
+            line: text.line,
+        });
+    }
+    if text.value.starts_with("pg_") {
+        notes.add(
+            text.line,
+            "tablespaces named `pg_…` are PostgreSQL's; write another name or \"pg_default\"",
+        );
+        return None;
+    }
+    identifier(&text, notes).map(|i| At {
+        value: Some(i.value),
+        line: i.line,
+    })
+}
+
+/// Makes an identifier of what was written, or says why it cannot be one.
+pub(super) fn identifier(text: &At<String>, notes: &mut Notes) -> Option<At<Ident>> {
+    match Ident::new(&text.value) {
+        Ok(value) => Some(At { value, line: text.line }),
+        Err(e) => {
+            notes.add(text.line, format!("{e}; choose another"));
+            None
+        }
+    }
+}
+
+fn check_bodies(logins: &[At<crate::manifest::Login>], accepts: Option<At<bool>>, notes: &mut Notes) -> bool {
+    let accepted = accepts.as_ref().is_some_and(|a| a.value);
+    for login in logins {
+        if login.value.kind == LoginKind::Service && login.value.ddl && !accepted {
+            notes.add(
+                login.line,
+                format!(
+                    "`{}` may create functions, and inside a plpgsql body only the second lock sees; write \
+                     `accepts_second_lock_only_bodies = true` at the top of the manifest, or remove `ddl`",
+                    login.value.name
+                ),
+            );
+        }
+    }
+    accepted
+}
+
+/// Names that must not meet: modules, schemas, tablespaces, logins, and the roles that provisioning derives from them.
+pub(super) fn check_together(modules: &[(PathBuf, Read)], settings: Option<&Settings>, problems: &mut Vec<Problem>) {
+    let mut roles: BTreeMap<String, String> = BTreeMap::new();
+    if let Some(settings) = settings {
+        roles.insert(
+            settings.upstream.control_user.clone(),
+            "the control role of postern.toml".to_owned(),
+        );
+    }
+    for (_, read) in modules {
+        roles.insert(
+            read.manifest.owner_role(),
+            format!("the owner role of module {}", read.manifest.module),
+        );
+    }
+    let (mut names, mut schemas, mut tablespaces) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    for (file, read) in modules {
+        let manifest = &read.manifest;
+        let module = manifest.module.to_string();
+        let mut note = |line: usize, message: String| {
+            problems.push(Problem {
+                file: file.clone(),
+                line,
+                message,
+            });
+        };
+        if names.insert(module.clone(), ()).is_some() {
+            note(
+                read.module_line,
+                format!("module `{module}` is declared by two files; keep one"),
+            );
+        }
+        if let Some(other) = schemas.insert(manifest.schema.clone(), module.clone()) {
+            note(
+                read.schema_line,
+                format!(
+                    "the schema `{}` is already module {other}'s; give each module its own",
+                    manifest.schema
+                ),
+            );
+        }
+        if let Some(name) = &manifest.tablespace
+            && let Some(other) = tablespaces.insert(name.clone(), module.clone())
+        {
+            note(
+                read.tablespace_line,
+                format!("the tablespace `{name}` is already module {other}'s; give each module its own, or write \"pg_default\""),
+            );
+        }
+        for (login, line) in manifest.logins.iter().zip(&read.login_lines) {
+            // A name declared twice in one manifest was reported when that file was read.
+            let owner = format!("a login of module {module}");
+            match roles.insert(login.name.to_string(), owner.clone()) {
+                Some(other) if other != owner => {
+                    note(
+                        *line,
+                        format!("the login `{}` is already {other}; choose another name", login.name),
+                    );
+                }
+                _ => {}
+            }
+        }
+    }
+}
