@@ -1,1 +1,32 @@
-//! To be written.
+//! The control plane: what Postern itself asks of the database, over a few connections of its own role.
+//!
+//! Catalogue snapshots for the judge ([`Catalogs`]), keys drawn ahead ([`Sequences`]), the key catalogue and the claims key
+//! ([`load_keys`], [`load_mac_key`]), and the second lock ([`provision`]). No client's statement ever comes this way: `tokio-postgres`
+//! accepts any text, so it is used here and nowhere in the data plane.
+//!
+//! Every wait has a deadline (connect, pool, statement and lock timeouts), every map a bound, and errors keep the server's SQLSTATE and
+//! primary message only, because DETAIL can quote a row.
+
+mod catalogs;
+pub mod catalogue_views;
+mod connect;
+mod error;
+mod keys;
+pub mod provision;
+mod sequences;
+mod tls;
+
+use std::sync::Arc;
+
+pub use catalogs::{CatalogRow, Catalogs, catalog_from_rows};
+pub use connect::connect;
+pub use error::ControlError;
+pub use keys::{ensure_keys, load_keys, load_mac_key};
+pub use sequences::Sequences;
+
+/// Control connections. Clones share them.
+#[derive(Clone)]
+pub struct Pool {
+    pool: deadpool_postgres::Pool,
+    peer: Arc<str>,
+}

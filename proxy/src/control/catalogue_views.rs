@@ -1,0 +1,478 @@
+//! Catalogue views: what a module sees in place of `pg_catalog` and `information_schema`.
+//!
+//! Every view has the columns of the relation that it stands for, names and types alike, and shows the built-in objects, the session's
+//! own module's schema and its temporary schema. Protected columns have their declared types, hidden columns and their indexes look
+//! as they would on plain PostgreSQL, and row security is not mentioned. Rows of other modules, of other databases' objects and of
+//! Postern itself are not in them. The views are owned by a role of their own and are security barriers, so a module's own functions
+//! never meet a hidden row.
+
+/// The redirections, one a line: `pg_catalog.pg_class -> postern_catalog.pg_class`. The judge reads the same file.
+pub const CATALOGUE: &str = include_str!("../../../rewriter/data/catalogue.txt");
+
+/// (relation that clients name, view that answers), both qualified.
+pub fn redirects() -> impl Iterator<Item = (&'static str, &'static str)> {
+    CATALOGUE
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .filter_map(|line| line.split_once(" -> "))
+}
+
+/// One view.
+pub(super) struct CatalogueView {
+    /// Relation in `pg_catalog` (or `information_schema`) that it stands for, and its own name.
+    pub(super) name: &'static str,
+    /// Columns that are computed: (name, SQL over alias `x`).
+    pub(super) columns: &'static [(&'static str, &'static str)],
+    /// What follows `FROM relation x`: joins and WHERE.
+    pub(super) tail: &'static str,
+}
+
+const fn filtered(name: &'static str, tail: &'static str) -> CatalogueView {
+    CatalogueView {
+        name,
+        columns: &[],
+        tail,
+    }
+}
+
+/// A key's attribute numbers, a hidden tag's being that of the column it stands for. `$relation` and `$keys` are expressions over `x`.
+macro_rules! shown_keys {
+    ($relation:literal, $keys:literal, $collect:literal, $ty:literal) => {
+        concat!(
+            "CASE WHEN ",
+            $relation,
+            " < 16384 THEN ",
+            $keys,
+            " ELSE (SELECT ",
+            $collect,
+            " FROM pg_catalog.unnest(",
+            $keys,
+            ") WITH ORDINALITY k(attnum, n) LEFT JOIN pg_catalog.pg_attribute h ON h.attrelid = ",
+            $relation,
+            " AND h.attnum = k.attnum AND h.attname LIKE 'postern$eq$%' LEFT JOIN pg_catalog.pg_attribute v ON v.attrelid = ",
+            $relation,
+            " AND v.attname = pg_catalog.substr(h.attname::text, 12)::name)::",
+            $ty,
+            " END"
+        )
+    };
+}
+
+/// Constraints of seen schemas, the NOT NULL of a hidden column left out (information_schema names it by number).
+macro_rules! concat_constraint {
+    ($schema:literal) => {
+        concat!(
+            "WHERE ",
+            $schema,
+            "::name IN (SELECT s.nspname FROM postern.seen_schemas s) AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a \
+             JOIN pg_catalog.pg_class c ON c.oid = a.attrelid WHERE a.attname LIKE 'postern$%' \
+             AND x.constraint_name::text = pg_catalog.concat(c.relnamespace, '_', c.oid, '_', a.attnum, '_not_null'))"
+        )
+    };
+}
+
+/// A number that information_schema derives from a column's type, from the declared type where there is one.
+macro_rules! declared_fact {
+    ($function:literal, $column:literal) => {
+        concat!(
+            "CASE WHEN d.type_oid IS NULL THEN x.",
+            $column,
+            " ELSE information_schema.",
+            $function,
+            "(d.type_oid, d.typmod) END"
+        )
+    };
+}
+
+/// Nothing that a module could own.
+const NONE: &str = "WHERE false";
+/// Built-in objects only.
+const BUILT_IN: &str = "WHERE x.oid < 16384";
+
+/// Schemas that the session sees: (oid, name, whether its own or its temporary one). Only the catalogue views read it.
+pub(super) const SEEN_SCHEMAS: &str = "SELECT n.oid, n.nspname, n.nspname NOT IN ('pg_catalog', 'information_schema') AS own \
+FROM pg_catalog.pg_namespace n WHERE n.nspname IN ('pg_catalog', 'information_schema') OR n.oid = pg_catalog.pg_my_temp_schema() \
+OR n.nspname = (SELECT l.schema FROM postern.login_schema l WHERE l.login = session_user)";
+
+/// Relations that the session sees: (oid, whether its own or temporary).
+pub(super) const SEEN_RELATIONS: &str =
+    "SELECT c.oid, s.own FROM pg_catalog.pg_class c JOIN postern.seen_schemas s ON s.oid = c.relnamespace";
+
+/// Roles of the session's own module.
+pub(super) const SEEN_ROLES: &str = "SELECT r.oid, r.rolname FROM pg_catalog.pg_roles r WHERE r.rolname IN (\
+SELECT pg_catalog.unnest(ARRAY[l.login, l.owner]) FROM postern.login_schema l \
+WHERE l.schema = (SELECT m.schema FROM postern.login_schema m WHERE m.login = session_user))";
+
+/// Declared types of protected columns by relation: (relation, attribute, type, typmod).
+pub(super) const DECLARED: &str = "SELECT c.oid AS relation, d.attribute, d.type_oid, d.typmod FROM postern.declared_columns d \
+JOIN pg_catalog.pg_namespace n ON n.nspname = d.schema JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = d.relation";
+
+/// `pg_catalog`.
+pub(super) const CATALOG_VIEWS: &[CatalogueView] = &[
+    filtered(
+        "pg_aggregate",
+        "WHERE EXISTS (SELECT FROM pg_catalog.pg_proc p JOIN postern.seen_schemas s ON s.oid = p.pronamespace WHERE p.oid = x.aggfnoid)",
+    ),
+    filtered("pg_am", BUILT_IN),
+    filtered("pg_amop", BUILT_IN),
+    filtered("pg_amproc", BUILT_IN),
+    filtered(
+        "pg_attrdef",
+        "WHERE x.adrelid IN (SELECT r.oid FROM postern.seen_relations r)",
+    ),
+    CatalogueView {
+        name: "pg_attribute",
+        columns: &[
+            ("attname", SHOWN_NAME),
+            ("atttypid", "coalesce(t.oid, x.atttypid)"),
+            ("attlen", "coalesce(t.typlen, x.attlen)"),
+            ("atttypmod", "coalesce(d.typmod, x.atttypmod)"),
+            ("attbyval", "coalesce(t.typbyval, x.attbyval)"),
+            ("attalign", "coalesce(t.typalign, x.attalign)"),
+            ("attstorage", "coalesce(t.typstorage, x.attstorage)"),
+            ("attcollation", "coalesce(t.typcollation, x.attcollation)"),
+        ],
+        tail: "LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = x.attrelid AND x.attrelid >= 16384 \
+               LEFT JOIN postern.declared d ON d.relation = coalesce(i.indrelid, x.attrelid) \
+               AND d.attribute = (CASE WHEN x.attname LIKE 'postern$eq$%' THEN pg_catalog.substr(x.attname::text, 12)::name ELSE x.attname END) \
+               LEFT JOIN pg_catalog.pg_type t ON t.oid = d.type_oid \
+               WHERE x.attrelid IN (SELECT r.oid FROM postern.seen_relations r) \
+               AND (x.attname NOT LIKE 'postern$%' OR i.indexrelid IS NOT NULL)",
+    },
+    filtered(
+        "pg_auth_members",
+        "WHERE x.roleid IN (SELECT r.oid FROM postern.seen_roles r) AND x.member IN (SELECT r.oid FROM postern.seen_roles r)",
+    ),
+    filtered("pg_available_extensions", NONE),
+    filtered("pg_cast", BUILT_IN),
+    CatalogueView {
+        name: "pg_class",
+        columns: &[
+            (
+                "relnatts",
+                "x.relnatts - (CASE WHEN x.oid < 16384 OR x.relkind <> 'r' THEN 0 ELSE (SELECT pg_catalog.count(*) \
+                 FROM pg_catalog.pg_attribute a WHERE a.attrelid = x.oid AND a.attname LIKE 'postern$%') END)",
+            ),
+            ("relrowsecurity", "false"),
+            ("relforcerowsecurity", "false"),
+            (
+                "relacl",
+                "CASE WHEN x.oid < 16384 THEN x.relacl ELSE (SELECT pg_catalog.array_agg(u.a ORDER BY u.n) \
+              FROM pg_catalog.unnest(x.relacl) WITH ORDINALITY u(a, n) WHERE u.a::text NOT LIKE 'postern\\_%') END",
+            ),
+        ],
+        tail: "WHERE x.relnamespace IN (SELECT s.oid FROM postern.seen_schemas s)",
+    },
+    filtered(
+        "pg_collation",
+        "WHERE x.collnamespace IN (SELECT s.oid FROM postern.seen_schemas s)",
+    ),
+    CatalogueView {
+        name: "pg_constraint",
+        columns: &[("conkey", SHOWN_CONKEY), ("confkey", SHOWN_CONFKEY)],
+        tail: "WHERE x.connamespace IN (SELECT s.oid FROM postern.seen_schemas s)",
+    },
+    filtered(
+        "pg_conversion",
+        "WHERE x.connamespace IN (SELECT s.oid FROM postern.seen_schemas s)",
+    ),
+    CatalogueView {
+        name: "pg_database",
+        columns: &[("datacl", "NULL")],
+        tail: "WHERE x.datname = pg_catalog.current_database()",
+    },
+    filtered("pg_db_role_setting", NONE),
+    filtered("pg_default_acl", NONE),
+    filtered(
+        "pg_depend",
+        "WHERE x.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND x.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass \
+         AND x.objid IN (SELECT r.oid FROM postern.seen_relations r WHERE r.own) \
+         AND x.refobjid IN (SELECT r.oid FROM postern.seen_relations r WHERE r.own) \
+         OR x.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND x.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass \
+         AND x.refobjid IN (SELECT r.oid FROM postern.seen_relations r WHERE r.own)",
+    ),
+    filtered(
+        "pg_description",
+        "WHERE x.objoid < 16384 AND x.classoid <> 'pg_catalog.pg_class'::pg_catalog.regclass \
+         OR x.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass AND x.objoid IN (SELECT r.oid FROM postern.seen_relations r) \
+         OR x.classoid = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND x.objoid IN (SELECT c.oid FROM pg_catalog.pg_constraint c \
+         JOIN postern.seen_schemas s ON s.oid = c.connamespace) \
+         OR x.classoid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND x.objoid IN (SELECT s.oid FROM postern.seen_schemas s) \
+         OR x.classoid = 'pg_catalog.pg_type'::pg_catalog.regclass AND x.objoid IN (SELECT t.oid FROM pg_catalog.pg_type t \
+         JOIN postern.seen_schemas s ON s.oid = t.typnamespace) \
+         OR x.classoid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND x.objoid IN (SELECT p.oid FROM pg_catalog.pg_proc p \
+         JOIN postern.seen_schemas s ON s.oid = p.pronamespace)",
+    ),
+    filtered(
+        "pg_enum",
+        "WHERE x.enumtypid IN (SELECT t.oid FROM pg_catalog.pg_type t JOIN postern.seen_schemas s ON s.oid = t.typnamespace)",
+    ),
+    filtered("pg_event_trigger", NONE),
+    filtered("pg_extension", "WHERE x.extname = 'plpgsql'"),
+    filtered("pg_foreign_data_wrapper", NONE),
+    filtered("pg_foreign_server", NONE),
+    filtered("pg_foreign_table", NONE),
+    CatalogueView {
+        name: "pg_index",
+        columns: &[("indkey", SHOWN_INDKEY)],
+        tail: "WHERE x.indrelid IN (SELECT r.oid FROM postern.seen_relations r)",
+    },
+    CatalogueView {
+        name: "pg_indexes",
+        columns: &[(
+            "indexdef",
+            "pg_catalog.regexp_replace(pg_catalog.regexp_replace(x.indexdef, '\"postern\\$eq\\$([a-z_][a-z0-9_]*)\"', '\\1', 'g'), \
+             '\"postern\\$eq\\$', '\"', 'g')",
+        )],
+        tail: "WHERE x.schemaname IN (SELECT s.nspname FROM postern.seen_schemas s)",
+    },
+    filtered(
+        "pg_inherits",
+        "WHERE x.inhrelid IN (SELECT r.oid FROM postern.seen_relations r)",
+    ),
+    filtered("pg_init_privs", NONE),
+    filtered("pg_language", BUILT_IN),
+    filtered("pg_largeobject_metadata", NONE),
+    filtered(
+        "pg_matviews",
+        "WHERE x.schemaname IN (SELECT s.nspname FROM postern.seen_schemas s)",
+    ),
+    CatalogueView {
+        name: "pg_namespace",
+        columns: &[(
+            "nspacl",
+            "(SELECT pg_catalog.array_agg(u.a ORDER BY u.n) FROM pg_catalog.unnest(x.nspacl) WITH ORDINALITY u(a, n) \
+             WHERE u.a::text NOT LIKE 'postern\\_%')",
+        )],
+        tail: "WHERE x.oid IN (SELECT s.oid FROM postern.seen_schemas s)",
+    },
+    filtered(
+        "pg_opclass",
+        "WHERE x.opcnamespace IN (SELECT s.oid FROM postern.seen_schemas s)",
+    ),
+    filtered(
+        "pg_operator",
+        "WHERE x.oprnamespace IN (SELECT s.oid FROM postern.seen_schemas s)",
+    ),
+    filtered(
+        "pg_opfamily",
+        "WHERE x.opfnamespace IN (SELECT s.oid FROM postern.seen_schemas s)",
+    ),
+    filtered(
+        "pg_partitioned_table",
+        "WHERE x.partrelid IN (SELECT r.oid FROM postern.seen_relations r)",
+    ),
+    filtered("pg_policies", NONE),
+    filtered("pg_policy", NONE),
+    filtered(
+        "pg_proc",
+        "WHERE x.pronamespace IN (SELECT s.oid FROM postern.seen_schemas s)",
+    ),
+    filtered("pg_publication", NONE),
+    filtered("pg_publication_namespace", NONE),
+    filtered("pg_publication_rel", NONE),
+    filtered("pg_publication_tables", NONE),
+    filtered(
+        "pg_range",
+        "WHERE x.rngtypid IN (SELECT t.oid FROM pg_catalog.pg_type t JOIN postern.seen_schemas s ON s.oid = t.typnamespace)",
+    ),
+    filtered(
+        "pg_rewrite",
+        "WHERE x.ev_class IN (SELECT r.oid FROM postern.seen_relations r)",
+    ),
+    filtered("pg_roles", "WHERE x.rolname IN (SELECT r.rolname FROM postern.seen_roles r)"),
+    filtered(
+        "pg_rules",
+        "WHERE x.schemaname IN (SELECT s.nspname FROM postern.seen_schemas s)",
+    ),
+    filtered("pg_seclabel", NONE),
+    filtered("pg_seclabels", NONE),
+    filtered(
+        "pg_sequence",
+        "WHERE x.seqrelid IN (SELECT r.oid FROM postern.seen_relations r)",
+    ),
+    filtered(
+        "pg_sequences",
+        "WHERE x.schemaname IN (SELECT s.nspname FROM postern.seen_schemas s)",
+    ),
+    filtered("pg_settings", "WHERE x.name NOT LIKE 'postern.%'"),
+    filtered("pg_shdepend", NONE),
+    filtered("pg_shdescription", NONE),
+    filtered("pg_shseclabel", NONE),
+    filtered("pg_statistic_ext", NONE),
+    CatalogueView {
+        name: "pg_tables",
+        columns: &[("rowsecurity", "false")],
+        tail: "WHERE x.schemaname IN (SELECT s.nspname FROM postern.seen_schemas s)",
+    },
+    CatalogueView {
+        name: "pg_tablespace",
+        columns: &[("spcacl", "NULL")],
+        tail: "WHERE x.spcname IN ('pg_default', 'pg_global') \
+               OR x.spcname = (SELECT l.tablespace FROM postern.login_schema l WHERE l.login = session_user)",
+    },
+    filtered("pg_timezone_abbrevs", ""),
+    filtered("pg_timezone_names", ""),
+    filtered("pg_transform", NONE),
+    filtered(
+        "pg_trigger",
+        "WHERE x.tgrelid IN (SELECT r.oid FROM postern.seen_relations r)",
+    ),
+    filtered(
+        "pg_ts_config",
+        "WHERE x.cfgnamespace IN (SELECT s.oid FROM postern.seen_schemas s)",
+    ),
+    filtered(
+        "pg_ts_dict",
+        "WHERE x.dictnamespace IN (SELECT s.oid FROM postern.seen_schemas s)",
+    ),
+    filtered(
+        "pg_ts_parser",
+        "WHERE x.prsnamespace IN (SELECT s.oid FROM postern.seen_schemas s)",
+    ),
+    filtered(
+        "pg_ts_template",
+        "WHERE x.tmplnamespace IN (SELECT s.oid FROM postern.seen_schemas s)",
+    ),
+    filtered(
+        "pg_type",
+        "WHERE x.typnamespace IN (SELECT s.oid FROM postern.seen_schemas s)",
+    ),
+    filtered("pg_user", "WHERE x.usename IN (SELECT r.rolname FROM postern.seen_roles r)"),
+    filtered("pg_user_mappings", NONE),
+    filtered(
+        "pg_views",
+        "WHERE x.schemaname IN (SELECT s.nspname FROM postern.seen_schemas s)",
+    ),
+];
+
+/// `information_schema`; what a role may see there at all is still PostgreSQL's own rule for the session's role.
+pub(super) const INFORMATION_VIEWS: &[CatalogueView] = &[
+    filtered("check_constraints", concat_constraint!("x.constraint_schema")),
+    CatalogueView {
+        name: "columns",
+        columns: &[
+            ("data_type", "coalesce(pg_catalog.format_type(d.type_oid, NULL), x.data_type)"),
+            (
+                "character_maximum_length",
+                declared_fact!("_pg_char_max_length", "character_maximum_length"),
+            ),
+            (
+                "character_octet_length",
+                declared_fact!("_pg_char_octet_length", "character_octet_length"),
+            ),
+            (
+                "numeric_precision",
+                declared_fact!("_pg_numeric_precision", "numeric_precision"),
+            ),
+            (
+                "numeric_precision_radix",
+                declared_fact!("_pg_numeric_precision_radix", "numeric_precision_radix"),
+            ),
+            ("numeric_scale", declared_fact!("_pg_numeric_scale", "numeric_scale")),
+            (
+                "datetime_precision",
+                declared_fact!("_pg_datetime_precision", "datetime_precision"),
+            ),
+            ("udt_name", "coalesce(t.typname, x.udt_name)"),
+        ],
+        tail: "LEFT JOIN (postern.declared d JOIN pg_catalog.pg_class c ON c.oid = d.relation \
+               JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace JOIN pg_catalog.pg_type t ON t.oid = d.type_oid) \
+               ON n.nspname = x.table_schema::name AND c.relname = x.table_name::name AND d.attribute = x.column_name::name \
+               WHERE x.table_schema::name IN (SELECT s.nspname FROM postern.seen_schemas s) AND x.column_name::text NOT LIKE 'postern$%'",
+    },
+    CatalogueView {
+        name: "constraint_column_usage",
+        columns: &[("column_name", SHOWN_COLUMN)],
+        tail: "WHERE x.table_schema::name IN (SELECT s.nspname FROM postern.seen_schemas s)",
+    },
+    filtered(
+        "constraint_table_usage",
+        "WHERE x.table_schema::name IN (SELECT s.nspname FROM postern.seen_schemas s)",
+    ),
+    CatalogueView {
+        name: "key_column_usage",
+        columns: &[("column_name", SHOWN_COLUMN)],
+        tail: "WHERE x.table_schema::name IN (SELECT s.nspname FROM postern.seen_schemas s)",
+    },
+    filtered(
+        "parameters",
+        "WHERE x.specific_schema::name IN (SELECT s.nspname FROM postern.seen_schemas s)",
+    ),
+    filtered(
+        "referential_constraints",
+        "WHERE x.constraint_schema::name IN (SELECT s.nspname FROM postern.seen_schemas s)",
+    ),
+    filtered(
+        "routines",
+        "WHERE x.specific_schema::name IN (SELECT s.nspname FROM postern.seen_schemas s)",
+    ),
+    filtered(
+        "schemata",
+        "WHERE x.schema_name::name IN (SELECT s.nspname FROM postern.seen_schemas s)",
+    ),
+    filtered(
+        "sequences",
+        "WHERE x.sequence_schema::name IN (SELECT s.nspname FROM postern.seen_schemas s)",
+    ),
+    filtered("table_constraints", concat_constraint!("x.table_schema")),
+    filtered(
+        "tables",
+        "WHERE x.table_schema::name IN (SELECT s.nspname FROM postern.seen_schemas s)",
+    ),
+    filtered(
+        "triggers",
+        "WHERE x.event_object_schema::name IN (SELECT s.nspname FROM postern.seen_schemas s)",
+    ),
+    filtered(
+        "views",
+        "WHERE x.table_schema::name IN (SELECT s.nspname FROM postern.seen_schemas s)",
+    ),
+];
+
+const SHOWN_NAME: &str =
+    "CASE WHEN x.attname LIKE 'postern$eq$%' THEN pg_catalog.substr(x.attname::text, 12)::name ELSE x.attname END";
+const SHOWN_COLUMN: &str = "pg_catalog.regexp_replace(x.column_name::text, '^postern\\$eq\\$', '')";
+const SHOWN_INDKEY: &str = shown_keys!(
+    "x.indrelid",
+    "x.indkey",
+    "pg_catalog.string_agg(coalesce(v.attnum, k.attnum)::text, ' ' ORDER BY k.n)",
+    "int2vector"
+);
+const SHOWN_CONKEY: &str = shown_keys!(
+    "x.conrelid",
+    "x.conkey",
+    "pg_catalog.array_agg(coalesce(v.attnum, k.attnum) ORDER BY k.n)",
+    "int2[]"
+);
+const SHOWN_CONFKEY: &str = shown_keys!(
+    "x.confrelid",
+    "x.confkey",
+    "pg_catalog.array_agg(coalesce(v.attnum, k.attnum) ORDER BY k.n)",
+    "int2[]"
+);
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_judge_and_provisioning_know_the_same_views() {
+        let listed: BTreeSet<(&str, &str)> = redirects().collect();
+        let names: Vec<[String; 2]> = [
+            ("pg_catalog", "postern_catalog", CATALOG_VIEWS),
+            ("information_schema", "postern_information", INFORMATION_VIEWS),
+        ]
+        .iter()
+        .flat_map(|(from, to, views)| {
+            views
+                .iter()
+                .map(move |v| [format!("{from}.{}", v.name), format!("{to}.{}", v.name)])
+        })
+        .collect();
+        let made: BTreeSet<(&str, &str)> = names.iter().map(|[from, to]| (from.as_str(), to.as_str())).collect();
+        assert_eq!(listed, made);
+    }
+}

@@ -1,0 +1,105 @@
+//! The control plane's connections: few, slow-lane, and never lent to a client.
+
+use std::path::Path;
+use std::time::Duration;
+
+use deadpool_postgres::{Manager, ManagerConfig, RecyclingMethod, Runtime};
+use postern_config::Settings;
+use tokio_postgres::NoTls;
+use tokio_postgres::config::SslMode;
+use zeroize::Zeroizing;
+
+use super::error::told;
+use super::tls::Connector;
+use super::{ControlError, Pool};
+
+/// Connections of the control role that one process keeps.
+const POOL_SIZE: usize = 4;
+/// How long a caller waits for one of them.
+const WAIT: Duration = Duration::from_secs(10);
+
+/// A pool of control connections, proven by one of them. Not cancel-safe in any interesting way: dropping it drops the attempt.
+pub async fn connect(settings: &Settings) -> Result<Pool, ControlError> {
+    let upstream = &settings.upstream;
+    let password = read_password(&upstream.control_password_file)?;
+    let mut pg = tokio_postgres::Config::new();
+    pg.host(&upstream.host)
+        .port(upstream.port)
+        .dbname(&upstream.database)
+        .user(&upstream.control_user)
+        .password(password.as_bytes())
+        .application_name("postern control")
+        .connect_timeout(upstream.connect_timeout)
+        .keepalives_idle(Duration::from_secs(60))
+        // Names in the control plane's SQL are qualified; this only keeps a surprising default search path out of it.
+        .options("-c search_path=pg_catalog -c statement_timeout=120s -c lock_timeout=30s -c client_min_messages=warning");
+    let recycle = ManagerConfig {
+        recycling_method: RecyclingMethod::Fast,
+    };
+    let manager = match &upstream.tls_ca {
+        Some(ca) => {
+            pg.ssl_mode(SslMode::Require);
+            Manager::from_config(pg, Connector::trusting(ca)?, recycle)
+        }
+        None => {
+            pg.ssl_mode(SslMode::Disable);
+            Manager::from_config(pg, NoTls, recycle)
+        }
+    };
+    let peer = format!(
+        "{}:{}/{} as {}",
+        upstream.host, upstream.port, upstream.database, upstream.control_user
+    );
+    let pool = deadpool_postgres::Pool::builder(manager)
+        .max_size(POOL_SIZE)
+        .runtime(Runtime::Tokio1)
+        .wait_timeout(Some(WAIT))
+        .create_timeout(Some(upstream.connect_timeout))
+        .recycle_timeout(Some(WAIT))
+        .build()
+        .map_err(|e| ControlError::Connect {
+            peer: peer.clone(),
+            sqlstate: None,
+            reason: e.to_string(),
+        })?;
+    let pool = Pool { pool, peer: peer.into() };
+    // Proves address, password and database now rather than at the first use.
+    drop(pool.get().await?);
+    Ok(pool)
+}
+
+impl Pool {
+    /// A connection, within a bounded wait. Cancel-safe.
+    pub async fn get(&self) -> Result<deadpool_postgres::Object, ControlError> {
+        self.pool.get().await.map_err(|error| {
+            let (sqlstate, reason) = match &error {
+                deadpool_postgres::PoolError::Backend(e) => told(e),
+                other => (None, other.to_string()),
+            };
+            ControlError::Connect {
+                peer: self.peer.to_string(),
+                sqlstate,
+                reason,
+            }
+        })
+    }
+
+    /// (connections in use, connections open).
+    pub fn usage(&self) -> (usize, usize) {
+        let status = self.pool.status();
+        (status.size.saturating_sub(status.available), status.size)
+    }
+}
+
+/// A password file's first line.
+pub(crate) fn read_password(file: &Path) -> Result<Zeroizing<String>, ControlError> {
+    let text = Zeroizing::new(std::fs::read_to_string(file).map_err(|source| ControlError::PasswordFile {
+        file: file.to_owned(),
+        source,
+    })?);
+    let line = text.lines().next().unwrap_or_default();
+    if line.is_empty() {
+        return Err(ControlError::EmptyPassword { file: file.to_owned() });
+    }
+    Ok(Zeroizing::new(line.to_owned()))
+}

@@ -1,0 +1,268 @@
+//! Schema `postern`: the function that says whether a session's claims are the proxy's own, the key it needs, and the tables that
+//! provisioning and the catalogue views read.
+//!
+//! Claims travel as plain session settings, which any session can write. What makes them claims is the MAC beside them:
+//! HMAC-SHA-256 over backend pid, backend start, session user, every claim and the expiry, each as decimal byte length, `:` and bytes.
+//! The HMAC is built from PostgreSQL's own `sha256` with the key's inner and outer pads kept ready in a table that only the function's
+//! owner reads. The session user (not the current one) is covered, because migrators act as their module's owner.
+//!
+//! The function has no `SET search_path`, whose cost every statement would pay: every name and operator in it is qualified instead.
+
+use postern_config::expr::Claim;
+use postern_config::names::quote_literal;
+use postern_config::{Config, Manifest};
+
+use super::policies::function_state;
+use super::roles::{everybody, tablespace};
+use super::step::{Need, ProvisionStep};
+use super::{CATALOGUE_ROLE, CLAIMS_ROLE};
+
+/// Schema and bookkeeping: they stand before every recorded step.
+pub(super) fn schema_steps() -> Vec<ProvisionStep> {
+    vec![
+        ProvisionStep::asked(
+            "schema postern",
+            "SELECT pg_catalog.to_regnamespace('postern') IS NULL",
+            "CREATE SCHEMA IF NOT EXISTS postern;",
+        ),
+        table(
+            "provisioned",
+            "title text PRIMARY KEY, wanted text NOT NULL, found text NOT NULL",
+            "what provisioning made, to notice drift",
+        ),
+    ]
+}
+
+/// A table of the control plane's own.
+fn table(name: &str, columns: &str, what: &str) -> ProvisionStep {
+    ProvisionStep::asked(
+        format!("table postern.{name}: {what}"),
+        format!("SELECT pg_catalog.to_regclass('postern.{name}') IS NULL"),
+        format!("CREATE TABLE IF NOT EXISTS postern.{name} ({columns});\nREVOKE ALL ON TABLE postern.{name} FROM PUBLIC;"),
+    )
+}
+
+/// The claims key, `verified()`, the key catalogue's table and the mapping tables.
+pub(super) fn steps(config: &Config) -> Vec<ProvisionStep> {
+    let everybody: Vec<String> = config.modules.iter().map(everybody).collect();
+    let mut steps = vec![
+        table(
+            "key_catalogue",
+            "only boolean PRIMARY KEY DEFAULT true CHECK (only), generation bigint NOT NULL, body text NOT NULL",
+            "wrapped keys and their MAC",
+        ),
+        table(
+            "claims_key",
+            "only boolean PRIMARY KEY DEFAULT true CHECK (only), inner_pad bytea NOT NULL, outer_pad bytea NOT NULL",
+            "the key of the claims' MAC",
+        ),
+        table(
+            "login_schema",
+            "login name PRIMARY KEY, schema name NOT NULL, owner name NOT NULL, tablespace name NOT NULL",
+            "which schema a login sees",
+        ),
+        table(
+            "declared_columns",
+            "schema name, relation name, attribute name, type_oid oid NOT NULL, typmod int4 NOT NULL, \
+             PRIMARY KEY (schema, relation, attribute)",
+            "the types that clients see of protected columns",
+        ),
+        ProvisionStep::recorded(
+            "who reads the tables of schema postern",
+            "SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', c.relname, r.rolname, c.relacl::text), ' ' ORDER BY c.relname) \
+             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_roles r ON r.oid = c.relowner \
+             WHERE c.relnamespace = pg_catalog.to_regnamespace('postern') AND c.relkind = 'r'",
+            format!(
+                "REVOKE ALL ON ALL TABLES IN SCHEMA postern FROM PUBLIC;\n\
+                 ALTER TABLE postern.claims_key OWNER TO {CLAIMS_ROLE};\n\
+                 GRANT SELECT ON TABLE postern.login_schema, postern.declared_columns TO {CATALOGUE_ROLE};"
+            ),
+        ),
+        ProvisionStep::recorded(
+            "who uses schema postern",
+            "SELECT nspacl::text FROM pg_catalog.pg_namespace WHERE nspname = 'postern'",
+            format!(
+                "REVOKE ALL ON SCHEMA postern FROM PUBLIC;\nGRANT USAGE ON SCHEMA postern TO {};",
+                everybody
+                    .iter()
+                    .map(String::as_str)
+                    .chain([super::POLICY_ROLE, CLAIMS_ROLE, CATALOGUE_ROLE])
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            ),
+        ),
+        ProvisionStep::new(
+            "keys of protected columns".to_owned(),
+            Need::Keys,
+            "INSERT INTO postern.key_catalogue (generation, body) VALUES ('<generation>', '<wrapped keys>');".to_owned(),
+        ),
+        ProvisionStep::new(
+            "key of the claims' MAC".to_owned(),
+            Need::ClaimsKey,
+            "INSERT INTO postern.claims_key (inner_pad, outer_pad) VALUES ('<inner pad>', '<outer pad>');".to_owned(),
+        ),
+        verified(&everybody),
+    ];
+    steps.push(rows(
+        "login_schema",
+        "login, schema, owner, tablespace",
+        "name, name, name, name",
+        config.modules.iter().flat_map(|m| login_rows(config, m)).collect(),
+    ));
+    steps.push(rows(
+        "declared_columns",
+        "schema, relation, attribute, type_oid, typmod",
+        "name, name, name, oid, int4",
+        config.modules.iter().flat_map(declared_rows).collect(),
+    ));
+    steps.push(retired_logins(config));
+    steps
+}
+
+fn login_rows(config: &Config, manifest: &Manifest) -> Vec<String> {
+    let space = tablespace(config, manifest);
+    manifest
+        .logins
+        .iter()
+        .map(|login| {
+            let fields = [login.name.as_str(), manifest.schema.as_str(), &manifest.owner_role(), &space].map(quote_literal);
+            format!("({})", fields.join(", "))
+        })
+        .collect()
+}
+
+fn declared_rows(manifest: &Manifest) -> Vec<String> {
+    let protected = manifest.tables.iter().flat_map(|table| {
+        table
+            .columns
+            .iter()
+            .filter(|c| c.protection.is_some())
+            .filter_map(move |column| Some((table, column, column.ty.oid()?)))
+    });
+    protected
+        .map(|(table, column, oid)| {
+            let names = [table.name.schema.as_str(), table.name.name.as_str(), column.name.as_str()].map(quote_literal);
+            format!("({}, {oid}, {})", names.join(", "), column.ty.typmod())
+        })
+        .collect()
+}
+
+/// Makes a mapping table hold exactly these rows.
+fn rows(table: &str, columns: &str, types: &str, rows: Vec<String>) -> ProvisionStep {
+    let casts: Vec<String> = columns
+        .split(", ")
+        .zip(types.split(", "))
+        .map(|(column, ty)| format!("{column}::{ty}"))
+        .collect();
+    let wanted = match rows.is_empty() {
+        true => format!("SELECT {columns} FROM postern.{table} WHERE false"),
+        false => format!(
+            "SELECT {} FROM (VALUES\n  {}) AS w({columns})",
+            casts.join(", "),
+            rows.join(",\n  ")
+        ),
+    };
+    ProvisionStep::recorded(
+        format!("rows of postern.{table}"),
+        format!("SELECT pg_catalog.string_agg(t::text, ' ' ORDER BY t::text) FROM postern.{table} t"),
+        format!(
+            "DELETE FROM postern.{table} WHERE ({columns}) NOT IN ({wanted});\n\
+             INSERT INTO postern.{table} ({columns}) {wanted} ON CONFLICT DO NOTHING;"
+        ),
+    )
+}
+
+/// A login that is no longer declared keeps its role and cannot log in. It was ours if an earlier run recorded its settings.
+fn retired_logins(config: &Config) -> ProvisionStep {
+    let kept: Vec<&str> = config
+        .modules
+        .iter()
+        .flat_map(|m| &m.logins)
+        .map(|l| l.name.as_str())
+        .collect();
+    let gone = format!(
+        "SELECT r.rolname FROM pg_catalog.pg_roles r JOIN postern.provisioned p ON p.title = 'settings of role ' || r.rolname::text \
+         WHERE r.rolcanlogin{}",
+        if kept.is_empty() {
+            String::new()
+        } else {
+            format!(" AND r.rolname NOT IN ({})", super::step::literals(kept))
+        }
+    );
+    ProvisionStep::asked(
+        "logins that are no longer declared cannot log in",
+        format!("SELECT EXISTS ({gone})"),
+        format!(
+            "DO $postern$\nDECLARE found name;\nBEGIN\n  FOR found IN {gone} LOOP\n    \
+             EXECUTE pg_catalog.format('ALTER ROLE %I NOLOGIN', found);\n  END LOOP;\nEND\n$postern$;"
+        ),
+    )
+}
+
+fn verified(everybody: &[String]) -> ProvisionStep {
+    ProvisionStep::recorded(
+        "function postern.verified()",
+        function_state("postern.verified()"),
+        format!(
+            "CREATE OR REPLACE FUNCTION postern.verified() RETURNS boolean\n  LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER\n  \
+             AS {};\nALTER FUNCTION postern.verified() OWNER TO {CLAIMS_ROLE};\nREVOKE ALL ON FUNCTION postern.verified() FROM PUBLIC;\n\
+             GRANT EXECUTE ON FUNCTION postern.verified() TO {};",
+            quote_literal(&verified_body()),
+            everybody
+                .iter()
+                .map(String::as_str)
+                .chain([super::POLICY_ROLE])
+                .collect::<Vec<_>>()
+                .join(", ")
+        ),
+    )
+}
+
+/// The body of `postern.verified()`.
+fn verified_body() -> String {
+    let setting = |name: &str| format!("coalesce(pg_catalog.current_setting('postern.{name}', true), '')");
+    let declared: Vec<String> = Claim::ALL
+        .iter()
+        .enumerate()
+        .map(|(i, claim)| format!("  c{i} pg_catalog.text := {};", setting(claim.name())))
+        .collect();
+    let claims: Vec<String> = (0..Claim::ALL.len()).map(|i| format!("c{i}")).collect();
+    let framed: Vec<String> = ["pid", "started", "session_user"]
+        .into_iter()
+        .map(str::to_owned)
+        .chain(claims.iter().cloned())
+        .chain(["expiry".to_owned()])
+        .map(|field| format!("pg_catalog.octet_length({field}::pg_catalog.text), ':', {field}"))
+        .collect();
+    format!(
+        "
+DECLARE
+{declared}
+  expiry pg_catalog.text := {expiry};
+  pid pg_catalog.text;
+  started pg_catalog.text;
+  inner_key pg_catalog.bytea;
+  outer_key pg_catalog.bytea;
+BEGIN
+  IF pg_catalog.concat({claims}) OPERATOR(pg_catalog.=) '' THEN
+    RETURN true;
+  END IF;
+  SELECT k.inner_pad, k.outer_pad, a.pid::pg_catalog.text,
+      (pg_catalog.date_part('epoch', a.backend_start) OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8::pg_catalog.text
+    INTO inner_key, outer_key, pid, started
+    FROM postern.claims_key k, pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) a;
+  IF pg_catalog.encode(pg_catalog.sha256(outer_key OPERATOR(pg_catalog.||) pg_catalog.sha256(inner_key OPERATOR(pg_catalog.||)
+       pg_catalog.convert_to(pg_catalog.concat({framed}), 'UTF8'))), 'hex')
+     OPERATOR(pg_catalog.=) {mac} THEN
+    RETURN pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) OPERATOR(pg_catalog.<) expiry::pg_catalog.float8;
+  END IF;
+  RETURN false;
+END
+",
+        declared = declared.join("\n"),
+        expiry = setting("exp"),
+        claims = claims.join(", "),
+        framed = framed.join(", "),
+        mac = setting("mac"),
+    )
+}

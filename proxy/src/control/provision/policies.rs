@@ -1,0 +1,252 @@
+//! Row policies compiled to native row-level security, and the functions through which they look into other tables.
+//!
+//! A policy's subquery sees unfiltered rows. Under native RLS that takes a function of one audited owner that bypasses RLS; it answers
+//! nothing unless the session's claims are verified, so that calling it by hand with made-up claims gives an empty set.
+
+use std::collections::BTreeMap;
+
+use postern_config::expr::{Expr, InSelect, Subqueries};
+use postern_config::manifest::{Operation, Table};
+use postern_config::names::{quote_ident, quote_literal};
+use postern_config::settings::Enforce;
+use postern_config::{ColumnType, Config, Manifest, TableRef};
+
+use super::POLICY_ROLE;
+use super::roles::everybody;
+use super::step::{ProvisionStep, literals, relation_oid};
+
+const OPERATIONS: [(Operation, &str); 4] = [
+    (Operation::Select, "select"),
+    (Operation::Insert, "insert"),
+    (Operation::Update, "update"),
+    (Operation::Delete, "delete"),
+];
+
+/// The claims hold: asked once per statement, as an uncorrelated scalar subquery.
+const VERIFIED: &str = "(SELECT postern.verified())";
+
+/// The policy functions of one module by name: every subquery that some policy, restriction or mask asks directly.
+pub(super) fn functions(manifest: &Manifest) -> BTreeMap<String, &InSelect> {
+    let mut found = BTreeMap::new();
+    for table in &manifest.tables {
+        let policies = table.policies.iter().flat_map(|p| p.using.iter().chain(p.check.iter()));
+        let masks = table.columns.iter().filter_map(|c| c.shown_when.as_ref());
+        for expr in policies.chain(&table.restrictions).chain(masks) {
+            let printed = expr.sql("t", Subqueries::Functions);
+            expr.walk(&mut |e| {
+                if let Expr::InSelect(select) = e {
+                    // A subquery inside another's predicate is printed in place there and needs no function.
+                    let name = select.function_name();
+                    if printed.contains(&quote_ident(&name)) {
+                        found.insert(name, &**select);
+                    }
+                }
+            });
+        }
+    }
+    found
+}
+
+/// The steps for functions; they stand before the policies that call them.
+pub(super) fn function_steps(config: &Config) -> Vec<ProvisionStep> {
+    let mut steps = Vec::new();
+    for manifest in &config.modules {
+        let functions = functions(manifest);
+        for table in tables_read(functions.values().copied()) {
+            let name = table.quoted();
+            steps.push(ProvisionStep::asked(
+                format!("policies may look into {table}"),
+                format!(
+                    "SELECT NOT EXISTS (SELECT FROM pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) a JOIN pg_catalog.pg_roles r \
+                     ON r.oid = a.grantee WHERE c.oid = {} AND r.rolname = '{POLICY_ROLE}' AND a.privilege_type = 'SELECT')",
+                    relation_oid(&name)
+                ),
+                format!("GRANT SELECT ON TABLE {name} TO {POLICY_ROLE};"),
+            ));
+        }
+        steps.extend(
+            functions
+                .into_iter()
+                .map(|(name, select)| function_step(manifest, &name, select)),
+        );
+    }
+    steps
+}
+
+fn function_step(manifest: &Manifest, name: &str, select: &InSelect) -> ProvisionStep {
+    let column = manifest
+        .tables
+        .iter()
+        .find(|t| t.name == select.table)
+        .and_then(|t| t.column(select.column.as_str()));
+    let ty = match column {
+        Some(c) if c.protection.is_some() => ColumnType::Bytea,
+        Some(c) => c.ty.clone(),
+        None => ColumnType::Text,
+    };
+    let quoted = format!("postern.{}", quote_ident(name));
+    let body = format!(
+        "SELECT \"postern$found\".* FROM ({}) AS \"postern$found\" WHERE {VERIFIED}",
+        select.body_sql()
+    );
+    ProvisionStep::recorded(
+        format!("policy function {name}"),
+        function_state(&format!("postern.{}()", quote_ident(name))),
+        format!(
+            "CREATE OR REPLACE FUNCTION {quoted}() RETURNS SETOF {ty}\n  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog\n  \
+             AS {};\nALTER FUNCTION {quoted}() OWNER TO {POLICY_ROLE};\nREVOKE ALL ON FUNCTION {quoted}() FROM PUBLIC;\n\
+             GRANT EXECUTE ON FUNCTION {quoted}() TO {};",
+            quote_literal(&body),
+            everybody(manifest)
+        ),
+    )
+}
+
+/// What matters of a function, as one text.
+pub(super) fn function_state(signature: &str) -> String {
+    format!(
+        "SELECT pg_catalog.concat_ws(' ', r.rolname, p.proacl::text, p.proconfig::text, p.prosecdef, p.provolatile, p.proparallel, p.prosrc) \
+         FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_roles r ON r.oid = p.proowner \
+         WHERE p.oid = pg_catalog.to_regprocedure({})",
+        quote_literal(signature)
+    )
+}
+
+/// Every table that these subqueries read, inner ones included.
+fn tables_read<'a>(selects: impl Iterator<Item = &'a InSelect>) -> Vec<TableRef> {
+    let mut tables = Vec::new();
+    for select in selects {
+        tables.push(select.table.clone());
+        select.predicate.walk(&mut |e| {
+            if let Expr::InSelect(inner) = e {
+                tables.push(inner.table.clone());
+            }
+        });
+    }
+    tables.sort();
+    tables.dedup();
+    tables
+}
+
+/// Row security of every declared table, then what is left over from earlier manifests.
+pub(super) fn steps(config: &Config) -> Vec<ProvisionStep> {
+    let mut steps = Vec::new();
+    for manifest in &config.modules {
+        for table in &manifest.tables {
+            steps.push(policies(manifest, table));
+            steps.push(switch(config.settings.enforce, table));
+        }
+        steps.push(undeclared(manifest));
+    }
+    steps.push(unused_functions(config));
+    steps
+}
+
+fn policies(manifest: &Manifest, table: &Table) -> ProvisionStep {
+    let name = table.name.quoted();
+    let to = everybody(manifest);
+    let alias = table.name.name.as_str();
+    let mut sql = format!(
+        "DO $postern$\nDECLARE found name;\nBEGIN\n  \
+         FOR found IN SELECT polname FROM pg_catalog.pg_policy WHERE polrelid = {}::pg_catalog.regclass LOOP\n    \
+         EXECUTE pg_catalog.format('DROP POLICY %I ON %s', found, {});\n  END LOOP;\nEND\n$postern$;",
+        quote_literal(&name),
+        quote_literal(&name)
+    );
+    for (operation, word) in OPERATIONS {
+        let mut clauses = String::new();
+        if operation != Operation::Insert {
+            let using = table.using(operation).sql(alias, Subqueries::Functions);
+            clauses.push_str(&format!("\n  USING ({VERIFIED} AND {using})"));
+        }
+        if matches!(operation, Operation::Insert | Operation::Update) {
+            let check = table.check(operation).sql(alias, Subqueries::Functions);
+            clauses.push_str(&format!("\n  WITH CHECK ({VERIFIED} AND {check})"));
+        }
+        sql.push_str(&format!(
+            "\nCREATE POLICY \"postern_{word}\" ON {name} AS PERMISSIVE FOR {} TO {to}{clauses};",
+            word.to_uppercase()
+        ));
+    }
+    ProvisionStep::recorded(
+        format!("row policies of {}", table.name),
+        format!(
+            "SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', p.polname, p.polcmd, p.polpermissive, \
+             (SELECT pg_catalog.string_agg(r.rolname, ',' ORDER BY r.rolname) FROM pg_catalog.pg_roles r WHERE r.oid = ANY (p.polroles)), \
+             pg_catalog.pg_get_expr(p.polqual, p.polrelid), pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid)), ' ' ORDER BY p.polname) \
+             FROM pg_catalog.pg_policy p WHERE p.polrelid = {}",
+            relation_oid(&name)
+        ),
+        sql,
+    )
+}
+
+/// Row security on, also for the owner; off where the configuration leaves the filters to the proxy alone.
+fn switch(enforce: Enforce, table: &Table) -> ProvisionStep {
+    let name = table.name.quoted();
+    let (title, wanted, sql) = match enforce {
+        Enforce::Both => (
+            "on",
+            "relrowsecurity AND relforcerowsecurity",
+            format!("ALTER TABLE {name} ENABLE ROW LEVEL SECURITY;\nALTER TABLE {name} FORCE ROW LEVEL SECURITY;"),
+        ),
+        Enforce::Rewrite => (
+            "off",
+            "NOT relrowsecurity AND NOT relforcerowsecurity",
+            format!("ALTER TABLE {name} DISABLE ROW LEVEL SECURITY;\nALTER TABLE {name} NO FORCE ROW LEVEL SECURITY;"),
+        ),
+    };
+    ProvisionStep::asked(
+        format!("row security of {} is {title}", table.name),
+        format!(
+            "SELECT NOT EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = {} AND {wanted})",
+            relation_oid(&name)
+        ),
+        sql,
+    )
+}
+
+/// A table that the manifest no longer declares keeps its rows, and nobody but its owner sees them.
+fn undeclared(manifest: &Manifest) -> ProvisionStep {
+    let declared = literals(manifest.tables.iter().map(|t| t.name.name.as_str()));
+    let left = format!(
+        "SELECT c.oid, p.polname FROM pg_catalog.pg_policy p JOIN pg_catalog.pg_class c ON c.oid = p.polrelid \
+         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = {} AND p.polname LIKE 'postern\\_%'{}",
+        quote_literal(manifest.schema.as_str()),
+        if declared.is_empty() {
+            String::new()
+        } else {
+            format!(" AND c.relname NOT IN ({declared})")
+        }
+    );
+    ProvisionStep::asked(
+        format!("tables that {} no longer declares have no policies", manifest.module),
+        format!("SELECT EXISTS ({left})"),
+        format!(
+            "DO $postern$\nDECLARE found record;\nBEGIN\n  FOR found IN {left} LOOP\n    \
+             EXECUTE pg_catalog.format('DROP POLICY %I ON %s', found.polname, found.oid::pg_catalog.regclass);\n  \
+             END LOOP;\nEND\n$postern$;"
+        ),
+    )
+}
+
+fn unused_functions(config: &Config) -> ProvisionStep {
+    let kept: Vec<String> = config.modules.iter().flat_map(|m| functions(m).into_keys()).collect();
+    let unused = format!(
+        "SELECT p.oid FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace \
+         WHERE n.nspname = 'postern' AND p.proname LIKE 'p$%'{}",
+        if kept.is_empty() {
+            String::new()
+        } else {
+            format!(" AND p.proname NOT IN ({})", literals(kept.iter().map(String::as_str)))
+        }
+    );
+    ProvisionStep::asked(
+        "policy functions that nothing calls are dropped",
+        format!("SELECT EXISTS ({unused})"),
+        format!(
+            "DO $postern$\nDECLARE found oid;\nBEGIN\n  FOR found IN {unused} LOOP\n    \
+             EXECUTE pg_catalog.format('DROP FUNCTION %s', found::pg_catalog.regprocedure);\n  END LOOP;\nEND\n$postern$;"
+        ),
+    )
+}
