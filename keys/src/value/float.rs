@@ -39,7 +39,7 @@ pub(super) fn print(value: f64, extra_float_digits: i8, out: &mut Vec<u8>) {
     }
     // Rust's exponent form is `d.ddde-x`, shortest or with the digits asked for: only the layout differs.
     let (scientific, significant) = if extra_float_digits > 0 {
-        (format!("{:e}", value.abs()), 15)
+        (shortest(value.abs()), 15)
     } else {
         let precision = usize::try_from(15 + i32::from(extra_float_digits)).unwrap_or(1).max(1);
         (format!("{:.*e}", precision - 1, value.abs()), precision)
@@ -49,6 +49,32 @@ pub(super) fn print(value: f64, extra_float_digits: i8, out: &mut Vec<u8>) {
     let digits: Vec<u8> = mantissa.bytes().filter(|b| *b != b'.').collect();
     let kept = digits.iter().rposition(|d| *d != b'0').map_or(1, |last| last + 1);
     layout(&digits[..kept], exponent, significant, out);
+}
+
+/// The shortest digits that read back as `value`, in exponent form. Rust also takes digits that lie exactly on the border between two
+/// doubles and read back only because ties go to even (1e23); PostgreSQL does not (9.999999999999999e+22).
+fn shortest(value: f64) -> String {
+    let found = format!("{value:e}");
+    // A border has at most 17 digits, as any shortest form, only where it is an integer times a power of five below 2^54.
+    if !(4.5e15..1e41).contains(&value) || !on_border(&found, value) {
+        return found;
+    }
+    let digits = found.bytes().take_while(|b| *b != b'e').filter(u8::is_ascii_digit).count();
+    (digits..17)
+        .map(|places| format!("{value:.places$e}"))
+        .find(|longer| longer.parse() == Ok(value) && !on_border(longer, value))
+        .unwrap_or(found)
+}
+
+/// Whether the least step up or down from these digits reads as another number.
+fn on_border(scientific: &str, value: f64) -> bool {
+    let (mantissa, exponent) = scientific.split_once('e').expect("the exponent form has an exponent");
+    let places = mantissa.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+    let exponent = exponent.parse::<i64>().unwrap_or(0) - i64::try_from(places).unwrap_or(0);
+    let whole: u64 = mantissa.replace('.', "").parse().unwrap_or(1);
+    let up = format!("{whole}.{:060}1e{exponent}", 0);
+    let down = format!("{}.{}e{exponent}", whole.saturating_sub(1), "9".repeat(60));
+    up.parse() != Ok(value) || down.parse() != Ok(value)
 }
 
 /// Positional for exponents from −4 to below `significant`, else scientific with at least two digits of exponent.

@@ -133,7 +133,7 @@ impl Fields {
                             self.twelve_hours(word.eq_ignore_ascii_case("PM"))?;
                         }
                         "BC" | "AD" | "AM" | "PM" => return Err(wrong),
-                        _ if self.zone.is_none() => self.zone = Some(zone(word)?),
+                        _ if self.zone.is_none() => self.zone = Some(zone(word, wrong)?),
                         _ => return Err(wrong),
                     }
                 }
@@ -234,10 +234,8 @@ impl<'a> Reader<'a> {
                 return Err(self.wrong());
             }
             match self.digits() {
-                digits @ ("0" | "00") => self.number(digits),
                 digits if matches!(digits.len(), 1 | 2) => self.number(digits),
-                "" => Err(self.wrong()),
-                _ => Err(ValueError::DateField),
+                _ => Err(self.wrong()),
             }
         };
         let month = part()?;
@@ -250,14 +248,8 @@ impl<'a> Reader<'a> {
         let first = self.digits();
         let (hour, minute, second) = if self.skip(|b| b == b':') {
             let hour = self.short(first)?;
-            let minute = self.digits();
-            let minute = self.short(minute)?;
-            let second = if self.skip(|b| b == b':') {
-                let second = self.digits();
-                self.short(second)?
-            } else {
-                0
-            };
+            let minute = self.short_or_none()?;
+            let second = if self.skip(|b| b == b':') { self.short_or_none()? } else { 0 };
             (hour, minute, second)
         } else {
             match first.len() {
@@ -286,7 +278,7 @@ impl<'a> Reader<'a> {
         Ok((fraction * 1e6).round_ties_even() as i64)
     }
 
-    /// `+HH`, `+HH:MM`, `+HH:MM:SS`, `+HHMM`, `+HHMMSS`: seconds east of UTC.
+    /// `+HH`, `+HH:MM`, `+HH:MM:SS`, `+HHMM`: seconds east of UTC.
     fn offset(&mut self) -> Result<i64, ValueError> {
         let negative = self.skip(|b| b == b'-');
         if !negative {
@@ -294,15 +286,12 @@ impl<'a> Reader<'a> {
         }
         let first = self.digits();
         let (hours, mut minutes, mut seconds) = match first.len() {
+            0 => return Err(self.wrong()),
             1 | 2 => (self.number(first)?, 0, 0),
-            3 => (self.number(&first[..1])?, self.number(&first[1..])?, 0),
-            4 => (self.number(&first[..2])?, self.number(&first[2..])?, 0),
-            6 => (
-                self.number(&first[..2])?,
-                self.number(&first[2..4])?,
-                self.number(&first[4..])?,
-            ),
-            _ => return Err(self.wrong()),
+            // `+0230`; more digits make too many hours of it.
+            _ => match self.number(first).map_err(|_| ValueError::ZoneDisplacement)? {
+                n => (n / 100, n % 100, 0),
+            },
         };
         if first.len() <= 2 && self.skip(|b| b == b':') {
             let digits = self.digits();
@@ -317,6 +306,14 @@ impl<'a> Reader<'a> {
         }
         let size = (hours * 60 + minutes) * 60 + seconds;
         Ok(if negative { -size } else { size })
+    }
+
+    /// As PostgreSQL has it, `12:` is twelve o'clock.
+    fn short_or_none(&mut self) -> Result<i64, ValueError> {
+        match self.digits() {
+            "" => Ok(0),
+            digits => self.short(digits),
+        }
     }
 
     fn short(&self, digits: &str) -> Result<i64, ValueError> {
@@ -340,7 +337,7 @@ impl<'a> Reader<'a> {
 }
 
 /// Abbreviations first, as in PostgreSQL (`CET` is a fixed offset, not the zone of that name): the best-known ones of its default set.
-fn zone(word: &str) -> Result<Zone, ValueError> {
+fn zone(word: &str, wrong: ValueError) -> Result<Zone, ValueError> {
     const FIXED_HOURS: &[(&str, i64)] = &[
         ("UTC", 0),
         ("GMT", 0),
@@ -370,5 +367,7 @@ fn zone(word: &str) -> Result<Zone, ValueError> {
     if let Some((_, hours)) = FIXED_HOURS.iter().find(|(name, _)| word.eq_ignore_ascii_case(name)) {
         return Ok(Zone::Fixed(hours * 3600));
     }
-    named_zone(word).map(Zone::Named).ok_or(ValueError::Zone)
+    // Only what looks like a zone's name is reported as an unknown zone.
+    let unknown = if word.contains('/') { ValueError::Zone } else { wrong };
+    named_zone(word).map(Zone::Named).ok_or(unknown)
 }
