@@ -51,12 +51,16 @@ SELECT project_id, action_time FROM projects ORDER BY project_id;
 -- group: protected columns of chat
 SELECT id, content FROM messages ORDER BY id LIMIT 60;
 SELECT m.* FROM messages m WHERE m.group_id = 'g-pa1-00' ORDER BY m.id;
-SELECT m.content, r.account_id FROM messages m JOIN read_receipts r ON r.message_id = m.id WHERE m.group_id = 'g-pb1-00' ORDER BY m.id;
 SELECT group_id, count(*) FROM messages GROUP BY group_id ORDER BY group_id;
 SELECT sender_id, count(*) AS n FROM messages GROUP BY sender_id ORDER BY n DESC, sender_id LIMIT 10;
-SELECT gm.group_id, m.content FROM group_members gm JOIN messages m ON m.group_id = gm.group_id AND m.sender_id = gm.account_id WHERE gm.account_id = 'bob' ORDER BY m.id;
 SELECT DISTINCT ON (group_id) group_id, id, content FROM messages ORDER BY group_id, sent_at DESC, id;
 SELECT id, content FROM messages WHERE sent_at > '2026-02-10 00:00:00+00' ORDER BY sent_at, id LIMIT 20;
+
+-- as: bob
+-- group: the groups of one person
+SELECT account_id FROM group_members WHERE group_id = 'g-pa1-00' ORDER BY account_id;
+SELECT m.content, r.account_id FROM messages m JOIN read_receipts r ON r.message_id = m.id WHERE m.group_id = 'g-pa1-00' ORDER BY m.id;
+SELECT gm.group_id, m.content FROM group_members gm JOIN messages m ON m.group_id = gm.group_id AND m.sender_id = gm.account_id WHERE gm.group_id = 'g-pa1-00' ORDER BY m.id;
 
 -- login: sys_core.service
 -- group: protected columns of sys_core

@@ -7,7 +7,7 @@ INSERT INTO accounts (id, email, disabled, verified) VALUES ('new-2', 'new2@peop
 INSERT INTO accounts (email, id, verified, disabled) VALUES ('new5@people.example', 'new-5', DEFAULT, DEFAULT) RETURNING id, email;
 SELECT id, email FROM accounts WHERE email IN ('new1@people.example', 'new5@people.example', 'Zoë ☃ @people.example') ORDER BY id;
 INSERT INTO roles (id, account_id, role, project_id, org_id) SELECT 'r-' || id, id, 2, 'PA1', 'A' FROM accounts WHERE id LIKE 'new-%' RETURNING id, account_id, role;
-INSERT INTO roles (id, account_id, role) VALUES ('r-x', 'new-1', 1) RETURNING *;
+INSERT INTO roles (id, account_id, role) VALUES ('r-x', 'new-1', 1) RETURNING id, account_id, role, project_id;
 INSERT INTO roles AS target (id, account_id, role) VALUES ('r-y', 'new-1', 1) RETURNING target.id, target.role + 1 AS more;
 INSERT INTO projects (id, name, org_id, account_id) VALUES ('P-1', 'First', 'A', 'ana'), ('P-2', 'Second', NULL, NULL);
 INSERT INTO projects SELECT 'P-3', 'Third', NULL, '2026-01-01 00:00:00+00', 'ana', 'A', 'x';
@@ -31,8 +31,8 @@ ROLLBACK TO s;
 -- fails: 23502
 INSERT INTO accounts (id, email, disabled, verified) VALUES ('new-8', NULL, false, false);
 ROLLBACK TO s;
--- fails: 23503
-INSERT INTO roles (id, account_id, role) VALUES ('r-8', 'nobody at all', 1);
+-- fails: 23502
+INSERT INTO roles (id, role) VALUES ('r-8', 1);
 ROLLBACK TO s;
 -- fails: 22P02
 INSERT INTO roles (id, account_id, role) VALUES ('r-8', 'bob', 'many');
@@ -55,7 +55,7 @@ SELECT project_id, action_time, budget, contact FROM projects WHERE project_id L
 SELECT project_id FROM projects WHERE contact = 'ünï@people.example';
 SELECT project_id FROM projects WHERE contact IS NULL AND project_id LIKE 'dp-n%';
 INSERT INTO survey_projects (survey_project_id, survey_project_name, sys_account_project_ref_id) VALUES ('sp-n1', 'Survey of N1', 'PN1');
-INSERT INTO survey_users (survey_user_id, survey_user_name, survey_project_ref_id, sys_account_account_ref_id, birth_date) VALUES ('su-n1', 'New Person', 'sp-n1', 'bob', '1990-02-28'), ('su-n2', 'Newer Person', 'sp-n1', 'bob', NULL), ('su-n3', 'Oldest Person', 'sp-n1', 'bob', '0044-03-15 BC') RETURNING survey_user_id, survey_user_name, birth_date;
+INSERT INTO survey_users (survey_user_id, survey_user_name, survey_project_ref_id, sys_account_account_ref_id, birth_date) VALUES ('su-n1', 'New Person', 'sp-n1', 'root', '1990-02-28'), ('su-n2', 'Newer Person', 'sp-n1', 'root', NULL), ('su-n3', 'Oldest Person', 'sp-n1', 'root', '0044-03-15 BC') RETURNING survey_user_id, survey_user_name, birth_date;
 SELECT survey_user_id FROM survey_users WHERE survey_user_name = 'New Person';
 INSERT INTO support_role_values (id, survey_user_ref_id, support_role_type_ref_id, pledged, comment) SELECT 'srv-n' || t.id, 'su-n1', t.id, 3, NULL FROM support_role_types t WHERE t.survey_project_ref_id = 'sp-PA1' RETURNING id, pledged, comment;
 INSERT INTO support_role_values (id, survey_user_ref_id, support_role_type_ref_id, pledged, comment) VALUES ('srv-n', 'su-n1', 'srt-PA1-0', 1, E'two\nlines and a tab\t and ''quotes''') RETURNING comment;
@@ -65,17 +65,17 @@ BEGIN;
 INSERT INTO projects (project_id, sys_account_project_ref_id, budget) VALUES ('dp-n9', 'PN9', 12345678901.00);
 ROLLBACK;
 -- fails: 22007
-INSERT INTO survey_users (survey_user_id, survey_user_name, survey_project_ref_id, birth_date) VALUES ('su-n9', 'Nobody', 'sp-PA1', 'yesterdayish');
+INSERT INTO survey_users (survey_user_id, survey_user_name, survey_project_ref_id, sys_account_account_ref_id, birth_date) VALUES ('su-n9', 'Nobody', 'sp-PA1', 'root', 'yesterdayish');
 -- fails: 22008
-INSERT INTO survey_users (survey_user_id, survey_user_name, survey_project_ref_id, birth_date) VALUES ('su-n9', 'Nobody', 'sp-PA1', '1990-02-30');
+INSERT INTO survey_users (survey_user_id, survey_user_name, survey_project_ref_id, sys_account_account_ref_id, birth_date) VALUES ('su-n9', 'Nobody', 'sp-PA1', 'root', '1990-02-30');
 -- fails: 22P02
 INSERT INTO projects (project_id, sys_account_project_ref_id, budget) VALUES ('dp-n9', 'PN9', 'much');
 -- fails: 23505
-INSERT INTO survey_users (survey_user_id, survey_user_name, survey_project_ref_id) VALUES ('su-n9', 'Bob Okafor', 'sp-PA1');
+INSERT INTO survey_users (survey_user_id, survey_user_name, survey_project_ref_id, sys_account_account_ref_id) VALUES ('su-n9', 'Bob Okafor', 'sp-PA1', 'root');
 -- fails: 23503
-INSERT INTO survey_users (survey_user_id, survey_user_name, survey_project_ref_id) VALUES ('su-n9', 'Nobody', 'sp-nowhere');
+INSERT INTO survey_users (survey_user_id, survey_user_name, survey_project_ref_id, sys_account_account_ref_id) VALUES ('su-n9', 'Nobody', 'sp-nowhere', 'root');
 -- fails: 23502
-INSERT INTO survey_users (survey_user_id, survey_user_name) VALUES ('su-n9', 'Nobody');
+INSERT INTO survey_users (survey_user_id, survey_user_name, sys_account_account_ref_id) VALUES ('su-n9', 'Nobody', 'root');
 
 -- login: sys_core.service
 -- group: inserts of sys_core

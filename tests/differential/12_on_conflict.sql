@@ -7,8 +7,10 @@ INSERT INTO projects (id, name) VALUES ('PA1', 'Renamed by conflict') ON CONFLIC
 INSERT INTO projects AS p (id, name) VALUES ('PA1', 'x') ON CONFLICT (id) DO UPDATE SET name = p.name || ' again' WHERE p.org_id = 'A' RETURNING p.id, p.name;
 INSERT INTO projects (id, name) VALUES ('PA1', 'y') ON CONFLICT (id) DO UPDATE SET name = EXCLUDED.name WHERE projects.org_id = 'B' RETURNING id;
 INSERT INTO projects (id, name) VALUES ('PQ', 'Open Fields') ON CONFLICT (name) DO UPDATE SET org_name = 'by name' RETURNING id, name, org_name;
-INSERT INTO accounts (id, email, disabled, verified) VALUES ('bob', 'bob-by-id@people.example', false, true) ON CONFLICT (id) DO UPDATE SET email = EXCLUDED.email RETURNING id, email;
-SELECT id FROM accounts WHERE email = 'bob-by-id@people.example';
+INSERT INTO orgs (id, name, contact) VALUES ('A', 'whatever', 'by-id@people.example') ON CONFLICT (id) DO UPDATE SET contact = EXCLUDED.contact RETURNING id, name, contact;
+SELECT id FROM orgs WHERE contact = 'by-id@people.example';
+INSERT INTO orgs (id, name, contact) VALUES ('Q', 'Birch Bureau', 'by-name@people.example') ON CONFLICT (name) DO UPDATE SET contact = EXCLUDED.contact RETURNING id, name, contact;
+INSERT INTO orgs (id, name, contact) VALUES ('A', 'x', 'x'), ('R', 'Rowan Ring', 'r@people.example') ON CONFLICT (id) DO UPDATE SET contact = 'fixed@people.example' RETURNING id, contact;
 INSERT INTO accounts (id, email, disabled, verified) VALUES ('another', 'ana@people.example', false, true) ON CONFLICT (email) DO NOTHING;
 SELECT id FROM accounts WHERE email = 'ana@people.example';
 INSERT INTO accounts (id, email, disabled, verified) VALUES ('another', 'carl@people.example', false, true) ON CONFLICT (email) DO UPDATE SET verified = false RETURNING id, email, verified;
@@ -16,7 +18,7 @@ INSERT INTO accounts (id, email, disabled, verified) VALUES ('bob', 'dora@people
 INSERT INTO accounts (id, email, disabled, verified) SELECT 'copy-' || id, 'fixed@people.example', false, false FROM projects WHERE id = 'PA1' ON CONFLICT (email) DO NOTHING;
 SAVEPOINT s;
 -- fails: 23505
-INSERT INTO accounts (id, email, disabled, verified) VALUES ('bob', 'dora@people.example', false, true) ON CONFLICT (id) DO UPDATE SET email = EXCLUDED.email;
+INSERT INTO orgs (id, name) VALUES ('A', 'Birch Bureau') ON CONFLICT (id) DO UPDATE SET name = EXCLUDED.name;
 ROLLBACK TO s;
 -- fails: 42P10
 INSERT INTO accounts (id, email, disabled, verified) VALUES ('bob', 'b@people.example', false, true) ON CONFLICT (verified) DO NOTHING;

@@ -1,4 +1,5 @@
 -- login: chat
+-- as: bob
 -- group: transactions
 BEGIN;
 INSERT INTO messages (id, content, sent_at, group_id, sender_id) VALUES ('msg-n1', 'first', '2026-03-01 00:00:00+00', 'g-pa1-00', 'bob');
@@ -22,7 +23,7 @@ SHOW transaction_isolation;
 DELETE FROM messages;
 ROLLBACK;
 BEGIN ISOLATION LEVEL SERIALIZABLE;
-SELECT count(*) FROM messages;
+SELECT count(*) FROM messages WHERE group_id = 'g-pa1-00';
 COMMIT;
 BEGIN;
 SET LOCAL statement_timeout = '5s';

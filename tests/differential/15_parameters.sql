@@ -48,10 +48,14 @@ INSERT INTO accounts (id, email, verified, disabled) VALUES ($1, $2, $3, false) 
 INSERT INTO accounts (id, email, verified, disabled) VALUES ($1, $2, true, false), ($3, $4, false, false);
 -- bind: ["par1@people.example"]
 SELECT id, email FROM accounts WHERE email = $1;
--- bind: ["par-1", "changed@people.example"]
-UPDATE accounts SET email = $2 WHERE id = $1 RETURNING email;
+-- bind: ["par-1", "2026-01-01 00:00:00+00"]
+UPDATE accounts SET verified = false, updated_at = $2 WHERE id = $1 RETURNING email, updated_at;
+-- bind: ["A", "changed@people.example"]
+UPDATE orgs SET contact = $2 WHERE id = $1 RETURNING contact;
 -- bind: ["changed@people.example", "again@people.example"]
-UPDATE accounts SET email = $2 WHERE email = $1 RETURNING id, email;
+UPDATE orgs SET contact = $2 WHERE contact = $1 RETURNING id, contact;
+-- bind: ["again@people.example", null]
+UPDATE orgs SET contact = $2 WHERE contact = $1 RETURNING id, contact;
 -- bind: ["par-1"]
 DELETE FROM accounts WHERE id = $1 RETURNING email;
 -- bind: ["par2@people.example"]
@@ -78,7 +82,7 @@ SELECT project_id, budget, action_time FROM projects WHERE contact = $1;
 UPDATE projects SET budget = $2, action_time = $3 WHERE project_id = $1 RETURNING budget, action_time;
 -- bind: ["dp-q", "0.005", "2000-01-01 00:00:00+00"]
 UPDATE projects SET budget = $2, action_time = $3 WHERE project_id = $1 RETURNING budget, action_time;
--- bind: ["su-q", "Quiet Person", "sp-PA1", "bob", "1970-01-01"]
+-- bind: ["su-q", "Quiet Person", "sp-PA1", "root", "1970-01-01"]
 INSERT INTO survey_users (survey_user_id, survey_user_name, survey_project_ref_id, sys_account_account_ref_id, birth_date) VALUES ($1, $2, $3, $4, $5) RETURNING survey_user_name, birth_date;
 -- bind: ["Quiet Person"]
 SELECT survey_user_id, birth_date FROM survey_users WHERE survey_user_name = $1;
@@ -89,7 +93,7 @@ INSERT INTO support_role_values (id, survey_user_ref_id, support_role_type_ref_i
 -- bind: ["su-q", "another comment"]
 UPDATE support_role_values SET comment = $2 WHERE survey_user_ref_id = $1 RETURNING id, comment;
 -- fails: 22007
--- bind: ["su-r", "R", "sp-PA1", "bob", "not a date"]
+-- bind: ["su-r", "R", "sp-PA1", "root", "not a date"]
 INSERT INTO survey_users (survey_user_id, survey_user_name, survey_project_ref_id, sys_account_account_ref_id, birth_date) VALUES ($1, $2, $3, $4, $5);
 ROLLBACK;
 

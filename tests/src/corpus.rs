@@ -1,7 +1,8 @@
 //! The differential corpus: SQL files whose statements must answer alike through the proxy and on an unencrypted copy.
 //!
 //! A statement ends with `;` at the end of a line. Comments steer:
-//! - `-- login: disco` (runtime, as superadmin) or `-- login: sys_account.service`: who runs what follows;
+//! - `-- login: disco` or `-- login: sys_account.service`: the login of what follows; `-- as: bob`: the person, where it is not the
+//!   superadmin (a service is nobody);
 //! - `-- group: NAME`: what follows runs on a fresh pair of connections, in one go, rolled back or cleaned up by itself;
 //! - `-- bind: ["x", null]`: parameters in text, extended protocol only; `-- types: 25, 23` tells their types;
 //! - `-- fails: 23505`: the copy must fail so (without it, it must succeed: two equal errors would prove nothing);
@@ -19,6 +20,8 @@ pub struct Group {
     pub name: String,
     /// `module` or `module.kind`.
     pub login: String,
+    /// The person whose token the session carries.
+    pub who: Option<String>,
     /// File it is in.
     pub file: PathBuf,
     /// Statements in order.
@@ -68,7 +71,7 @@ pub fn read(dir: &Path) -> Vec<Group> {
 fn read_file(file: &Path) -> Vec<Group> {
     let text = fs::read_to_string(file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
     let mut groups: Vec<Group> = Vec::new();
-    let mut login = String::new();
+    let (mut login, mut who) = (String::new(), None);
     let mut next = Pending::default();
     for (number, line) in text.lines().enumerate() {
         let here = format!("{}:{}", file.display(), number + 1);
@@ -76,10 +79,15 @@ fn read_file(file: &Path) -> Vec<Group> {
             if let Some(comment) = line.strip_prefix("--") {
                 let (word, rest) = comment.split_once(':').map_or((comment.trim(), ""), |(w, r)| (w.trim(), r.trim()));
                 match word {
-                    "login" => rest.clone_into(&mut login),
+                    "login" => {
+                        rest.clone_into(&mut login);
+                        who = (!rest.contains('.')).then(|| "root".to_owned());
+                    }
+                    "as" => who = Some(rest.to_owned()),
                     "group" => groups.push(Group {
                         name: rest.to_owned(),
                         login: login.clone(),
+                        who: who.clone(),
                         file: file.to_owned(),
                         statements: Vec::new(),
                     }),

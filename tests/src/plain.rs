@@ -55,7 +55,8 @@ fn serial(ty: &str) -> String {
     .to_owned()
 }
 
-/// Makes the copy. `reader` opens a connection through the proxy that may read everything of that table.
+/// Makes the copy. `reader` opens a connection that may read all rows of that table in the clear: through the proxy where it has
+/// protected columns.
 ///
 /// # Panics
 /// When anything does not work: without the copy there is nothing to compare.
