@@ -131,6 +131,7 @@ pub(super) const CATALOG_VIEWS: &[CatalogueView] = &[
             ("attalign", "coalesce(t.typalign, x.attalign)"),
             ("attstorage", "coalesce(t.typstorage, x.attstorage)"),
             ("attcollation", "coalesce(t.typcollation, x.attcollation)"),
+            ("attmissingval", "x.attmissingval::text"),
         ],
         tail: "LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = x.attrelid AND x.attrelid >= 16384 \
                LEFT JOIN postern.declared d ON d.relation = coalesce(i.indrelid, x.attrelid) \

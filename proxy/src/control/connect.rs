@@ -1,13 +1,11 @@
 //! The control plane's connections: few, slow-lane, and never lent to a client.
 
-use std::path::Path;
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, RecyclingMethod, Runtime};
 use postern_config::Settings;
 use tokio_postgres::NoTls;
 use tokio_postgres::config::SslMode;
-use zeroize::Zeroizing;
 
 use super::error::told;
 use super::tls::Connector;
@@ -21,7 +19,7 @@ const WAIT: Duration = Duration::from_secs(10);
 /// A pool of control connections, proven by one of them. Not cancel-safe in any interesting way: dropping it drops the attempt.
 pub async fn connect(settings: &Settings) -> Result<Pool, ControlError> {
     let upstream = &settings.upstream;
-    let password = read_password(&upstream.control_password_file)?;
+    let password = crate::secrets::read(&upstream.control_password_file)?;
     let mut pg = tokio_postgres::Config::new();
     pg.host(&upstream.host)
         .port(upstream.port)
@@ -89,17 +87,4 @@ impl Pool {
         let status = self.pool.status();
         (status.size.saturating_sub(status.available), status.size)
     }
-}
-
-/// A password file's first line.
-pub(crate) fn read_password(file: &Path) -> Result<Zeroizing<String>, ControlError> {
-    let text = Zeroizing::new(std::fs::read_to_string(file).map_err(|source| ControlError::PasswordFile {
-        file: file.to_owned(),
-        source,
-    })?);
-    let line = text.lines().next().unwrap_or_default();
-    if line.is_empty() {
-        return Err(ControlError::EmptyPassword { file: file.to_owned() });
-    }
-    Ok(Zeroizing::new(line.to_owned()))
 }

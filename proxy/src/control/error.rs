@@ -2,24 +2,14 @@
 
 use std::path::PathBuf;
 
+use crate::secrets::SecretError;
+
 /// A failure of the control plane. Server messages are kept without their DETAIL, which can quote a row.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
-    /// A password file could not be read.
-    #[error("the password file {} cannot be read", file.display())]
-    PasswordFile {
-        /// The file.
-        file: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A password file holds nothing usable.
-    #[error("the password file {} is empty", file.display())]
-    EmptyPassword {
-        /// The file.
-        file: PathBuf,
-    },
+    /// A password file could not be used.
+    #[error("a password cannot be had: {0}")]
+    Secret(#[from] SecretError),
     /// The CA file of `upstream.tls_ca` is not usable.
     #[error("the CA file {} holds no usable certificate: {reason}", file.display())]
     CaFile {
@@ -88,10 +78,9 @@ impl ControlError {
     /// What to do about it, one sentence.
     pub fn remedy(&self) -> &'static str {
         match self {
-            Self::PasswordFile { .. } => {
-                "Create the file with the role's password in it, readable by the account that runs postern."
+            Self::Secret(_) => {
+                "Put the role's password on the one line of that file, readable by the account that runs postern and nobody else."
             }
-            Self::EmptyPassword { .. } => "Write the role's password into the file, on one line.",
             Self::CaFile { .. } => {
                 "Point upstream.tls_ca at the PEM file of the CA that signed the database server's certificate."
             }

@@ -112,7 +112,7 @@ pub(super) async fn ensure_claims_key(
 ) -> Result<bool, ControlError> {
     let key = mac_key(catalogue, root)?;
     let (inner, outer) = pads(&key);
-    let upsert = "INSERT INTO postern.claims_key AS k (inner_pad, outer_pad) VALUES ($1, $2) ON CONFLICT (only) DO UPDATE \
+    let upsert = "INSERT INTO postern.claims_key AS k (inner_pad, outer_pad) VALUES ($1, $2) ON CONFLICT (single) DO UPDATE \
                   SET inner_pad = excluded.inner_pad, outer_pad = excluded.outer_pad \
                   WHERE (k.inner_pad, k.outer_pad) IS DISTINCT FROM (excluded.inner_pad, excluded.outer_pad)";
     let written = client

@@ -48,12 +48,12 @@ pub(super) fn steps(config: &Config) -> Vec<ProvisionStep> {
     let mut steps = vec![
         table(
             "key_catalogue",
-            "only boolean PRIMARY KEY DEFAULT true CHECK (only), generation bigint NOT NULL, body text NOT NULL",
+            "single boolean PRIMARY KEY DEFAULT true CHECK (single), generation bigint NOT NULL, body text NOT NULL",
             "wrapped keys and their MAC",
         ),
         table(
             "claims_key",
-            "only boolean PRIMARY KEY DEFAULT true CHECK (only), inner_pad bytea NOT NULL, outer_pad bytea NOT NULL",
+            "single boolean PRIMARY KEY DEFAULT true CHECK (single), inner_pad bytea NOT NULL, outer_pad bytea NOT NULL",
             "the key of the claims' MAC",
         ),
         table(

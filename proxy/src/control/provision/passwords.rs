@@ -10,7 +10,6 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::super::ControlError;
-use super::super::connect::read_password;
 use super::step::VERIFIER_PLACEHOLDER;
 
 /// The passwords of all logins.
@@ -22,7 +21,7 @@ impl Passwords {
         let logins = config.modules.iter().flat_map(|m| &m.logins);
         let read = logins.map(|login| {
             let file = config.settings.secrets_dir.join(format!("{}.upstream", login.name));
-            Ok((login.name.clone(), read_password(&file)?))
+            Ok((login.name.clone(), crate::secrets::read(&file)?))
         });
         Ok(Self(read.collect::<Result<_, ControlError>>()?))
     }

@@ -68,7 +68,7 @@ fn view_state(view: &str) -> String {
     )
 }
 
-/// A view's column list is taken from the relation that it stands for on the server at hand, so that every major version fits.
+/// A view cannot have a column of a pseudo-type, so `anyarray` is told as `text[]`. A view's column list is taken from the relation that it stands for on the server at hand, so that every major version fits.
 fn step(from: &str, schema: &str, view: &CatalogueView) -> ProvisionStep {
     let (source, target) = (
         format!("{from}.{}", view.name),
@@ -86,7 +86,8 @@ fn step(from: &str, schema: &str, view: &CatalogueView) -> ProvisionStep {
         format!(
             "DO $postern$\nDECLARE columns text;\nBEGIN\n  \
              SELECT pg_catalog.string_agg(CASE WHEN c.sql IS NULL THEN 'x.' || pg_catalog.quote_ident(a.attname) ELSE \
-             '(' || c.sql || ')::' || pg_catalog.format_type(a.atttypid, a.atttypmod) || ' AS ' || pg_catalog.quote_ident(a.attname) END, \
+             '(' || c.sql || ')::' || CASE a.atttypid \
+             WHEN 'pg_catalog.anyarray'::pg_catalog.regtype THEN 'text[]' ELSE pg_catalog.format_type(a.atttypid, a.atttypmod) END || ' AS ' || pg_catalog.quote_ident(a.attname) END, \
              ', ' ORDER BY a.attnum) INTO columns\n  FROM pg_catalog.pg_attribute a LEFT JOIN (VALUES\n    {}\n  ) c(name, sql) \
              ON c.name = a.attname\n  WHERE a.attrelid = '{source}'::pg_catalog.regclass AND a.attnum > 0 AND NOT a.attisdropped;\n  \
              EXECUTE {} || columns || {};\nEND\n$postern$;",
