@@ -40,8 +40,14 @@ pub enum SecretError {
 
 /// Reads a secret text; one trailing line end is not part of it. The group may read the file (0640), others may not.
 pub fn read(path: &Path) -> Result<Zeroizing<String>, SecretError> {
-    let io = |source| SecretError::Io { path: path.to_owned(), source };
-    let content = |problem| SecretError::Content { path: path.to_owned(), problem };
+    let io = |source| SecretError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let content = |problem| SecretError::Content {
+        path: path.to_owned(),
+        problem,
+    };
     let mut file = std::fs::File::open(path).map_err(io)?;
     let about = file.metadata().map_err(io)?;
     if !about.is_file() {
@@ -49,7 +55,10 @@ pub fn read(path: &Path) -> Result<Zeroizing<String>, SecretError> {
     }
     let mode = about.permissions().mode() & 0o777;
     if mode & 0o037 != 0 {
-        return Err(SecretError::Mode { path: path.to_owned(), mode });
+        return Err(SecretError::Mode {
+            path: path.to_owned(),
+            mode,
+        });
     }
     if about.len() > MAX_SECRET_BYTES {
         return Err(content("it is larger than 64 KiB; expected a short secret"));
@@ -80,7 +89,12 @@ mod tests {
 
     #[test]
     fn a_secret_loses_its_line_end_only() {
-        for (bytes, secret) in [(&b"s3cret\n"[..], "s3cret"), (b"s3cret\r\n", "s3cret"), (b" s3 cret ", " s3 cret "), (b"a\n\n", "a\n")] {
+        for (bytes, secret) in [
+            (&b"s3cret\n"[..], "s3cret"),
+            (b"s3cret\r\n", "s3cret"),
+            (b" s3 cret ", " s3 cret "),
+            (b"a\n\n", "a\n"),
+        ] {
             let path = written("ok", bytes, 0o600);
             assert_eq!(read(&path).unwrap().as_str(), secret);
             std::fs::remove_file(path).unwrap();

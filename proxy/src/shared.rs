@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use postern_config::Config;
 use postern_keys::KeyRing;
+use tokio::sync::watch;
 
 use crate::control::{Catalogs, Pool, Sequences};
 use crate::identity::{MacKey, TokenVerifier};
@@ -38,4 +39,6 @@ pub struct Shared {
     pub cancels: CancelKeys,
     /// Makes connections to PostgreSQL.
     pub upstream: Connector,
+    /// Becomes true at shutdown: a session that waits for its client then ends (57P01); one that is at work finishes first.
+    pub closing: watch::Receiver<bool>,
 }

@@ -79,16 +79,38 @@ mod tests {
     #[test]
     fn every_part_counts() {
         let key = MacKey::new([9; 32]);
-        let backend = Backend { pid: 1, start_micros: 2, login: LoginName::new("a").unwrap() };
+        let backend = Backend {
+            pid: 1,
+            start_micros: 2,
+            login: LoginName::new("a").unwrap(),
+        };
         let values = |v: &[&str]| v.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
         let base = key.mac(&backend, &values(&["x", "yz"]));
         assert_eq!(base, key.mac(&backend, &values(&["x", "yz"])));
         let others = [
             key.mac(&backend, &values(&["xy", "z"])),
             key.mac(&backend, &values(&["x", "yz", ""])),
-            key.mac(&Backend { pid: 2, ..backend.clone() }, &values(&["x", "yz"])),
-            key.mac(&Backend { start_micros: 3, ..backend.clone() }, &values(&["x", "yz"])),
-            key.mac(&Backend { login: LoginName::new("b").unwrap(), ..backend.clone() }, &values(&["x", "yz"])),
+            key.mac(
+                &Backend {
+                    pid: 2,
+                    ..backend.clone()
+                },
+                &values(&["x", "yz"]),
+            ),
+            key.mac(
+                &Backend {
+                    start_micros: 3,
+                    ..backend.clone()
+                },
+                &values(&["x", "yz"]),
+            ),
+            key.mac(
+                &Backend {
+                    login: LoginName::new("b").unwrap(),
+                    ..backend.clone()
+                },
+                &values(&["x", "yz"]),
+            ),
             MacKey::new([8; 32]).mac(&backend, &values(&["x", "yz"])),
         ];
         assert!(others.iter().all(|o| *o != base));
@@ -98,7 +120,11 @@ mod tests {
     #[test]
     fn the_encoding_is_pinned() {
         let key = MacKey::new(*b"0123456789abcdef0123456789abcdef");
-        let backend = Backend { pid: 12, start_micros: 345, login: LoginName::new("disco").unwrap() };
+        let backend = Backend {
+            pid: 12,
+            start_micros: 345,
+            login: LoginName::new("disco").unwrap(),
+        };
         let mac = key.mac(&backend, &["bob".to_owned(), String::new(), "99".to_owned()]);
         assert_eq!(mac, PINNED);
     }

@@ -17,28 +17,28 @@ use crate::secrets::{self, SecretError};
 /// The people file is a handful of lines; a larger file is the wrong file.
 const MAX_PEOPLE_BYTES: u64 = 1024 * 1024;
 
-/// Why no token was made. Each says what to do.
+/// Why no token was made; [`MintError::remedy`] says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum MintError {
     /// Not a development configuration.
-    #[error("this configuration has no development issuer; set [tokens] dev_issuer = true, dev_private_key and dev_people, or ask your own issuer")]
+    #[error("this configuration has no development issuer")]
     NotDevelopment,
     /// The private key's file.
     #[error(transparent)]
     Secret(#[from] SecretError),
     /// It holds no Ed25519 private key.
-    #[error("{}: not an Ed25519 private key in PKCS#8 PEM form; make one: openssl genpkey -algorithm ed25519", .0.display())]
+    #[error("{}: not an Ed25519 private key in PKCS#8 PEM form", .0.display())]
     Key(PathBuf),
     /// The people file.
     #[error("[tokens] dev_people: {}: {problem}", path.display())]
     People {
         /// The file.
         path: PathBuf,
-        /// What is wrong and what is expected.
+        /// What is wrong.
         problem: String,
     },
     /// Nobody of that name.
-    #[error("nobody is called `{name}`; the reference data set knows: {known}")]
+    #[error("nobody is called `{name}`")]
     Unknown {
         /// Asked for.
         name: String,
@@ -46,14 +46,34 @@ pub enum MintError {
         known: String,
     },
     /// Longer than the proxy would accept, or nothing.
-    #[error("a token lives 1 to 600 seconds, not {0}; give --ttl in that range")]
+    #[error("a token lives 1 to 600 seconds, not {0}")]
     Lifetime(u64),
     /// Superadmin without a reason.
-    #[error("`{0}` is superadmin; say why with --reason TEXT, it is written to the audit trail")]
+    #[error("`{0}` is superadmin, which needs a reason")]
     Reason(String),
     /// The operating system gave no randomness, or signing failed.
     #[error("the token cannot be signed: {0}")]
     Sign(String),
+}
+
+impl MintError {
+    /// What to do about it.
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::NotDevelopment => {
+                "Set [tokens] dev_issuer = true, dev_private_key and dev_people, or ask your own issuer for a token.".into()
+            }
+            Self::Secret(_) => "See that [tokens] dev_private_key names the development issuer's key.".into(),
+            Self::Key(_) => "Make one: openssl genpkey -algorithm ed25519 -out KEY".into(),
+            Self::People { .. } => {
+                "Expected a JSON object of claims by account id: {\"bob\": {\"org_member_of\": [\"A\"]}}".into()
+            }
+            Self::Unknown { known, .. } => format!("The reference data set knows: {known}."),
+            Self::Lifetime(_) => "Give --ttl in that range.".into(),
+            Self::Reason(_) => "Say why with --reason TEXT; it is written to the audit trail.".into(),
+            Self::Sign(_) => "Try again; if it stays so, the key or the host's source of randomness is broken.".into(),
+        }
+    }
 }
 
 /// Signs a token for a person of `dev_people`, for one module, living `ttl` from `now`.
@@ -73,7 +93,9 @@ pub fn mint(
     }
     let mut claims = claims_of(people, person)?;
     if claims.get("super") == Some(&Value::Bool(true)) {
-        let reason = reason.filter(|r| !r.trim().is_empty()).ok_or_else(|| MintError::Reason(person.to_owned()))?;
+        let reason = reason
+            .filter(|r| !r.trim().is_empty())
+            .ok_or_else(|| MintError::Reason(person.to_owned()))?;
         claims.insert("reason".into(), reason.into());
     }
     let now = unix_seconds(now);
@@ -99,16 +121,22 @@ pub fn generate_issuer() -> Result<(Zeroizing<String>, String), MintError> {
 
 /// `{"bob": {"project_member_of": ["PA1"], …}, …}`: claims by account id, types as in tokens.
 fn claims_of(path: &Path, person: &str) -> Result<Map<String, Value>, MintError> {
-    let wrong = |problem: String| MintError::People { path: path.to_owned(), problem };
+    let wrong = |problem: String| MintError::People {
+        path: path.to_owned(),
+        problem,
+    };
     let size = std::fs::metadata(path).map_err(|e| wrong(e.to_string()))?.len();
     if size > MAX_PEOPLE_BYTES {
-        return Err(wrong("larger than 1 MiB; expected a short JSON object of claims by account id".into()));
+        return Err(wrong("it is larger than 1 MiB".into()));
     }
     let text = std::fs::read(path).map_err(|e| wrong(e.to_string()))?;
     let mut people: Map<String, Value> = serde_json::from_slice(&text).map_err(|e| wrong(e.to_string()))?;
     let Some(claims) = people.remove(person) else {
         let known: Vec<String> = people.keys().cloned().collect();
-        return Err(MintError::Unknown { name: person.to_owned(), known: known.join(", ") });
+        return Err(MintError::Unknown {
+            name: person.to_owned(),
+            known: known.join(", "),
+        });
     };
     let Value::Object(claims) = claims else {
         return Err(wrong(format!("`{person}` is not an object of claims")));

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use postern_config::expr::Claim;
-use postern_config::names::{LoginName, ModuleName};
+use postern_config::names::ModuleName;
 
 pub use mac::{Backend, MacKey};
 pub use token::{TokenError, TokenVerifier};
@@ -87,14 +87,20 @@ type Claims = [Option<ClaimValue>; Claim::ALL.len()];
 impl Identity {
     /// Nobody in particular: no claim at all.
     pub fn guest() -> Arc<Self> {
-        Arc::new(Self { claims: Claims::default(), origin: Origin::Guest })
+        Arc::new(Self {
+            claims: Claims::default(),
+            origin: Origin::Guest,
+        })
     }
 
     /// The module itself, as its service login: the claim `service` and no other.
     pub fn service(module: &ModuleName) -> Arc<Self> {
         let mut claims = Claims::default();
         claims[slot(Claim::Service)] = Some(ClaimValue::Text(module.as_str().into()));
-        Arc::new(Self { claims, origin: Origin::Service })
+        Arc::new(Self {
+            claims,
+            origin: Origin::Service,
+        })
     }
 
     /// The value of a claim, if there.
@@ -161,7 +167,11 @@ impl Identity {
     /// The parameters of [`postern_rewriter::plan::Rewritten::set_claims`]: the claims' texts in the order of [`Claim::ALL`], then the
     /// expiry in unix seconds, then the MAC in hex. Guest is empty throughout, which needs no MAC and never ends.
     pub fn settings(&self, key: &MacKey, backend: &Backend, now: SystemTime) -> Vec<String> {
-        let mut out: Vec<String> = self.claims.iter().map(|c| c.as_ref().map(ClaimValue::setting).unwrap_or_default()).collect();
+        let mut out: Vec<String> = self
+            .claims
+            .iter()
+            .map(|c| c.as_ref().map(ClaimValue::setting).unwrap_or_default())
+            .collect();
         let expires = match self.origin {
             Origin::Guest => {
                 out.resize(Claim::ALL.len() + 2, String::new());
@@ -194,10 +204,16 @@ pub(crate) fn unix_seconds(time: SystemTime) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use postern_config::names::LoginName;
+
     use super::*;
 
     fn backend() -> Backend {
-        Backend { pid: 4242, start_micros: 1_700_000_000_123_456, login: LoginName::new("disco_runtime").unwrap() }
+        Backend {
+            pid: 4242,
+            start_micros: 1_700_000_000_123_456,
+            login: LoginName::new("disco_runtime").unwrap(),
+        }
     }
 
     #[test]

@@ -95,7 +95,9 @@ impl TokenError {
             Self::NotYet => "Compare the clocks of the issuer and of this host.",
             Self::NoId => "Give every token a \"jti\" of 1 to 128 bytes.",
             Self::Revoked => "Ask the issuer for a new token.",
-            Self::Claim => "Claims are text, lists of text (at most 256, none empty) or true/false, as the manifest reference says.",
+            Self::Claim => {
+                "Claims are text, lists of text (at most 256, none empty) or true/false, as the manifest reference says."
+            }
             Self::Reason => "A superadmin token needs a \"reason\", which is written to the audit trail.",
         }
     }
@@ -157,7 +159,10 @@ impl TokenVerifier {
     pub fn new(settings: &TokenSettings) -> Result<Self, TokenKeyError> {
         let mut keys = Vec::with_capacity(settings.public_keys.len());
         for path in &settings.public_keys {
-            let pem = std::fs::read(path).map_err(|source| TokenKeyError::Io { path: path.clone(), source })?;
+            let pem = std::fs::read(path).map_err(|source| TokenKeyError::Io {
+                path: path.clone(),
+                source,
+            })?;
             // A private key is no public key: refuse it rather than take the public half of what should not be here.
             keys.push(DecodingKey::from_ed_pem(&pem).map_err(|_| TokenKeyError::Key { path: path.clone() })?);
         }
@@ -200,7 +205,9 @@ impl TokenVerifier {
             return Err(TokenError::Module);
         }
         let expires = lifetime(&claims, unix_seconds(now))?;
-        let jti = text("jti").filter(|j| (1..=MAX_JTI_BYTES).contains(&j.len())).ok_or(TokenError::NoId)?;
+        let jti = text("jti")
+            .filter(|j| (1..=MAX_JTI_BYTES).contains(&j.len()))
+            .ok_or(TokenError::NoId)?;
         if self.is_revoked(jti) {
             return Err(TokenError::Revoked);
         }
@@ -214,7 +221,14 @@ impl TokenVerifier {
             return Err(TokenError::Reason);
         }
         let reason = reason.filter(|_| is_super).map(Into::into);
-        Ok(Arc::new(Identity { claims: typed, origin: Origin::Token { jti: jti.into(), expires, reason } }))
+        Ok(Arc::new(Identity {
+            claims: typed,
+            origin: Origin::Token {
+                jti: jti.into(),
+                expires,
+                reason,
+            },
+        }))
     }
 
     /// Whether an identity that was adopted earlier still holds: not expired, not revoked since. Asked before every statement.
@@ -258,9 +272,10 @@ impl TokenVerifier {
 fn kind(kind: &ErrorKind) -> TokenError {
     match kind {
         ErrorKind::InvalidSignature => TokenError::Signature,
-        ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName | ErrorKind::UnsupportedAlgorithm | ErrorKind::MissingAlgorithm => {
-            TokenError::Algorithm
-        }
+        ErrorKind::InvalidAlgorithm
+        | ErrorKind::InvalidAlgorithmName
+        | ErrorKind::UnsupportedAlgorithm
+        | ErrorKind::MissingAlgorithm => TokenError::Algorithm,
         _ => TokenError::Malformed,
     }
 }
@@ -306,9 +321,12 @@ pub(super) fn typed_claims(claims: &Map<String, Value>) -> Result<Claims, TokenE
 
 /// Text that PostgreSQL can hold and that is not empty: `''` must never meet `''`.
 fn usable(text: &str) -> Result<Box<str>, TokenError> {
-    if text.is_empty() || text.contains('\0') { Err(TokenError::Claim) } else { Ok(text.into()) }
+    if text.is_empty() || text.contains('\0') {
+        Err(TokenError::Claim)
+    } else {
+        Ok(text.into())
+    }
 }
 
 #[cfg(test)]
-#[path = "token_tests.rs"]
 mod tests;

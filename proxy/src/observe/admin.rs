@@ -30,7 +30,9 @@ where
     let mut connections = JoinSet::new();
     loop {
         // Waiting for a slot before accepting leaves the rest in the kernel's bounded queue.
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+            return;
+        };
         let Ok((stream, _)) = listener.accept().await else {
             // Out of file descriptors, most likely: spinning would not bring them back.
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -58,7 +60,11 @@ where
             "/healthz" => ("200 OK", TEXT, b"alive\n".to_vec()),
             "/readyz" => match timeout(PATIENCE / 2, ready()).await {
                 Ok(true) => ("200 OK", TEXT, b"ready\n".to_vec()),
-                _ => ("503 Service Unavailable", TEXT, b"not ready: the database does not answer\n".to_vec()),
+                _ => (
+                    "503 Service Unavailable",
+                    TEXT,
+                    b"not ready: the database does not answer\n".to_vec(),
+                ),
             },
             _ => ("404 Not Found", TEXT, b"there are /metrics, /healthz and /readyz\n".to_vec()),
         },
@@ -91,7 +97,9 @@ async fn request(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<Reque
         head.extend_from_slice(&chunk[..read]);
     }
     let line = head.split(|b| *b == b'\r').next().unwrap_or_default();
-    let Ok(line) = std::str::from_utf8(line) else { return Ok(Request::Bad) };
+    let Ok(line) = std::str::from_utf8(line) else {
+        return Ok(Request::Bad);
+    };
     let mut words = line.split(' ');
     Ok(match (words.next(), words.next(), words.next(), words.next()) {
         (Some("GET"), Some(target), Some("HTTP/1.1" | "HTTP/1.0"), None) => {
@@ -131,7 +139,14 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_not_http_or_too_long_is_refused() {
-        for bad in [&b"\r\n\r\n"[..], b"GET /metrics\r\n\r\n", b"GET  /metrics HTTP/1.1\r\n\r\n", b"\xff\xfe\r\n\r\n", b"GET /healthz HTTP/1.1\r\n", b""] {
+        for bad in [
+            &b"\r\n\r\n"[..],
+            b"GET /metrics\r\n\r\n",
+            b"GET  /metrics HTTP/1.1\r\n\r\n",
+            b"\xff\xfe\r\n\r\n",
+            b"GET /healthz HTTP/1.1\r\n",
+            b"",
+        ] {
             assert!(ask(bad, true).await.starts_with("HTTP/1.1 400"), "{bad:?}");
         }
         assert!(ask(&[b'a'; 9_000], true).await.starts_with("HTTP/1.1 400"));

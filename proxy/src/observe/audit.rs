@@ -126,8 +126,17 @@ impl Audit {
         match file {
             None => Ok(Self::onto(tokio::io::stderr())),
             Some(path) => {
-                let open = |source| AuditError::Open { path: path.to_owned(), source };
-                let file: File = OpenOptions::new().append(true).create(true).mode(0o600).open(path).await.map_err(open)?;
+                let open = |source| AuditError::Open {
+                    path: path.to_owned(),
+                    source,
+                };
+                let file: File = OpenOptions::new()
+                    .append(true)
+                    .create(true)
+                    .mode(0o600)
+                    .open(path)
+                    .await
+                    .map_err(open)?;
                 Ok(Self::onto(file))
             }
         }
@@ -140,7 +149,10 @@ impl Audit {
 
     /// Hands one event over; waits where the writer is behind. Cancel-safe: an event is handed over whole or not at all.
     pub async fn record(&self, event: Event) -> Result<(), AuditError> {
-        self.queue.send(Item::Event(Box::new(event))).await.map_err(|_| AuditError::Closed)
+        self.queue
+            .send(Item::Event(Box::new(event)))
+            .await
+            .map_err(|_| AuditError::Closed)
     }
 
     /// Records that a superadmin token was adopted, with the reason it states. Nothing for other identities.
@@ -200,7 +212,13 @@ mod tests {
     use tokio::io::AsyncReadExt;
 
     fn event() -> Event {
-        Event::new("statement", &Identity::guest(), "disco", Decision::Refuse, SystemTime::UNIX_EPOCH)
+        Event::new(
+            "statement",
+            &Identity::guest(),
+            "disco",
+            Decision::Refuse,
+            SystemTime::UNIX_EPOCH,
+        )
     }
 
     #[tokio::test]
@@ -208,15 +226,34 @@ mod tests {
         let (out, mut read) = tokio::io::duplex(1 << 20);
         let (audit, writer) = Audit::onto(out);
         for rows in 0..2_000 {
-            audit.record(Event { rows: Some(rows), sqlstate: Some("42P01"), ..event() }).await.unwrap();
+            audit
+                .record(Event {
+                    rows: Some(rows),
+                    sqlstate: Some("42P01"),
+                    ..event()
+                })
+                .await
+                .unwrap();
         }
         audit.close().await;
         writer.await.unwrap();
         let mut text = String::new();
         read.read_to_string(&mut text).await.unwrap();
-        let rows: Vec<u64> = text.lines().map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap()["rows"].as_u64().unwrap()).collect();
+        let rows: Vec<u64> = text
+            .lines()
+            .map(|l| {
+                serde_json::from_str::<serde_json::Value>(l).unwrap()["rows"]
+                    .as_u64()
+                    .unwrap()
+            })
+            .collect();
         assert_eq!(rows, (0..2_000).collect::<Vec<_>>());
-        assert!(text.starts_with(r#"{"ts":0,"event":"statement","who":"guest","login":"disco","decision":"refuse","sqlstate":"42P01""#), "{text:.200}");
+        assert!(
+            text.starts_with(
+                r#"{"ts":0,"event":"statement","who":"guest","login":"disco","decision":"refuse","sqlstate":"42P01""#
+            ),
+            "{text:.200}"
+        );
         assert!(matches!(audit.record(event()).await, Err(AuditError::Closed)));
     }
 

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use prometheus::core::Collector;
-use prometheus::{Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+};
 
 /// Seconds; a hop is tens of microseconds, a slow query is seconds.
 const BUCKETS: &[f64] = &[
@@ -46,18 +48,28 @@ impl Metrics {
         let histogram = |name, help| HistogramOpts::new(name, help).buckets(BUCKETS.to_vec());
         let metrics = Self {
             queries: vec("postern_queries_total", "Statements carried out, by protocol kind.", "kind"),
-            refusals: vec("postern_refusals_total", "Statements and logins refused, by reason.", "reason"),
+            refusals: vec(
+                "postern_refusals_total",
+                "Statements and logins refused, by reason.",
+                "reason",
+            ),
             plans: vec("postern_plan_cache_total", "Plan cache look-ups, by outcome.", "outcome"),
             plan_seconds: Histogram::with_opts(histogram("postern_plan_seconds", "Time to judge and rewrite one statement."))
                 .expect("metric names are fixed and valid"),
             query_seconds: HistogramVec::new(
-                histogram("postern_query_seconds", "Time from a request to the end of its answer, by protocol kind."),
+                histogram(
+                    "postern_query_seconds",
+                    "Time from a request to the end of its answer, by protocol kind.",
+                ),
                 &["kind"],
             )
             .expect("metric names and labels are fixed and valid"),
             seals: counter("postern_seals_total", "Values sealed."),
             opens: counter("postern_opens_total", "Values opened."),
-            open_failures: counter("postern_open_failures_total", "Values that could not be opened: forged, moved or damaged."),
+            open_failures: counter(
+                "postern_open_failures_total",
+                "Values that could not be opened: forged, moved or damaged.",
+            ),
             logins_failed: vec("postern_login_failures_total", "Logins that failed, by reason.", "reason"),
             cancels: vec("postern_cancels_total", "Cancel requests, by outcome.", "outcome"),
             audit_failures: counter("postern_audit_failures_total", "Audit events that could not be written."),
@@ -133,7 +145,9 @@ impl Metrics {
 
     /// A cancel request came; `known` where its key belongs to a client.
     pub fn cancel(&self, known: bool) {
-        self.cancels.with_label_values(&[if known { "sent" } else { "unknown-key" }]).inc();
+        self.cancels
+            .with_label_values(&[if known { "sent" } else { "unknown-key" }])
+            .inc();
     }
 
     /// An audit event could not be written.

@@ -42,10 +42,13 @@ impl fmt::Debug for UpstreamKey {
     }
 }
 
+/// By a key's number: its secret and what it cancels.
+type Live = HashMap<i32, ([u8; 4], UpstreamKey)>;
+
 /// Which key belongs to which upstream connection. Bounded by the number of clients: each holds one [`Registration`].
 #[derive(Clone, Default)]
 pub struct CancelKeys {
-    live: Arc<Mutex<HashMap<i32, ([u8; 4], UpstreamKey)>>>,
+    live: Arc<Mutex<Live>>,
 }
 
 impl CancelKeys {
@@ -74,7 +77,7 @@ impl CancelKeys {
         bool::from(secret.ct_eq(&key.secret)).then_some(*upstream)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<i32, ([u8; 4], UpstreamKey)>> {
+    fn lock(&self) -> MutexGuard<'_, Live> {
         // A panic elsewhere cannot leave the map half-changed: every change is one call.
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -119,7 +122,13 @@ mod tests {
         let mut guess = held.key();
         guess.secret[3] ^= 1;
         assert!(keys.find(guess).is_none());
-        assert!(keys.find(CancelKey { id: held.key().id ^ 1, secret: held.key().secret }).is_none());
+        assert!(
+            keys.find(CancelKey {
+                id: held.key().id ^ 1,
+                secret: held.key().secret
+            })
+            .is_none()
+        );
     }
 
     #[test]

@@ -69,7 +69,9 @@ impl Verifier {
     fn from_password(password: &str, salt: [u8; 16]) -> Self {
         let salted = Zeroizing::new(gen_salted_password(password, &salt, ITERATIONS));
         match ScramSecret::verifier_from_salted_password(salt.to_vec(), salted.to_vec(), ITERATIONS) {
-            ScramSecret::Verifier { stored_key, server_key, .. } => Self {
+            ScramSecret::Verifier {
+                stored_key, server_key, ..
+            } => Self {
                 salt,
                 iterations: ITERATIONS,
                 stored_key: stored_key.try_into().expect("SHA-256 has 32 bytes"),
@@ -117,7 +119,10 @@ pub struct Verifiers {
 impl Verifiers {
     /// An empty set. The secret should outlive a restart, or a login that exists could be told from one that does not by its salt.
     pub fn new(secret: [u8; 32]) -> Self {
-        Self { known: HashMap::new(), secret: Zeroizing::new(secret) }
+        Self {
+            known: HashMap::new(),
+            secret: Zeroizing::new(secret),
+        }
     }
 
     /// Adds a login with the content of its `NAME.client` file.
@@ -162,7 +167,10 @@ pub struct ServerScram {
 
 impl Default for ServerScram {
     fn default() -> Self {
-        Self { unbound: ScramServerAuth::new(), bound: None }
+        Self {
+            unbound: ScramServerAuth::new(),
+            bound: None,
+        }
     }
 }
 
@@ -172,12 +180,19 @@ impl ServerScram {
     pub fn bound_to(certificates_pem: &[u8]) -> Self {
         let mut auth = ScramServerAuth::new();
         let bound = auth.configure_certificate(certificates_pem).is_ok().then_some(auth);
-        Self { unbound: ScramServerAuth::new(), bound }
+        Self {
+            unbound: ScramServerAuth::new(),
+            bound,
+        }
     }
 
     /// What is offered, strongest first.
     pub fn mechanisms(&self) -> &'static [&'static str] {
-        if self.bound.is_some() { &[SCRAM_SHA_256_PLUS, SCRAM_SHA_256] } else { &[SCRAM_SHA_256] }
+        if self.bound.is_some() {
+            &[SCRAM_SHA_256_PLUS, SCRAM_SHA_256]
+        } else {
+            &[SCRAM_SHA_256]
+        }
     }
 
     /// Takes the client's SASLInitialResponse (body of the `p` message); gives what to answer and what checks the proof.
@@ -193,7 +208,9 @@ impl ServerScram {
             return Err(ScramError::Message);
         }
         let auth = self.bound.as_ref().unwrap_or(&self.unbound);
-        let (answer, waiting) = auth.on_client_first_message_with_secret(message, verifier.secret()).map_err(|_| ScramError::Message)?;
+        let (answer, waiting) = auth
+            .on_client_first_message_with_secret(message, verifier.secret())
+            .map_err(|_| ScramError::Message)?;
         Ok((answer, Exchange(waiting)))
     }
 }
@@ -223,7 +240,11 @@ fn initial_response(body: &[u8]) -> Result<(&str, &[u8]), ScramError> {
     let mechanism = std::str::from_utf8(&body[..end]).map_err(|_| ScramError::Message)?;
     let (length, message) = body[end + 1..].split_first_chunk::<4>().ok_or(ScramError::Message)?;
     let length = usize::try_from(i32::from_be_bytes(*length)).map_err(|_| ScramError::Message)?;
-    if length == message.len() { Ok((mechanism, message)) } else { Err(ScramError::Message) }
+    if length == message.len() {
+        Ok((mechanism, message))
+    } else {
+        Err(ScramError::Message)
+    }
 }
 
 #[cfg(test)]
@@ -278,7 +299,9 @@ mod tests {
         let mut v = Verifiers::new([1; 32]);
         v.insert("disco", &text).unwrap();
         let mut client = ScramSha256::new(b"correct horse", ChannelBinding::unsupported());
-        let (answer, exchange) = ServerScram::default().begin(&response(SCRAM_SHA_256, client.message()), &v.find("disco")).unwrap();
+        let (answer, exchange) = ServerScram::default()
+            .begin(&response(SCRAM_SHA_256, client.message()), &v.find("disco"))
+            .unwrap();
         client.update(answer.as_bytes()).unwrap();
         assert!(exchange.finish(client.message()).is_ok());
     }
@@ -288,7 +311,10 @@ mod tests {
         let good = postgres_protocol::password::scram_sha_256(b"x");
         let body = good.strip_prefix("SCRAM-SHA-256$4096:").unwrap();
         for bad in ["1", "4095", "100001", "999999999999999999999", "-1", ""] {
-            assert!(Verifier::from_file(&format!("SCRAM-SHA-256${bad}:{body}"), [0; 16]).is_err(), "{bad}");
+            assert!(
+                Verifier::from_file(&format!("SCRAM-SHA-256${bad}:{body}"), [0; 16]).is_err(),
+                "{bad}"
+            );
         }
         for bad in ["SCRAM-SHA-256$", "SCRAM-SHA-256$4096", "SCRAM-SHA-256$4096:AAAA$AAAA:AAAA"] {
             assert!(Verifier::from_file(bad, [0; 16]).is_err(), "{bad}");
@@ -301,8 +327,14 @@ mod tests {
         let scram = ServerScram::default();
         let refused = |mechanism, message: &[u8]| scram.begin(&response(mechanism, message), &v).err();
         assert_eq!(refused("SCRAM-SHA-1", b"n,,n=,r=abc"), Some(ScramError::Mechanism));
-        assert_eq!(refused(SCRAM_SHA_256_PLUS, b"p=tls-server-end-point,,n=,r=abc"), Some(ScramError::Mechanism));
-        assert_eq!(refused(SCRAM_SHA_256, b"p=tls-server-end-point,,n=,r=abc"), Some(ScramError::Message));
+        assert_eq!(
+            refused(SCRAM_SHA_256_PLUS, b"p=tls-server-end-point,,n=,r=abc"),
+            Some(ScramError::Mechanism)
+        );
+        assert_eq!(
+            refused(SCRAM_SHA_256, b"p=tls-server-end-point,,n=,r=abc"),
+            Some(ScramError::Message)
+        );
         assert_eq!(refused(SCRAM_SHA_256, b"n,,n=,r=abc"), None);
     }
 
@@ -319,7 +351,17 @@ mod tests {
         negative.extend_from_slice(b"\0\xff\xff\xff\xff");
         assert!(scram.begin(&negative, &v).is_err());
         assert!(scram.begin(&response(SCRAM_SHA_256, &[b'a'; 4000]), &v).is_err());
-        for message in [&b""[..], b"n", b",,,", b"n,,", b"n,,n=", b"n,,r=", b"n,,n=,r=", b"n,,m=x,n=,r=a", b"\xff\xfe"] {
+        for message in [
+            &b""[..],
+            b"n",
+            b",,,",
+            b"n,,",
+            b"n,,n=",
+            b"n,,r=",
+            b"n,,n=,r=",
+            b"n,,m=x,n=,r=a",
+            b"\xff\xfe",
+        ] {
             let _ = scram.begin(&response(SCRAM_SHA_256, message), &v);
         }
         for proof in [&b""[..], b"c=biws", b"c=biws,r=x,p=", b"c=,r=,p=AAAA", b"\xff", &[b'c'; 5000]] {

@@ -119,7 +119,11 @@ pub struct StartupParameters {
 impl StartupParameters {
     /// The value of an allowed setting, the last one given.
     pub fn setting(&self, canonical: &str) -> Option<&str> {
-        self.settings.iter().rev().find(|(n, _)| *n == canonical).map(|(_, v)| v.as_str())
+        self.settings
+            .iter()
+            .rev()
+            .find(|(n, _)| *n == canonical)
+            .map(|(_, v)| v.as_str())
     }
 
     /// A `search_path` may only say what holds anyway.
@@ -127,7 +131,11 @@ impl StartupParameters {
         let Some(path) = &self.search_path else { return Ok(()) };
         let path = path.trim();
         let bare = path.strip_prefix('"').and_then(|p| p.strip_suffix('"')).unwrap_or(path);
-        if bare == schema { Ok(()) } else { Err(StartupError::SearchPath) }
+        if bare == schema {
+            Ok(())
+        } else {
+            Err(StartupError::SearchPath)
+        }
     }
 
     fn assign(&mut self, name: &str, value: &str) -> Result<(), StartupError> {
@@ -184,7 +192,11 @@ pub const ALLOWED: &[&str] = &[
 pub fn body_length(word: [u8; 4]) -> Result<usize, StartupError> {
     // Read as signed on purpose: a negative length must not become a large one.
     let declared = usize::try_from(i32::from_be_bytes(word)).map_err(|_| StartupError::Length)?;
-    if (8..=MAX_STARTUP_BYTES).contains(&declared) { Ok(declared - 4) } else { Err(StartupError::Length) }
+    if (8..=MAX_STARTUP_BYTES).contains(&declared) {
+        Ok(declared - 4)
+    } else {
+        Err(StartupError::Length)
+    }
 }
 
 /// Decodes a first packet's body (what follows the length word).
@@ -196,19 +208,31 @@ pub fn decode(body: &[u8]) -> Result<FirstPacket, StartupError> {
         GSS_REQUEST if rest.is_empty() => Ok(FirstPacket::Gss),
         SSL_REQUEST | GSS_REQUEST => Err(StartupError::Malformed("bytes behind an encryption request")),
         CANCEL_REQUEST => {
-            let word: [u8; 8] = rest.try_into().map_err(|_| StartupError::Malformed("a cancel key has 8 bytes"))?;
+            let word: [u8; 8] = rest
+                .try_into()
+                .map_err(|_| StartupError::Malformed("a cancel key has 8 bytes"))?;
             let [a, b, c, d, secret @ ..] = word;
-            Ok(FirstPacket::Cancel(CancelKey { id: i32::from_be_bytes([a, b, c, d]), secret }))
+            Ok(FirstPacket::Cancel(CancelKey {
+                id: i32::from_be_bytes([a, b, c, d]),
+                secret,
+            }))
         }
         _ => {
             let (major, minor) = ((code >> 16) as u16, (code & 0xffff) as u16);
-            if major == 3 { parameters(minor, rest).map(FirstPacket::Startup) } else { Err(StartupError::Protocol { major, minor }) }
+            if major == 3 {
+                parameters(minor, rest).map(FirstPacket::Startup)
+            } else {
+                Err(StartupError::Protocol { major, minor })
+            }
         }
     }
 }
 
 fn parameters(minor: u16, mut rest: &[u8]) -> Result<StartupParameters, StartupError> {
-    let mut found = StartupParameters { minor, ..StartupParameters::default() };
+    let mut found = StartupParameters {
+        minor,
+        ..StartupParameters::default()
+    };
     let mut database = None;
     for _ in 0..=MAX_PARAMETERS {
         let name = cstring(&mut rest)?;
@@ -219,7 +243,9 @@ fn parameters(minor: u16, mut rest: &[u8]) -> Result<StartupParameters, StartupE
             if found.user.is_empty() {
                 return Err(StartupError::NoUser);
             }
-            found.database = database.filter(|d: &String| !d.is_empty()).unwrap_or_else(|| found.user.clone());
+            found.database = database
+                .filter(|d: &String| !d.is_empty())
+                .unwrap_or_else(|| found.user.clone());
             return Ok(found);
         }
         let value = cstring(&mut rest)?;
@@ -242,7 +268,10 @@ fn parameters(minor: u16, mut rest: &[u8]) -> Result<StartupParameters, StartupE
 /// Takes one NUL-terminated string off the front.
 fn cstring<'a>(rest: &mut &'a [u8]) -> Result<&'a str, StartupError> {
     let bytes = *rest;
-    let end = bytes.iter().position(|b| *b == 0).ok_or(StartupError::Malformed("a string has no terminator"))?;
+    let end = bytes
+        .iter()
+        .position(|b| *b == 0)
+        .ok_or(StartupError::Malformed("a string has no terminator"))?;
     *rest = &bytes[end + 1..];
     std::str::from_utf8(&bytes[..end]).map_err(|_| StartupError::Malformed("a string is not UTF-8"))
 }
@@ -289,5 +318,4 @@ fn printable(name: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "startup_tests.rs"]
 mod tests;

@@ -32,12 +32,21 @@ pub struct Talk<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
     /// Frames of at most `largest` bytes (the length word counted).
     pub fn new(stream: S, largest: usize) -> Self {
-        Self { stream, buffer: BytesMut::new(), largest }
+        Self {
+            stream,
+            buffer: BytesMut::new(),
+            largest,
+        }
     }
 
     /// Whether the peer sent more than was taken.
     pub fn has_leftover(&self) -> bool {
         !self.buffer.is_empty()
+    }
+
+    /// The stream.
+    pub fn stream(&self) -> &S {
+        &self.stream
     }
 
     /// The stream and the bytes behind the last message.
@@ -54,7 +63,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
     /// Takes one message: its type byte and its body. Cancel-safe.
     pub async fn frame(&mut self) -> Result<(u8, Bytes), TalkError> {
         self.fill(5).await?;
-        let (kind, word) = (self.buffer[0], [self.buffer[1], self.buffer[2], self.buffer[3], self.buffer[4]]);
+        let (kind, word) = (
+            self.buffer[0],
+            [self.buffer[1], self.buffer[2], self.buffer[3], self.buffer[4]],
+        );
         // Signed on purpose: a negative length must not become a large one.
         let length = usize::try_from(i32::from_be_bytes(word)).map_err(|_| TalkError::Length)?;
         if !(4..=self.largest).contains(&length) {
@@ -83,22 +95,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
     }
 }
 
-/// Appends one message with its length word; `body` writes what is behind it.
-pub fn put_frame(out: &mut Vec<u8>, kind: u8, body: impl FnOnce(&mut Vec<u8>)) {
-    out.push(kind);
-    let at = out.len();
-    out.extend_from_slice(&[0; 4]);
-    body(out);
-    let length = i32::try_from(out.len() - at).expect("our own startup messages are far below 2 GiB");
-    out[at..at + 4].copy_from_slice(&length.to_be_bytes());
-}
-
-/// Appends a NUL-terminated string. A NUL inside would end it early for the reader, so it is cut there.
-pub fn put_cstring(out: &mut Vec<u8>, text: &str) {
-    out.extend(text.bytes().take_while(|b| *b != 0));
-    out.push(0);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,21 +113,18 @@ mod tests {
     async fn frames_are_bounded_in_both_directions() {
         assert_eq!(read(b"p\0\0\0\x06ab").await.unwrap(), (b'p', Bytes::from_static(b"ab")));
         assert_eq!(read(b"S\0\0\0\x04").await.unwrap().0, b'S');
-        for bad in [&b"p\0\0\0\x03"[..], b"p\0\0\0\0", b"p\xff\xff\xff\xff", b"p\x80\0\0\0", b"p\0\0\0\x11", b"p\x7f\xff\xff\xff"] {
+        for bad in [
+            &b"p\0\0\0\x03"[..],
+            b"p\0\0\0\0",
+            b"p\xff\xff\xff\xff",
+            b"p\x80\0\0\0",
+            b"p\0\0\0\x11",
+            b"p\x7f\xff\xff\xff",
+        ] {
             assert!(matches!(read(bad).await, Err(TalkError::Length)), "{bad:?}");
         }
         for cut in [&b""[..], b"p", b"p\0\0\0", b"p\0\0\0\x06a"] {
             assert!(matches!(read(cut).await, Err(TalkError::Closed)), "{cut:?}");
         }
-    }
-
-    #[test]
-    fn frames_carry_their_length() {
-        let mut out = Vec::new();
-        put_frame(&mut out, b'S', |b| {
-            put_cstring(b, "ab");
-            put_cstring(b, "c\0d");
-        });
-        assert_eq!(out, b"S\0\0\0\x09ab\0c\0");
     }
 }

@@ -53,7 +53,10 @@ pub fn server(files: &TlsFiles) -> Result<ServerTls, TlsError> {
     let pem = std::fs::read(&files.certificate).map_err(|e| certificate(&files.certificate, e))?;
     let chain = certificates(&files.certificate, &pem)?;
     let key_pem = secrets::read(&files.key)?;
-    let key_problem = |problem: String| TlsError::Key { path: files.key.clone(), problem };
+    let key_problem = |problem: String| TlsError::Key {
+        path: files.key.clone(),
+        problem,
+    };
     let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).map_err(|e| key_problem(e.to_string()))?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
@@ -63,7 +66,10 @@ pub fn server(files: &TlsFiles) -> Result<ServerTls, TlsError> {
         .map_err(|e| key_problem(e.to_string()))?;
     // A client that offers ALPN must offer this one (PostgreSQL 17): a browser's request is not for us.
     config.alpn_protocols = vec![b"postgresql".to_vec()];
-    Ok(ServerTls { acceptor: TlsAcceptor::from(Arc::new(config)), scram: ServerScram::bound_to(&pem) })
+    Ok(ServerTls {
+        acceptor: TlsAcceptor::from(Arc::new(config)),
+        scram: ServerScram::bound_to(&pem),
+    })
 }
 
 /// Reads the CA that PostgreSQL's certificate must chain to.
@@ -85,11 +91,18 @@ fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>,
     let found: Vec<_> = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<_, _>>()
         .map_err(|e| certificate(path, e))?;
-    if found.is_empty() { Err(certificate(path, "it holds no certificate")) } else { Ok(found) }
+    if found.is_empty() {
+        Err(certificate(path, "it holds no certificate"))
+    } else {
+        Ok(found)
+    }
 }
 
 fn certificate(path: &Path, problem: impl std::fmt::Display) -> TlsError {
-    TlsError::Certificate { path: path.to_owned(), problem: problem.to_string() }
+    TlsError::Certificate {
+        path: path.to_owned(),
+        problem: problem.to_string(),
+    }
 }
 
 #[cfg(test)]

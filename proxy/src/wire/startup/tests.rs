@@ -32,7 +32,10 @@ fn lengths_are_bounded_before_anything_is_read() {
 
 #[test]
 fn every_truncation_of_a_good_packet_is_refused() {
-    let good = packet(V3, &[("user", "disco"), ("database", "postern"), ("options", "-c TimeZone=UTC")]);
+    let good = packet(
+        V3,
+        &[("user", "disco"), ("database", "postern"), ("options", "-c TimeZone=UTC")],
+    );
     assert!(decode(&good).is_ok());
     for cut in 0..good.len() {
         assert!(decode(&good[..cut]).is_err(), "cut at {cut}");
@@ -74,7 +77,10 @@ fn other_protocols_are_refused_and_minor_ones_noted() {
 fn a_user_is_needed_and_the_database_follows_it() {
     assert_eq!(startup(&[("database", "x")]).unwrap_err(), StartupError::NoUser);
     assert_eq!(startup(&[("user", "disco")]).unwrap().database, "disco");
-    assert_eq!(startup(&[("user", "disco"), ("database", "postern")]).unwrap().database, "postern");
+    assert_eq!(
+        startup(&[("user", "disco"), ("database", "postern")]).unwrap().database,
+        "postern"
+    );
 }
 
 #[test]
@@ -99,11 +105,28 @@ fn allowed_settings_pass_with_their_canonical_names_and_others_do_not() {
     .unwrap();
     assert_eq!(p.setting("TimeZone"), Some("Europe/Berlin"));
     assert_eq!(p.setting("DateStyle"), Some("ISO"));
-    for name in ["role", "session_authorization", "row_security", "postern.sub", "postern.mac", "session_replication_role", "Role"] {
-        assert!(matches!(startup(&[("user", "a"), (name, "x")]), Err(StartupError::Setting(_))), "{name}");
+    for name in [
+        "role",
+        "session_authorization",
+        "row_security",
+        "postern.sub",
+        "postern.mac",
+        "session_replication_role",
+        "Role",
+    ] {
+        assert!(
+            matches!(startup(&[("user", "a"), (name, "x")]), Err(StartupError::Setting(_))),
+            "{name}"
+        );
     }
-    assert_eq!(startup(&[("user", "a"), ("client_encoding", "LATIN1")]).unwrap_err(), StartupError::Encoding);
-    assert_eq!(startup(&[("user", "a"), ("replication", "database")]).unwrap_err(), StartupError::Replication);
+    assert_eq!(
+        startup(&[("user", "a"), ("client_encoding", "LATIN1")]).unwrap_err(),
+        StartupError::Encoding
+    );
+    assert_eq!(
+        startup(&[("user", "a"), ("replication", "database")]).unwrap_err(),
+        StartupError::Replication
+    );
     assert!(startup(&[("user", "a"), ("standard_conforming_strings", "on")]).is_ok());
     assert!(startup(&[("user", "a"), ("standard_conforming_strings", "off")]).is_err());
 }
@@ -126,7 +149,16 @@ fn options_are_read_as_postgresql_reads_them() {
     ] {
         assert!(matches!(read(bad), Err(StartupError::Setting(_))), "{bad}");
     }
-    for bad in ["-c", "-c role", "--", "-d 5", "TimeZone=UTC", r"-c TimeZone=UTC\", "-B 12", "-e"] {
+    for bad in [
+        "-c",
+        "-c role",
+        "--",
+        "-d 5",
+        "TimeZone=UTC",
+        r"-c TimeZone=UTC\",
+        "-B 12",
+        "-e",
+    ] {
         assert_eq!(read(bad).unwrap_err(), StartupError::Options, "{bad}");
     }
 }
@@ -154,7 +186,9 @@ fn noise_never_panics() {
     for len in 0..2_000usize {
         let mut bytes = Vec::with_capacity(len % 97);
         for _ in 0..len % 97 {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             bytes.push((state >> 33) as u8);
         }
         if len % 3 == 0 && bytes.len() >= 4 {

@@ -1,0 +1,249 @@
+//! Accepting clients: one task each, bounded in number and, until they are in, in time.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use postern_config::{Login, LoginKind, Manifest};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use zeroize::Zeroizing;
+
+use crate::identity::Identity;
+use crate::observe::{Decision, Event};
+use crate::session::{self, LoginContext};
+use crate::shared::Shared;
+use crate::wire::Client;
+use crate::wire::login::{Authenticated, Door, Greeted, LoginError};
+use crate::wire::upstream::{ConnectAs, Upstream};
+
+/// Connections beyond the clients' bound: room to say "too many clients" and to take cancel requests when all are in use.
+const HALLWAY: usize = 64;
+
+/// The logins' passwords towards PostgreSQL.
+pub(super) struct Logins(HashMap<String, Zeroizing<String>>);
+
+impl Logins {
+    pub(super) fn new(passwords: Vec<(String, Zeroizing<String>)>) -> Self {
+        Self(passwords.into_iter().collect())
+    }
+}
+
+/// Accepts until dropped; every connection is a task in `clients`.
+pub(super) async fn accept(
+    listener: TcpListener,
+    clients: &mut JoinSet<()>,
+    door: Arc<Door>,
+    logins: Arc<Logins>,
+    shared: Arc<Shared>,
+) {
+    let max = shared.config.settings.limits.max_clients;
+    let connections = Arc::new(Semaphore::new(max + HALLWAY));
+    let seats = Arc::new(Semaphore::new(max));
+    loop {
+        // A place before accepting: beyond the bound, connections wait in the kernel's own bounded queue.
+        let Ok(place) = Arc::clone(&connections).acquire_owned().await else {
+            return;
+        };
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors, most likely: spinning would not bring them back.
+                tracing::error!(%error, "cannot accept a connection; raise the limit on open files (ulimit -n)");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let visit = Visit {
+            door: Arc::clone(&door),
+            logins: Arc::clone(&logins),
+            shared: Arc::clone(&shared),
+            seats: Arc::clone(&seats),
+        };
+        clients.spawn(async move {
+            visit.run(stream, peer).await;
+            drop(place);
+        });
+        while clients.try_join_next().is_some() {}
+    }
+}
+
+/// One connection's stay.
+struct Visit {
+    door: Arc<Door>,
+    logins: Arc<Logins>,
+    shared: Arc<Shared>,
+    seats: Arc<Semaphore>,
+}
+
+/// A client that is in, with all that its session needs.
+struct Admitted {
+    client: Client,
+    upstream: Upstream,
+    login: LoginContext,
+    /// Held for the session's life.
+    seat: OwnedSemaphorePermit,
+}
+
+impl Visit {
+    async fn run(&self, stream: TcpStream, peer: SocketAddr) {
+        let limit = self.shared.config.settings.limits.login_timeout;
+        let admitted = match timeout(limit, self.log_in(stream, peer)).await {
+            Ok(Ok(Some(admitted))) => admitted,
+            Ok(Ok(None)) => return,
+            Ok(Err(error)) => return self.failed(peer, &error),
+            Err(_) => {
+                self.shared.metrics.login_failed("timeout");
+                tracing::warn!(%peer, "a login took longer than [limits] login_timeout");
+                return;
+            }
+        };
+        let Admitted {
+            client,
+            upstream,
+            login,
+            seat,
+        } = admitted;
+        let (module, name) = (login.module.to_string(), login.login.name.to_string());
+        tracing::info!(%peer, module, login = name, tls = client.stream.is_tls(), "client in");
+        let counted = (
+            self.shared.metrics.client_connected(),
+            self.shared.metrics.upstream_connected(),
+        );
+        let end = session::run(client, upstream, login, Arc::clone(&self.shared)).await;
+        tracing::info!(%peer, module, login = name, ?end, "client out");
+        drop((counted, seat));
+    }
+
+    fn failed(&self, peer: SocketAddr, error: &LoginError) {
+        self.shared.metrics.login_failed(error.reason());
+        match error {
+            // Health checks and port scans: connections that never said anything.
+            LoginError::Talk(_) => tracing::debug!(%peer, %error, "a connection ended before its login"),
+            // What a client wrote as its name may be a password typed into the wrong field: it is not logged.
+            LoginError::Password(_) | LoginError::Database(_) | LoginError::Startup(_) => {
+                tracing::warn!(%peer, reason = error.reason(), "login refused");
+            }
+            LoginError::Upstream(upstream) => {
+                tracing::error!(%peer, error = %upstream, "no connection to the database for a client")
+            }
+            other => tracing::warn!(%peer, reason = other.reason(), error = %other, "login refused"),
+        }
+    }
+
+    /// From the accepted connection to a client that may speak. `None` where it only came to cancel.
+    async fn log_in(&self, stream: TcpStream, peer: SocketAddr) -> Result<Option<Admitted>, LoginError> {
+        // Replies leave as whole writes; waiting to fill a packet only adds latency.
+        let _ = stream.set_nodelay(true);
+        let greeting = match self.door.greet(stream, peer).await? {
+            Greeted::Login(greeting) => greeting,
+            Greeted::Cancel(key) => {
+                self.cancel(key).await;
+                return Ok(None);
+            }
+        };
+        let Ok(seat) = Arc::clone(&self.seats).try_acquire_owned() else {
+            return Err(greeting.refuse(LoginError::Busy).await);
+        };
+        let user = greeting.startup().user.clone();
+        let authenticated = match self.door.authenticate(greeting).await {
+            Ok(authenticated) => authenticated,
+            Err(error) => {
+                self.audit_failure(&user, &error).await;
+                return Err(error);
+            }
+        };
+        match self.connect(&authenticated).await {
+            Ok((upstream, login)) => {
+                let cancel = match self.shared.cancels.register(upstream.cancel) {
+                    Ok(cancel) => cancel,
+                    Err(error) => {
+                        tracing::error!(%error, "no randomness for a cancel key");
+                        return Err(authenticated.refuse(LoginError::Unable).await);
+                    }
+                };
+                let client = authenticated.admit(&upstream.parameters, cancel).await?;
+                Ok(Some(Admitted {
+                    client,
+                    upstream,
+                    login,
+                    seat,
+                }))
+            }
+            Err(error) => {
+                self.audit_failure(&user, &error).await;
+                Err(authenticated.refuse(error).await)
+            }
+        }
+    }
+
+    /// What the login may ask for, and its connection to the database.
+    async fn connect(&self, client: &Authenticated) -> Result<(Upstream, LoginContext), LoginError> {
+        let startup = client.startup();
+        let config = &self.shared.config;
+        let refused = || LoginError::Password(startup.user.clone());
+        let (manifest, login) = config.login(&startup.user).ok_or_else(refused)?;
+        let password = self.logins.0.get(&startup.user).ok_or_else(refused)?;
+        if startup.database != config.settings.upstream.database {
+            return Err(LoginError::Database(startup.database.clone()));
+        }
+        startup.check_search_path(manifest.schema.as_str())?;
+        if let Some(token) = &startup.token {
+            // The session adopts it; a bad one ends the connection here, where a driver reports it as a failed login.
+            self.shared.tokens.verify(token, &manifest.module, SystemTime::now())?;
+        }
+        let shown = format!("postern:{}", manifest.module);
+        let role = owner_role(manifest, login);
+        let who = ConnectAs {
+            login: &login.name,
+            password: password.as_str(),
+            application_name: startup.setting("application_name").unwrap_or(&shown),
+            schema: &manifest.schema,
+            settings: &startup.settings,
+            role: role.as_deref(),
+        };
+        let upstream = self.shared.upstream.connect(&who).await?;
+        Ok((
+            upstream,
+            LoginContext {
+                module: manifest.module.clone(),
+                login: login.clone(),
+            },
+        ))
+    }
+
+    async fn cancel(&self, key: crate::wire::cancel::CancelKey) {
+        let found = self.shared.cancels.find(key);
+        self.shared.metrics.cancel(found.is_some());
+        if let Some(upstream) = found
+            && let Err(error) = self.shared.upstream.cancel(upstream).await
+        {
+            tracing::warn!(%error, "a cancel request could not be passed on");
+        }
+    }
+
+    async fn audit_failure(&self, user: &str, error: &LoginError) {
+        let known = self.shared.config.login(user);
+        let login = known.map_or("(unknown)", |(_, l)| l.name.as_str());
+        let mut event = Event::new("login", &Identity::guest(), login, Decision::Refuse, SystemTime::now());
+        event.module = known.map(|(m, _)| m.module.to_string());
+        event.sqlstate = error.for_client().map(|(sqlstate, ..)| sqlstate);
+        event.reason = Some(error.reason());
+        if self.shared.audit.record(event).await.is_err() {
+            self.shared.metrics.audit_failed();
+        }
+    }
+}
+
+/// The role in which a login that may run DDL works, so that what it makes belongs to the module.
+fn owner_role(manifest: &Manifest, login: &Login) -> Option<String> {
+    let works_as_owner = match login.kind {
+        LoginKind::Migrator => true,
+        LoginKind::Service => login.ddl,
+        LoginKind::Runtime => false,
+    };
+    works_as_owner.then(|| manifest.owner_role())
+}

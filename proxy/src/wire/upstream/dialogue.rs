@@ -1,0 +1,283 @@
+//! The login dialogue with PostgreSQL, from the startup packet to the moment the connection can be handed on.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use postern_config::names::quote_ident;
+use postgres_protocol::authentication::sasl::{ChannelBinding, ScramSha256};
+
+use super::{ConnectAs, Upstream, UpstreamError};
+use crate::identity::Backend;
+use crate::wire::cancel::UpstreamKey;
+use crate::wire::message::{self, put, put_text, put_value};
+use crate::wire::scram::SCRAM_SHA_256;
+use crate::wire::stream::Stream;
+use crate::wire::talk::Talk;
+
+/// No honest server sends more messages than this before it is ready.
+const MAX_GREETING_FRAMES: usize = 256;
+/// Bounds on the server's iteration count: fewer protect the password too little (RFC 7677), more cost us too much.
+const ITERATIONS: std::ops::RangeInclusive<u32> = 4096..=100_000;
+
+/// The same integer that `postern.verified()` computes, from the same function.
+const BACKEND_START: &str = "SELECT (extract(epoch FROM backend_start) * 1000000)::pg_catalog.int8 \
+FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid())";
+pub(super) struct Login<'a> {
+    pub(super) talk: Talk<Stream>,
+    pub(super) peer: String,
+    pub(super) who: &'a ConnectAs<'a>,
+}
+
+pub(super) type Parameters = Vec<(String, String)>;
+
+impl Login<'_> {
+    /// From the startup packet to the first ReadyForQuery.
+    pub(super) async fn authenticate(&mut self, database: &str) -> Result<(Parameters, UpstreamKey), UpstreamError> {
+        let packet = self.startup_packet(database);
+        self.send(&packet).await?;
+        self.prove().await?;
+        let mut parameters = Parameters::new();
+        let mut cancel = None;
+        for _ in 0..MAX_GREETING_FRAMES {
+            let (kind, body) = self.frame().await?;
+            match kind {
+                b'S' => self.keep(&mut parameters, &body)?,
+                b'K' => match <[u8; 8]>::try_from(&body[..]) {
+                    Ok([a, b, c, d, e, f, g, h]) => {
+                        cancel = Some(UpstreamKey {
+                            pid: i32::from_be_bytes([a, b, c, d]),
+                            secret: i32::from_be_bytes([e, f, g, h]),
+                        });
+                    }
+                    Err(_) => return Err(self.protocol("a cancel key that is not 8 bytes")),
+                },
+                b'N' => {}
+                b'Z' => {
+                    let cancel = cancel.ok_or_else(|| self.protocol("no cancel key; is a pooler in between?"))?;
+                    return Ok((parameters, cancel));
+                }
+                _ => return Err(self.protocol("an unexpected message while logging in")),
+            }
+        }
+        Err(self.protocol("it never became ready"))
+    }
+
+    fn startup_packet(&self, database: &str) -> BytesMut {
+        let mut packet = BytesMut::from(&[0u8; 4][..]);
+        packet.put_i32(196_608);
+        let search_path = self.who.schema.quoted();
+        let ours = [
+            ("user", self.who.login.as_str()),
+            ("database", database),
+            ("client_encoding", "UTF8"),
+            ("standard_conforming_strings", "on"),
+            ("search_path", search_path.as_str()),
+            ("application_name", self.who.application_name),
+        ];
+        let allowed = self
+            .who
+            .settings
+            .iter()
+            .filter(|(n, _)| *n != "application_name")
+            .map(|(n, v)| (*n, v.as_str()));
+        for (name, value) in ours.into_iter().chain(allowed) {
+            put_text(&mut packet, name);
+            put_text(&mut packet, value);
+        }
+        packet.put_u8(0);
+        let length = u32::try_from(packet.len()).expect("a client's own startup packet had at most 10,000 bytes");
+        packet[..4].copy_from_slice(&length.to_be_bytes());
+        packet
+    }
+
+    /// SCRAM-SHA-256 as the client. Construction and nonce are `postgres-protocol`'s; the server's signature is verified, so an
+    /// AuthenticationOk without it is no proof and is refused.
+    async fn prove(&mut self) -> Result<(), UpstreamError> {
+        let (code, offered) = self.authentication().await?;
+        let method = match code {
+            10 => None,
+            0 => Some("no password at all (trust)"),
+            3 => Some("a password in the clear"),
+            5 => Some("an MD5 password"),
+            _ => Some("an authentication method that Postern does not have"),
+        };
+        let offers_scram = offered.split(|b| *b == 0).any(|m| m == SCRAM_SHA_256.as_bytes());
+        match method {
+            None if offers_scram => {}
+            other => {
+                let method = other.unwrap_or("a SASL mechanism other than SCRAM-SHA-256");
+                return Err(UpstreamError::Method {
+                    peer: self.peer.clone(),
+                    method,
+                    login: self.who.login.to_string(),
+                });
+            }
+        }
+        let mut scram = ScramSha256::new(self.who.password.as_bytes(), ChannelBinding::unsupported());
+        let mut out = BytesMut::new();
+        put(&mut out, b'p', |b| {
+            put_text(b, SCRAM_SHA_256);
+            put_value(b, Some(scram.message()))
+        })
+        .map_err(|_| self.scram("our own message is too long"))?;
+        self.send(&out).await?;
+
+        let challenge = self.expect(11).await?;
+        check_iterations(&challenge).map_err(|problem| self.scram(problem))?;
+        scram
+            .update(&challenge)
+            .map_err(|_| self.scram("its challenge is malformed"))?;
+        out.clear();
+        put(&mut out, b'p', |b| {
+            b.put_slice(scram.message());
+            Ok(())
+        })
+        .map_err(|_| self.scram("our own message is too long"))?;
+        self.send(&out).await?;
+
+        let signature = self.expect(12).await?;
+        scram
+            .finish(&signature)
+            .map_err(|_| self.scram("it does not know the password's verifier: this is not the server that was provisioned"))?;
+        self.expect(0).await.map(drop)
+    }
+
+    async fn expect(&mut self, code: i32) -> Result<Bytes, UpstreamError> {
+        match self.authentication().await? {
+            (found, data) if found == code => Ok(data),
+            _ => Err(self.scram("an authentication message out of order")),
+        }
+    }
+
+    async fn authentication(&mut self) -> Result<(i32, Bytes), UpstreamError> {
+        loop {
+            let (kind, body) = self.frame().await?;
+            match (kind, body.split_first_chunk::<4>()) {
+                (b'R', Some((code, _))) => return Ok((i32::from_be_bytes(*code), body.slice(4..))),
+                (b'v', _) => {}
+                _ => return Err(self.protocol("no authentication message where one was due")),
+            }
+        }
+    }
+
+    /// Learns which backend this is and takes the module's owner role where that is asked for: one round trip.
+    pub(super) async fn settle(mut self, mut parameters: Parameters, cancel: UpstreamKey) -> Result<Upstream, UpstreamError> {
+        let mut sql = BACKEND_START.to_owned();
+        if let Some(role) = self.who.role {
+            sql.push_str("; SET ROLE ");
+            sql.push_str(&quote_ident(role));
+        }
+        let mut out = BytesMut::new();
+        put(&mut out, b'Q', |b| {
+            put_text(b, &sql);
+            Ok(())
+        })
+        .map_err(|_| self.protocol("our own query is too long"))?;
+        self.send(&out).await?;
+        let mut start = None;
+        for _ in 0..MAX_GREETING_FRAMES {
+            let (kind, body) = self.frame().await?;
+            match kind {
+                b'S' => self.keep(&mut parameters, &body)?,
+                b'D' => start = single_int8(&body),
+                b'T' | b'C' | b'N' => {}
+                b'Z' => {
+                    let start_micros = start.ok_or_else(|| self.protocol("it does not tell when its backend started"))?;
+                    let backend = Backend {
+                        pid: cancel.pid,
+                        start_micros,
+                        login: self.who.login.clone(),
+                    };
+                    let (stream, leftover) = self.talk.into_parts();
+                    return Ok(Upstream {
+                        stream,
+                        leftover,
+                        parameters,
+                        cancel,
+                        backend,
+                    });
+                }
+                _ => return Err(self.protocol("an unexpected message after logging in")),
+            }
+        }
+        Err(self.protocol("it never became ready"))
+    }
+
+    fn keep(&self, parameters: &mut Parameters, body: &[u8]) -> Result<(), UpstreamError> {
+        let (name, value) = message::parameter_status(body).map_err(|_| self.protocol("a malformed ParameterStatus"))?;
+        match parameters.iter_mut().find(|(n, _)| *n == name) {
+            Some(known) => known.1 = value.to_owned(),
+            None => parameters.push((name.to_owned(), value.to_owned())),
+        }
+        Ok(())
+    }
+
+    /// The next message; an ErrorResponse ends the login with its SQLSTATE.
+    async fn frame(&mut self) -> Result<(u8, Bytes), UpstreamError> {
+        let (kind, body) = self.talk.frame().await.map_err(|source| UpstreamError::Broken {
+            peer: self.peer.clone(),
+            source,
+        })?;
+        if kind != b'E' {
+            return Ok((kind, body));
+        }
+        let sqlstate = sqlstate(&body).unwrap_or("XX000").to_owned();
+        Err(UpstreamError::Refused {
+            peer: self.peer.clone(),
+            login: self.who.login.to_string(),
+            sqlstate,
+        })
+    }
+
+    async fn send(&mut self, bytes: &[u8]) -> Result<(), UpstreamError> {
+        self.talk.send(bytes).await.map_err(|source| UpstreamError::Broken {
+            peer: self.peer.clone(),
+            source,
+        })
+    }
+
+    fn protocol(&self, problem: &'static str) -> UpstreamError {
+        UpstreamError::Protocol {
+            peer: self.peer.clone(),
+            problem,
+        }
+    }
+
+    fn scram(&self, problem: &'static str) -> UpstreamError {
+        UpstreamError::Scram {
+            peer: self.peer.clone(),
+            login: self.who.login.to_string(),
+            problem,
+        }
+    }
+}
+
+/// The iteration count of a server-first-message (`r=…,s=…,i=…`) is looked at before it is paid for.
+pub(super) fn check_iterations(challenge: &[u8]) -> Result<(), &'static str> {
+    let text = std::str::from_utf8(challenge).map_err(|_| "its challenge is not UTF-8")?;
+    let count = text
+        .split(',')
+        .find_map(|part| part.strip_prefix("i="))
+        .ok_or("its challenge names no iteration count")?;
+    match count.parse::<u32>() {
+        Ok(n) if ITERATIONS.contains(&n) => Ok(()),
+        _ => Err("its iteration count is not between 4096 and 100000; set scram_iterations back and the password anew"),
+    }
+}
+
+/// The SQLSTATE field of an ErrorResponse.
+pub(super) fn sqlstate(body: &[u8]) -> Option<&str> {
+    let field = body.split(|b| *b == 0).find_map(|f| f.strip_prefix(b"C"))?;
+    (field.len() == 5 && field.iter().all(u8::is_ascii_alphanumeric))
+        .then(|| std::str::from_utf8(field).ok())
+        .flatten()
+}
+
+/// The only field of a DataRow, an int8 in text.
+pub(super) fn single_int8(body: &[u8]) -> Option<i64> {
+    let rest = body.strip_prefix(&1i16.to_be_bytes())?;
+    let (length, value) = rest.split_first_chunk::<4>()?;
+    let length = usize::try_from(i32::from_be_bytes(*length)).ok()?;
+    if length != value.len() {
+        return None;
+    }
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
