@@ -85,6 +85,7 @@ pub struct Stand {
     kept: Kept,
     tokens: Mutex<HashMap<(String, String), (String, Instant)>>,
     quiet: RwLock<()>,
+    gate: OnceLock<Gate>,
 }
 
 impl Stand {
@@ -115,7 +116,7 @@ impl Stand {
             );
             sleep(Duration::from_millis(100));
         };
-        Self { dir, demo, kept, tokens: Mutex::default(), quiet: RwLock::default() }
+        Self { dir, demo, kept, tokens: Mutex::default(), quiet: RwLock::default(), gate: OnceLock::new() }
     }
 
     /// Held by tests that may run beside each other.
@@ -200,12 +201,35 @@ impl Stand {
         }
     }
 
+    /// A second proxy before the same database, which also knows the module of `gate/alltypes.toml`; started by whoever asks first.
+    pub fn gate(&self) -> &Gate {
+        self.gate.get_or_init(|| Gate::start(self))
+    }
+
     /// A direct connection as the DBA.
     #[track_caller]
     pub fn dba_connection(&self) -> Connection {
         match Connection::open(&self.dba()) {
             Ok(connection) => connection,
             Err(failure) => panic!("the DBA cannot connect: {failure}"),
+        }
+    }
+
+    /// The login as [`Stand::login_as`] says, through the second proxy: the only one that knows `alltypes`.
+    pub fn through_gate(&self, name: &str, who: Option<&str>) -> Target {
+        let gate = self.gate();
+        let module = name.split_once('.').map_or(name, |(module, _)| module);
+        if module != "alltypes" {
+            return self.login_as(name, who).on_port(gate.port);
+        }
+        let target = Target {
+            user: name.replace('.', "_"),
+            password: GATE_PASSWORD.to_owned(),
+            ..self.login("lab").on_port(gate.port)
+        };
+        match who {
+            Some(who) => target.with_token(&mint(&gate.config, module, who, "600")),
+            None => target,
         }
     }
 
@@ -225,19 +249,7 @@ impl Stand {
 
     /// Mints a token with a life of its own.
     pub fn mint(&self, module: &str, who: &str, ttl: &str) -> String {
-        let config = self.config_file();
-        let config = config.to_str().expect("the configuration's path is UTF-8");
-        let mut arguments = vec!["token", "mint", "--config", config, "--module", module, "--as", who, "--ttl", ttl];
-        if who == "root" {
-            arguments.extend(["--reason", "end-to-end test"]);
-        }
-        let output = run_postern(&arguments);
-        assert!(
-            output.status.success(),
-            "postern {arguments:?} failed: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        mint(&self.config_file(), module, who, ttl)
     }
 
     /// Everything the demo and its proxy said.
@@ -257,6 +269,107 @@ impl Stand {
     }
 }
 
+/// Password of the logins that only the tests' own module has.
+const GATE_PASSWORD: &str = "for tests alone, never elsewhere";
+
+/// A second proxy with a configuration of its own.
+pub struct Gate {
+    /// Where it listens.
+    pub port: u16,
+    /// Its `postern.toml`.
+    pub config: PathBuf,
+    kept: Kept,
+}
+
+impl Gate {
+    /// Copies the demo's configuration, adds the tests' module and other ports, provisions (which changes nothing for the modules that
+    /// are there already) and serves.
+    fn start(stand: &Stand) -> Self {
+        let original = stand.config_file();
+        let from = original.parent().expect("a file lies in a directory");
+        let to = stand.dir.join("gate-config");
+        copy_directory(from, &to);
+        let (port, admin) = (free_port(), free_port());
+        let config = to.join("postern.toml");
+        let text = fs::read_to_string(&config).unwrap_or_else(|e| panic!("{}: {e}", config.display()));
+        let mut settings: toml::Table = text.parse().unwrap_or_else(|e| panic!("{}: {e}", config.display()));
+        set_address(&mut settings, "listen", port);
+        set_address(&mut settings, "admin", admin);
+        fs::write(&config, settings.to_string()).unwrap_or_else(|e| panic!("{}: {e}", config.display()));
+        let module = workspace().join("tests/gate/alltypes.toml");
+        fs::copy(&module, to.join("modules/alltypes.toml")).unwrap_or_else(|e| panic!("{}: {e}", module.display()));
+        let loaded = postern_config::load(&config).unwrap_or_else(|e| panic!("the tests' own configuration: {e:?}"));
+        for login in ["alltypes", "alltypes_service"] {
+            for side in ["client", "upstream"] {
+                write_secret(&loaded.settings.secrets_dir.join(format!("{login}.{side}")), GATE_PASSWORD);
+            }
+        }
+        let config_text = config.to_str().expect("the temporary directory's name is UTF-8");
+        let provisioned = run_postern(&["provision", "--config", config_text]);
+        assert!(
+            provisioned.status.success(),
+            "provisioning a further module failed:\n{}{}",
+            String::from_utf8_lossy(&provisioned.stdout),
+            String::from_utf8_lossy(&provisioned.stderr)
+        );
+        let binary = postern().to_str().expect("the target directory's name is UTF-8");
+        let kept = Kept::start(&[binary, "serve", "--config", config_text], &log_file("gate"), None);
+        let listening = || std::net::TcpStream::connect(("127.0.0.1", port)).ok();
+        if eventually(Duration::from_secs(30), || kept.alive().then(listening).flatten()).is_none() {
+            panic!("the second proxy does not listen; its output:\n{}", kept.log_text());
+        }
+        Self { port, config, kept }
+    }
+
+    /// What it said.
+    pub fn log_text(&self) -> String {
+        self.kept.log_text()
+    }
+}
+
+fn set_address(settings: &mut toml::Table, section: &str, port: u16) {
+    let section = settings.get_mut(section).and_then(toml::Value::as_table_mut);
+    let section = section.expect("the demo's configuration says where it listens");
+    section.insert("address".to_owned(), toml::Value::String(format!("127.0.0.1:{port}")));
+}
+
+/// Writes a secret as the product wants it: readable by its owner alone.
+pub fn write_secret(path: &Path, secret: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::write(path, secret).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+}
+
+/// Copies a directory with everything below it, permissions included.
+pub fn copy_directory(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap_or_else(|e| panic!("{}: {e}", to.display()));
+    for entry in fs::read_dir(from).unwrap_or_else(|e| panic!("{}: {e}", from.display())) {
+        let entry = entry.unwrap_or_else(|e| panic!("{}: {e}", from.display()));
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_directory(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), &target).unwrap_or_else(|e| panic!("{}: {e}", target.display()));
+        }
+    }
+}
+
+/// Mints a token by the command line.
+pub fn mint(config: &Path, module: &str, who: &str, ttl: &str) -> String {
+    let config = config.to_str().expect("the configuration's path is UTF-8");
+    let mut arguments = vec!["token", "mint", "--config", config, "--module", module, "--as", who, "--ttl", ttl];
+    if who == "root" {
+        arguments.extend(["--reason", "end-to-end test"]);
+    }
+    let output = run_postern(&arguments);
+    assert!(
+        output.status.success(),
+        "postern {arguments:?} failed: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
 /// The product's binary, built by the same cargo that runs this test where there is one.
 ///
 /// # Panics
@@ -267,9 +380,9 @@ pub fn postern() -> &'static Path {
         let exe = std::env::current_exe().expect("a process knows its file");
         let profile = exe.parent().and_then(Path::parent).expect("tests lie in target/PROFILE/deps");
         if let Ok(cargo) = std::env::var("CARGO") {
-            // Without `-p`, so that features unify as they did for this test and nothing is built twice.
+            // The whole workspace, so that features unify as they did for this test and nothing is built twice.
             let mut build = Command::new(cargo);
-            build.args(["build", "--quiet", "--bin", "postern"]).current_dir(workspace());
+            build.args(["build", "--quiet", "--locked", "--workspace", "--bin", "postern"]).current_dir(workspace());
             build.arg("--target-dir").arg(profile.parent().expect("a profile lies in the target directory"));
             if !cfg!(debug_assertions) {
                 build.arg("--release");
