@@ -14,6 +14,7 @@ mod keys;
 mod login;
 mod module;
 mod policies;
+mod protection;
 mod settings;
 mod table;
 

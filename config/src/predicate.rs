@@ -8,9 +8,7 @@
 //! `IS [NOT] NULL`, `IS [NOT] TRUE`, `[NOT] IN ('a', 'b')`, `x = ANY(claim.LIST)` and
 //! `x [NOT] IN (SELECT column FROM table WHERE …)`, nested as deep as one likes but never correlated and never out of the module.
 
-use sqlparser::ast::{
-    self, BinaryOperator, GroupByExpr, ObjectNamePart, Query, SelectItem, SetExpr, TableFactor, UnaryOperator, Value,
-};
+use sqlparser::ast::{self, BinaryOperator, Query, UnaryOperator, Value};
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::Token;
@@ -19,6 +17,12 @@ use crate::expr::{Claim, ClaimType, Compare, Const, Expr, InSelect};
 use crate::load::nearest;
 use crate::names::{Ident, ModuleName, TableRef};
 use crate::types::ColumnType;
+
+mod kind;
+mod syntax;
+
+use kind::Kind;
+use syntax::{SelectParts, folded, refused};
 
 /// Longest predicate, bytes; it bounds the recursion below.
 pub const MAX_PREDICATE_BYTES: usize = 8 * 1024;
@@ -64,51 +68,6 @@ pub fn parse(text: &str, scope: Scope<'_>) -> Result<Expr, Vec<String>> {
 /// Reads a predicate that stands above all tables and may therefore read claims only.
 pub fn parse_claims_only(text: &str) -> Result<Expr, Vec<String>> {
     Reader::new(None).read(text)
-}
-
-/// What an operand is, as far as comparing goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Kind {
-    Text,
-    Number,
-    Bool,
-    TextArray,
-    /// A string constant, which PostgreSQL reads as whatever it is compared with.
-    Quoted,
-    Other(ColumnType),
-    /// Already complained about.
-    Unknown,
-}
-
-impl Kind {
-    fn of(ty: &ColumnType) -> Self {
-        match ty {
-            ColumnType::Text | ColumnType::Varchar(_) => Self::Text,
-            ColumnType::Int2 | ColumnType::Int4 | ColumnType::Int8 | ColumnType::Float8 | ColumnType::Numeric(_) => Self::Number,
-            ColumnType::Bool => Self::Bool,
-            other => Self::Other(other.clone()),
-        }
-    }
-
-    fn compares_with(&self, other: &Kind) -> bool {
-        match (self, other) {
-            (Self::Unknown, _) | (_, Self::Unknown) => true,
-            (Self::TextArray, _) | (_, Self::TextArray) => false,
-            (Self::Quoted, o) | (o, Self::Quoted) => matches!(o, Self::Quoted | Self::Text | Self::Other(_)),
-            (a, b) => a == b,
-        }
-    }
-
-    fn named(&self) -> String {
-        match self {
-            Self::Text | Self::Quoted => "text".to_owned(),
-            Self::Number => "a number".to_owned(),
-            Self::Bool => "a boolean".to_owned(),
-            Self::TextArray => "a list".to_owned(),
-            Self::Other(ty) => ty.to_string(),
-            Self::Unknown => "unknown".to_owned(),
-        }
-    }
 }
 
 struct Reader<'s> {
@@ -310,7 +269,7 @@ impl<'s> Reader<'s> {
                 },
             }
         }
-        whole.then(|| match wanted {
+        whole.then_some(match wanted {
             BinaryOperator::And => Expr::And(terms),
             _ => Expr::Or(terms),
         })
@@ -468,91 +427,9 @@ impl<'s> Reader<'s> {
     }
 }
 
-/// The parts of `SELECT column FROM table WHERE condition`.
-struct SelectParts<'q> {
-    column: &'q ast::Ident,
-    schema: Option<String>,
-    table: String,
-    predicate: &'q ast::Expr,
-}
-
-impl<'q> SelectParts<'q> {
-    /// `None` unless the query is exactly that. The printed form of the parts must be the printed form of the whole, so that no
-    /// clause can hide in a field that is not looked at.
-    fn of(query: &'q Query) -> Option<Self> {
-        let SetExpr::Select(select) = query.body.as_ref() else {
-            return None;
-        };
-        let [SelectItem::UnnamedExpr(ast::Expr::Identifier(column))] = select.projection.as_slice() else {
-            return None;
-        };
-        let [from] = select.from.as_slice() else { return None };
-        let TableFactor::Table { name, .. } = &from.relation else {
-            return None;
-        };
-        let predicate = select.selection.as_ref()?;
-        if !from.joins.is_empty() || !matches!(&select.group_by, GroupByExpr::Expressions(e, m) if e.is_empty() && m.is_empty()) {
-            return None;
-        }
-        if query.to_string() != format!("SELECT {column} FROM {name} WHERE {predicate}") {
-            return None;
-        }
-        let mut names = Vec::new();
-        for part in &name.0 {
-            let ObjectNamePart::Identifier(part) = part else { return None };
-            names.push(folded(part));
-        }
-        let table = names.pop()?;
-        let schema = names.pop();
-        names.is_empty().then_some(Self {
-            column,
-            schema,
-            table,
-            predicate,
-        })
-    }
-}
-
 fn maybe_not(e: Expr, negated: bool) -> Expr {
     if negated { Expr::Not(Box::new(e)) } else { e }
 }
 
-/// Unquoted names fold to lower case, as in PostgreSQL.
-fn folded(name: &ast::Ident) -> String {
-    match name.quote_style {
-        Some(_) => name.value.clone(),
-        None => name.value.to_ascii_lowercase(),
-    }
-}
-
-/// What a refused node is called, and what to write instead.
-fn refused(tree: &ast::Expr) -> (&'static str, &'static str) {
-    match tree {
-        ast::Expr::Function(_) => ("a function call", "compare columns and claims directly"),
-        ast::Expr::Cast { .. } => ("a cast", "declare the column with the type that is needed"),
-        ast::Expr::Case { .. } => ("CASE", "write AND and OR"),
-        ast::Expr::Exists { .. } => ("EXISTS", "write `x IN (SELECT column FROM table WHERE …)`"),
-        ast::Expr::Subquery(_) => ("a scalar subquery", "write `x IN (SELECT column FROM table WHERE …)`"),
-        ast::Expr::Between { .. } => ("BETWEEN", "write `x >= low AND x <= high`"),
-        ast::Expr::Like { .. } | ast::Expr::ILike { .. } | ast::Expr::SimilarTo { .. } | ast::Expr::RLike { .. } => {
-            ("a pattern match", "compare whole values")
-        }
-        ast::Expr::IsFalse(_) => ("IS FALSE", "write `NOT x`"),
-        ast::Expr::IsNotFalse(_) => ("IS NOT FALSE", "write `x IS TRUE OR x IS NULL`"),
-        ast::Expr::IsUnknown(_) => ("IS UNKNOWN", "write `x IS NULL`"),
-        ast::Expr::IsNotUnknown(_) => ("IS NOT UNKNOWN", "write `x IS NOT NULL`"),
-        ast::Expr::IsDistinctFrom(..) => ("IS DISTINCT FROM", "write `<>` and say what NULL means"),
-        ast::Expr::IsNotDistinctFrom(..) => ("IS NOT DISTINCT FROM", "write `=` and say what NULL means"),
-        ast::Expr::AllOp { .. } => ("ALL", "write NOT and `= ANY(claim.LIST)`"),
-        ast::Expr::Tuple(_) => ("a row of values", "compare its parts one by one"),
-        ast::Expr::Array(_) => ("an array", "write `x IN ('a', 'b')`"),
-        _ => (
-            "this construct",
-            "use columns, claims, constants, comparisons, AND, OR, NOT and IN",
-        ),
-    }
-}
-
 #[cfg(test)]
-#[path = "predicate_tests.rs"]
 mod tests;
