@@ -1,4 +1,37 @@
 //! The pure path from SQL text to a plan. No I/O, no keys, no clock.
+//!
+//! A statement is read by PostgreSQL's own parser, judged and rewritten on that tree, printed, and read a second time; what comes out is
+//! a [`plan::Plan`], the only source of SQL that the proxy can send ([`plan::Rewritten`] has no public maker that takes text). Whatever is
+//! not understood is a [`plan::Refusal`]. The rewriter needs no cryptography: a constant for a protected column becomes a parameter that
+//! the proxy seals each time it binds, so plans hold neither keys nor users and can be shared.
+//!
+//! The parser and the walkers recurse; call them on threads with 8 MiB stacks.
 
+mod allow;
 pub mod catalog;
+mod census;
+mod ddl;
+mod expr;
+mod from;
+mod function;
+mod insert;
+mod judge;
+mod parse;
 pub mod plan;
+mod policies;
+mod project;
+mod refusal;
+mod relations;
+mod scope;
+mod sealed;
+mod select;
+mod session;
+mod statement;
+mod tree;
+mod update;
+mod write;
+
+pub use judge::Ask;
+pub use parse::leading_token;
+pub use policies::verify_policies;
+pub use statement::{plan_batch, plan_one};

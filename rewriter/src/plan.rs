@@ -38,6 +38,11 @@ impl Rewritten {
         Self::new(READ_CATALOG.to_owned())
     }
 
+    /// A statement that always fails (22012): what Postern sends to make PostgreSQL abort a transaction that the client must see aborted.
+    pub fn abort() -> Self {
+        Self::new("SELECT 1/0".to_owned())
+    }
+
     /// A rollback of whatever is open: what Postern sends when it cannot let a transaction go on.
     pub fn rollback() -> Self {
         Self::new("ROLLBACK".to_owned())
@@ -119,6 +124,8 @@ pub enum Param {
     Text(Option<Box<str>>),
     /// A drawn value, in text form.
     Generated(usize),
+    /// Field of the row that the first step of [`PerRow`] read, its bytes as they came (binary format).
+    Row(usize),
     /// An envelope (bytea, binary format): the value sealed for a column and a row.
     Seal {
         /// The column and its declared type.

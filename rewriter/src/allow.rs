@@ -1,0 +1,120 @@
+//! The lists of what a client may name: functions, types, operators, settings. Data a reviewer can read; never a deny-list.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::LazyLock;
+
+static FUNCTIONS: LazyLock<HashSet<&'static str>> = LazyLock::new(|| lines(include_str!("../data/functions.txt")));
+static TYPES: LazyLock<HashSet<&'static str>> = LazyLock::new(|| lines(include_str!("../data/types.txt")));
+static BUILTIN: LazyLock<HashSet<&'static str>> = LazyLock::new(|| lines(include_str!("../data/builtin_functions.txt")));
+static AGGREGATES: LazyLock<HashSet<&'static str>> = LazyLock::new(|| lines(include_str!("../data/aggregates.txt")));
+static CATALOGUE: LazyLock<HashMap<(&'static str, &'static str), (&'static str, &'static str)>> = LazyLock::new(|| {
+    include_str!("../data/catalogue.txt")
+        .lines()
+        .map(str::trim)
+        .filter(|l| !l.is_empty() && !l.starts_with('#'))
+        .map(|l| {
+            let (from, to) = l.split_once("->").expect("invariant: catalogue.txt maps one relation to another on each line");
+            let split = |s: &'static str| s.trim().split_once('.').expect("invariant: catalogue.txt names are qualified");
+            (split(from), split(to))
+        })
+        .collect()
+});
+
+fn lines(text: &'static str) -> HashSet<&'static str> {
+    text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')).collect()
+}
+
+/// Whether a function of `pg_catalog` may be called.
+pub(crate) fn function(name: &str) -> bool {
+    FUNCTIONS.contains(name)
+}
+
+/// Whether PostgreSQL has a built-in function of that name, allowed or not.
+pub(crate) fn builtin_function(name: &str) -> bool {
+    BUILTIN.contains(name)
+}
+
+/// Whether a function of `pg_catalog` is an aggregate.
+pub(crate) fn aggregate(name: &str) -> bool {
+    AGGREGATES.contains(name)
+}
+
+/// Whether a type of `pg_catalog` may be named.
+pub(crate) fn builtin_type(name: &str) -> bool {
+    TYPES.contains(name)
+}
+
+/// The view that stands in for a catalogue relation.
+pub(crate) fn catalogue_view(schema: &str, name: &str) -> Option<(&'static str, &'static str)> {
+    CATALOGUE.iter().find(|((s, n), _)| *s == schema && *n == name).map(|(_, to)| *to)
+}
+
+/// Whether a view stands in for some catalogue relation (what a rewritten statement may name).
+pub(crate) fn is_catalogue_view(schema: &str, name: &str) -> bool {
+    CATALOGUE.values().any(|(s, n)| *s == schema && *n == name)
+}
+
+/// What a client may do to a setting.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SettingRule {
+    /// Set and show.
+    Free,
+    /// Show only.
+    Show,
+    /// Only this value (compared without case and quotes).
+    Only(&'static str),
+    /// Only the module's own schema (with `pg_catalog` and `pg_temp` beside it).
+    OwnSchema,
+}
+
+/// A setting's canonical name and rule.
+pub(crate) fn setting(name: &str) -> Option<(&'static str, SettingRule)> {
+    use SettingRule::{Free, Only, OwnSchema, Show};
+    const RULES: &[(&str, SettingRule)] = &[
+        ("application_name", Free),
+        ("backslash_quote", Only("safe_encoding")),
+        ("bytea_output", Free),
+        ("client_encoding", Only("utf8")),
+        ("client_min_messages", Free),
+        ("datestyle", Free),
+        ("default_transaction_deferrable", Free),
+        ("default_transaction_isolation", Free),
+        ("default_transaction_read_only", Free),
+        ("enable_bitmapscan", Free),
+        ("enable_hashagg", Free),
+        ("enable_hashjoin", Free),
+        ("enable_indexonlyscan", Free),
+        ("enable_indexscan", Free),
+        ("enable_material", Free),
+        ("enable_memoize", Free),
+        ("enable_mergejoin", Free),
+        ("enable_nestloop", Free),
+        ("enable_seqscan", Free),
+        ("enable_sort", Free),
+        ("extra_float_digits", Free),
+        ("idle_in_transaction_session_timeout", Free),
+        ("in_hot_standby", Show),
+        ("integer_datetimes", Show),
+        ("intervalstyle", Free),
+        ("is_superuser", Show),
+        ("jit", Free),
+        ("lock_timeout", Free),
+        ("max_identifier_length", Show),
+        ("plan_cache_mode", Free),
+        ("row_security", Only("on")),
+        ("search_path", OwnSchema),
+        ("server_encoding", Show),
+        ("server_version", Show),
+        ("server_version_num", Show),
+        ("session_authorization", Show),
+        ("standard_conforming_strings", Only("on")),
+        ("statement_timeout", Free),
+        ("synchronize_seqscans", Free),
+        ("timezone", Free),
+        ("transaction_deferrable", Free),
+        ("transaction_isolation", Free),
+        ("transaction_read_only", Free),
+    ];
+    let folded = name.to_ascii_lowercase();
+    RULES.iter().find(|(n, _)| *n == folded).copied()
+}

@@ -1,0 +1,557 @@
+//! DDL for logins that may run it: tables, indexes, views and sequences with plain columns, in the module's own schema or `pg_temp`.
+//!
+//! Declared tables belong to the manifest and are changed through it. Everything else a client could send ends here, refused.
+
+use pg_query::NodeEnum;
+use pg_query::protobuf::{self, AlterTableType, ConstrType, Node, ObjectType, RangeVar, RawStmt};
+use postern_config::LoginKind;
+
+use crate::catalog::{Catalog, Relation, RelationKind};
+use crate::judge::{Ask, Judge, judged};
+use crate::plan::{Effect, Plan, Refusal, Run};
+use crate::relations::Target;
+use crate::scope::{Entry, Scope};
+use crate::select::Mode;
+use crate::statement::{finish, walk_data};
+use crate::update::Gathered;
+use crate::{census, tree};
+
+/// Plans a DDL statement, or refuses whatever it is.
+pub(crate) fn plan(stmt: &Node, ask: &Ask<'_>) -> Result<Plan, Refusal> {
+    let Some(inner) = &stmt.node else { return Err(Refusal::internal("a statement is empty")) };
+    let known = matches!(
+        inner,
+        NodeEnum::CreateStmt(_)
+            | NodeEnum::CreateTableAsStmt(_)
+            | NodeEnum::IndexStmt(_)
+            | NodeEnum::ViewStmt(_)
+            | NodeEnum::CreateSeqStmt(_)
+            | NodeEnum::AlterSeqStmt(_)
+            | NodeEnum::DropStmt(_)
+            | NodeEnum::AlterTableStmt(_)
+            | NodeEnum::RenameStmt(_)
+    );
+    if !known {
+        return Err(refused(stmt, inner, ask));
+    }
+    if !(ask.login.ddl || ask.login.kind == LoginKind::Migrator) {
+        return Err(Refusal::denied("ddl", format!("permission denied for schema {}", ask.catalog.schema))
+            .hint("Change the schema with the module's migrator login."));
+    }
+    let judged = judged(stmt, ask, false, |judge, n| judge.ddl(n))?;
+    let mut gathered = Gathered::default();
+    let (statement, ()) = gathered.statement(judged, None);
+    let mut plan = finish(Run::Once(statement), Effect::Ddl, gathered);
+    plan.cacheable = false;
+    Ok(plan)
+}
+
+/// A refusal for a statement that is not available; where it names a relation that is not the module's, the relation is missing first.
+fn refused(stmt: &Node, inner: &NodeEnum, ask: &Ask<'_>) -> Refusal {
+    let mut judge = Judge::scout(ask);
+    if let Ok(survey) = census::survey(stmt) {
+        for (schemaname, relname, _) in survey.relations {
+            let r = RangeVar { schemaname, relname, inh: true, location: -1, ..RangeVar::default() };
+            if let Err(missing) = judge.resolve(&r) {
+                return missing;
+            }
+        }
+    }
+    if let NodeEnum::CommentStmt(c) = inner
+        && let Some(NodeEnum::List(l)) = c.object.as_ref().and_then(|o| o.node.as_ref())
+        && matches!(c.objtype(), ObjectType::ObjectTable | ObjectType::ObjectView | ObjectType::ObjectColumn | ObjectType::ObjectSequence)
+    {
+        let mut parts = tree::parts(&l.items).unwrap_or_default();
+        if c.objtype() == ObjectType::ObjectColumn {
+            parts.pop();
+        }
+        if let Err(missing) = judge.resolve(&named(&parts)) {
+            return missing;
+        }
+    }
+    match inner {
+        NodeEnum::DoStmt(_) => denied("DO"),
+        NodeEnum::CopyStmt(c) if c.is_program => denied("COPY … PROGRAM"),
+        NodeEnum::CopyStmt(_) => Refusal::statement("COPY"),
+        NodeEnum::CreateFunctionStmt(_) => denied("CREATE FUNCTION"),
+        NodeEnum::CreateExtensionStmt(_) => denied("CREATE EXTENSION"),
+        NodeEnum::CreatePlangStmt(_) => denied("CREATE LANGUAGE"),
+        NodeEnum::AlterSystemStmt(_) => denied("ALTER SYSTEM"),
+        NodeEnum::GrantStmt(_) | NodeEnum::GrantRoleStmt(_) => denied("GRANT and REVOKE"),
+        NodeEnum::CreateRoleStmt(_) | NodeEnum::AlterRoleStmt(_) | NodeEnum::AlterRoleSetStmt(_) | NodeEnum::DropRoleStmt(_) => denied("Managing roles"),
+        NodeEnum::LoadStmt(_) => denied("LOAD"),
+        NodeEnum::ListenStmt(_) | NodeEnum::UnlistenStmt(_) | NodeEnum::NotifyStmt(_) => Refusal::statement("LISTEN and NOTIFY"),
+        NodeEnum::MergeStmt(_) => Refusal::statement("MERGE"),
+        NodeEnum::TruncateStmt(_) => Refusal::statement("TRUNCATE"),
+        NodeEnum::LockStmt(_) => Refusal::statement("LOCK"),
+        NodeEnum::CommentStmt(_) => Refusal::statement("COMMENT"),
+        NodeEnum::VacuumStmt(_) => Refusal::statement("VACUUM and ANALYZE"),
+        NodeEnum::CallStmt(_) => Refusal::statement("CALL"),
+        _ => Refusal::statement("This kind of statement"),
+    }
+}
+
+fn denied(what: &str) -> Refusal {
+    Refusal::denied("statement-kind", format!("permission denied: {what} is not for modules"))
+        .hint("Ask the database's administrator, or declare what you need in the manifest.")
+}
+
+fn by_manifest(relation: &str) -> Refusal {
+    Refusal::denied("ddl", format!("table \"{relation}\" is declared in the manifest"))
+        .hint("Change the manifest and run postern provision.")
+}
+
+fn named(parts: &[&str]) -> RangeVar {
+    let (schemaname, relname) = match parts {
+        [.., schema, name] => ((*schema).to_owned(), (*name).to_owned()),
+        [name] => (String::new(), (*name).to_owned()),
+        [] => (String::new(), String::new()),
+    };
+    RangeVar { schemaname, relname, inh: true, location: -1, ..RangeVar::default() }
+}
+
+impl Judge<'_> {
+    fn ddl(&mut self, n: &mut Node) -> Result<(), Refusal> {
+        match &mut n.node {
+            Some(NodeEnum::CreateStmt(c)) => self.create_table(c),
+            Some(NodeEnum::CreateTableAsStmt(c)) => self.create_table_as(c),
+            Some(NodeEnum::IndexStmt(i)) => self.create_index(i),
+            Some(NodeEnum::ViewStmt(v)) => self.create_view(v),
+            Some(NodeEnum::CreateSeqStmt(s)) => {
+                self.new_relation(s.sequence.as_mut())?;
+                if s.owner_id != 0 || s.for_identity {
+                    return Err(Refusal::construct("This form of CREATE SEQUENCE"));
+                }
+                self.sequence_options(&mut s.options)
+            }
+            Some(NodeEnum::AlterSeqStmt(s)) => {
+                self.own_undeclared(s.sequence.as_mut())?;
+                self.sequence_options(&mut s.options)
+            }
+            Some(NodeEnum::DropStmt(d)) => self.drop_objects(d),
+            Some(NodeEnum::AlterTableStmt(a)) => self.alter_table(a),
+            Some(NodeEnum::RenameStmt(r)) => {
+                let kinds = [
+                    ObjectType::ObjectTable,
+                    ObjectType::ObjectColumn,
+                    ObjectType::ObjectIndex,
+                    ObjectType::ObjectView,
+                    ObjectType::ObjectSequence,
+                    ObjectType::ObjectTabconstraint,
+                    ObjectType::ObjectMatview,
+                ];
+                if !kinds.contains(&r.rename_type()) || r.object.is_some() {
+                    return Err(Refusal::statement("This kind of RENAME"));
+                }
+                self.own_undeclared(r.relation.as_mut())
+            }
+            _ => Err(Refusal::statement("This kind of statement")),
+        }
+    }
+
+    /// The name of a relation to be made: in the module's own schema, or temporary.
+    fn new_relation(&mut self, r: Option<&mut RangeVar>) -> Result<(), Refusal> {
+        let Some(r) = r else { return Err(Refusal::internal("a relation has no name")) };
+        self.seen.range_vars += 1;
+        if !r.catalogname.is_empty() {
+            return Err(Refusal::construct("A reference to another database"));
+        }
+        let own = self.ask.catalog.schema.as_str();
+        let temporary = r.relpersistence == "t";
+        match r.schemaname.as_str() {
+            "" if temporary => r.schemaname = "pg_temp".to_owned(),
+            "" => r.schemaname = own.to_owned(),
+            "pg_temp" => {}
+            schema if schema == own && !temporary => {}
+            schema => return Err(Refusal::new("3F000", "relation", format!("schema \"{schema}\" does not exist")).at(r.location)),
+        }
+        if self.ask.catalog.relation(&r.schemaname, &r.relname).is_some_and(|x| x.declared.is_some()) {
+            return Err(Refusal::new("42P07", "ddl", format!("relation \"{}\" already exists", r.relname)));
+        }
+        Ok(())
+    }
+
+    /// An existing relation of the module's own that no manifest declares.
+    fn own_undeclared(&mut self, r: Option<&mut RangeVar>) -> Result<(), Refusal> {
+        let Some(r) = r else { return Err(Refusal::internal("a relation has no name")) };
+        self.seen.range_vars += 1;
+        match self.resolve(r)? {
+            Target::Own(relation) if relation.declared.is_some() => Err(by_manifest(&relation.name)),
+            Target::Own(relation) => {
+                r.schemaname = relation.schema.to_string();
+                Ok(())
+            }
+            Target::Assumed => {
+                if r.schemaname.is_empty() {
+                    r.schemaname = self.ask.catalog.schema.as_str().to_owned();
+                }
+                Ok(())
+            }
+            Target::Catalogue(..) => Err(Refusal::denied("relation", format!("permission denied for relation {}", r.relname))),
+        }
+    }
+
+    fn create_table(&mut self, c: &mut protobuf::CreateStmt) -> Result<(), Refusal> {
+        self.new_relation(c.relation.as_mut())?;
+        if c.partbound.is_some() || c.partspec.is_some() || c.of_typename.is_some() {
+            return Err(Refusal::statement("CREATE TABLE with partitions or of a type"));
+        }
+        no_placement(&c.tablespacename, &c.access_method)?;
+        storage_options(&c.options)?;
+        for parent in &mut c.inh_relations {
+            match &mut parent.node {
+                Some(NodeEnum::RangeVar(r)) => self.own_undeclared(Some(r))?,
+                _ => return Err(Refusal::internal("INHERITS holds something else")),
+            }
+        }
+        for element in &mut c.table_elts {
+            match &mut element.node {
+                Some(NodeEnum::ColumnDef(d)) => self.column_def(d)?,
+                Some(NodeEnum::Constraint(k)) => self.constraint(k)?,
+                Some(NodeEnum::TableLikeClause(l)) => self.own_undeclared(l.relation.as_mut())?,
+                _ => return Err(Refusal::construct("This element of CREATE TABLE")),
+            }
+        }
+        for k in c.constraints.iter_mut().chain(&mut c.nnconstraints) {
+            match &mut k.node {
+                Some(NodeEnum::Constraint(k)) => self.constraint(k)?,
+                _ => return Err(Refusal::internal("a constraint list holds something else")),
+            }
+        }
+        Ok(())
+    }
+
+    fn column_def(&mut self, d: &mut protobuf::ColumnDef) -> Result<(), Refusal> {
+        if let Some(ty) = &mut d.type_name {
+            let serial = matches!(
+                tree::parts(&ty.names).as_deref(),
+                Some(["serial" | "serial4" | "bigserial" | "serial8" | "smallserial" | "serial2"])
+            );
+            if serial {
+                self.seen.type_names += 1;
+            } else {
+                self.type_name(ty, &anything())?;
+            }
+        }
+        self.plain_opt(d.raw_default.as_mut(), &anything())?;
+        if let Some(collation) = d.coll_clause.take() {
+            let mut n = tree::node(NodeEnum::CollateClause(collation));
+            // The clause of a column definition has no argument; its name is checked like any other.
+            self.plain(&mut n, &anything())?;
+            if let Some(NodeEnum::CollateClause(c)) = n.node {
+                d.coll_clause = Some(c);
+            }
+        }
+        if !d.fdwoptions.is_empty() || d.cooked_default.is_some() || d.identity_sequence.is_some() {
+            return Err(Refusal::construct("This form of column definition"));
+        }
+        for k in &mut d.constraints {
+            match &mut k.node {
+                Some(NodeEnum::Constraint(k)) => self.constraint(k)?,
+                _ => return Err(Refusal::internal("a constraint list holds something else")),
+            }
+        }
+        Ok(())
+    }
+
+    fn constraint(&mut self, k: &mut protobuf::Constraint) -> Result<(), Refusal> {
+        match k.contype() {
+            ConstrType::ConstrExclusion => return Err(Refusal::construct("An EXCLUDE constraint")),
+            ConstrType::ConstrForeign => self.own_undeclared(k.pktable.as_mut())?,
+            ConstrType::ConstrIdentity => self.sequence_options(&mut k.options)?,
+            _ => storage_options(&k.options)?,
+        }
+        if !k.indexspace.is_empty() || !k.exclusions.is_empty() {
+            return Err(Refusal::construct("A TABLESPACE of your own"));
+        }
+        self.plain_opt(k.raw_expr.as_mut(), &anything())?;
+        self.plain_opt(k.where_clause.as_mut(), &anything())
+    }
+
+    fn create_table_as(&mut self, c: &mut protobuf::CreateTableAsStmt) -> Result<(), Refusal> {
+        if !matches!(c.objtype(), ObjectType::ObjectTable | ObjectType::ObjectMatview) {
+            return Err(Refusal::statement("This kind of CREATE … AS"));
+        }
+        let Some(into) = &mut c.into else { return Err(Refusal::internal("CREATE TABLE AS has no target")) };
+        if into.view_query.is_some() {
+            return Err(Refusal::internal("CREATE TABLE AS has another form"));
+        }
+        no_placement(&into.table_space_name, &into.access_method)?;
+        storage_options(&into.options)?;
+        self.new_relation(into.rel.as_mut())?;
+        match &mut c.query {
+            Some(q) if matches!(q.node, Some(NodeEnum::SelectStmt(_))) => walk_data(self, q, &Mode::Values).map(|_| ()),
+            _ => Err(Refusal::statement("CREATE TABLE AS EXECUTE")),
+        }
+    }
+
+    fn create_view(&mut self, v: &mut protobuf::ViewStmt) -> Result<(), Refusal> {
+        self.new_relation(v.view.as_mut())?;
+        if !v.options.is_empty() {
+            return Err(Refusal::construct("Options of a view"));
+        }
+        match &mut v.query {
+            Some(q) if matches!(q.node, Some(NodeEnum::SelectStmt(_))) => walk_data(self, q, &Mode::Values).map(|_| ()),
+            _ => Err(Refusal::internal("a view has no query")),
+        }
+    }
+
+    fn create_index(&mut self, i: &mut protobuf::IndexStmt) -> Result<(), Refusal> {
+        let Some(r) = &mut i.relation else { return Err(Refusal::internal("an index has no table")) };
+        self.seen.range_vars += 1;
+        let (table, entry) = match self.resolve(r)? {
+            Target::Own(relation) => {
+                r.schemaname = relation.schema.to_string();
+                match relation.declared.clone() {
+                    Some(table) => {
+                        self.targets.push((relation.schema.to_string(), relation.name.to_string()));
+                        let entry = self.target_entry(&table, &r.relname)?;
+                        (Some(table), entry)
+                    }
+                    None => (None, Entry::plain(&r.relname, None)),
+                }
+            }
+            Target::Assumed => {
+                if r.schemaname.is_empty() {
+                    r.schemaname = self.ask.catalog.schema.as_str().to_owned();
+                }
+                (None, Entry::plain(&r.relname, None))
+            }
+            Target::Catalogue(..) => return Err(Refusal::denied("relation", format!("permission denied for relation {}", r.relname))),
+        };
+        if !i.table_space.is_empty() || !i.exclude_op_names.is_empty() {
+            return Err(Refusal::construct("This form of CREATE INDEX"));
+        }
+        if !matches!(i.access_method.as_str(), "" | "btree" | "hash" | "gin" | "gist" | "brin" | "spgist") {
+            return Err(Refusal::construct("This index method"));
+        }
+        storage_options(&i.options)?;
+        let mut scope = Scope::new(None);
+        scope.entries.push(entry);
+        for elem in i.index_params.iter_mut().chain(&mut i.index_including_params) {
+            let Some(NodeEnum::IndexElem(e)) = &mut elem.node else {
+                return Err(Refusal::internal("an index holds something else"));
+            };
+            self.plain_opt(e.expr.as_mut(), &scope)?;
+            if !e.opclassopts.is_empty() || e.opclass.len() > 1 || e.collation.len() > 1 {
+                return Err(Refusal::construct("This form of an index column"));
+            }
+            if let Some(table) = &table
+                && !e.name.is_empty()
+            {
+                let column = crate::insert::column_of(table, &e.name, -1)?;
+                match &column.protection {
+                    None => {}
+                    Some(p) if p.eq() => e.name = postern_config::names::eq_column(&column.name),
+                    Some(_) => {
+                        return Err(Refusal::new("0A000", "sealed-operation", format!("protected column {} cannot be indexed", column.name))
+                            .hint("Add \"eq\" to its protect.search in the manifest to index it for equality."));
+                    }
+                }
+            }
+        }
+        self.plain_opt(i.where_clause.as_mut(), &scope)
+    }
+
+    fn sequence_options(&mut self, options: &mut [Node]) -> Result<(), Refusal> {
+        for option in options {
+            let Some(NodeEnum::DefElem(d)) = &mut option.node else {
+                return Err(Refusal::internal("sequence options hold something else"));
+            };
+            match d.arg.as_mut().and_then(|a| a.node.as_mut()) {
+                None
+                | Some(NodeEnum::Integer(_) | NodeEnum::Float(_) | NodeEnum::Boolean(_) | NodeEnum::String(_) | NodeEnum::AConst(_)) => {}
+                Some(NodeEnum::TypeName(ty)) => self.type_name(ty, &anything())?,
+                Some(NodeEnum::List(l)) if d.defname == "owned_by" => {
+                    let parts = tree::parts(&l.items).unwrap_or_default();
+                    if parts.as_slice() == ["none"] {
+                        continue;
+                    }
+                    let [relation @ .., column] = parts.as_slice() else {
+                        return Err(Refusal::construct("This OWNED BY"));
+                    };
+                    let column = (*column).to_owned();
+                    let r = named(relation);
+                    match self.resolve(&r)? {
+                        Target::Own(own) if own.declared.is_none() => {
+                            l.items = vec![tree::string(&own.schema), tree::string(&own.name), tree::string(&column)];
+                        }
+                        Target::Own(own) => return Err(by_manifest(&own.name)),
+                        _ => {}
+                    }
+                }
+                _ => return Err(Refusal::construct("This sequence option")),
+            }
+            if d.defname == "sequence_name" {
+                return Err(Refusal::construct("SEQUENCE NAME"));
+            }
+        }
+        Ok(())
+    }
+
+    fn drop_objects(&mut self, d: &mut protobuf::DropStmt) -> Result<(), Refusal> {
+        let kind = match d.remove_type() {
+            ObjectType::ObjectTable => "table",
+            ObjectType::ObjectView => "view",
+            ObjectType::ObjectMatview => "materialized view",
+            ObjectType::ObjectIndex => "index",
+            ObjectType::ObjectSequence => "sequence",
+            _ => return Err(Refusal::statement("This kind of DROP")),
+        };
+        for object in &mut d.objects {
+            let Some(NodeEnum::List(l)) = &mut object.node else { return Err(Refusal::internal("DROP holds something else")) };
+            let r = named(&tree::parts(&l.items).unwrap_or_default());
+            let (schema, name) = match self.resolve(&r) {
+                Ok(Target::Own(relation)) if relation.declared.is_some() => return Err(by_manifest(&relation.name)),
+                Ok(Target::Own(relation)) => (relation.schema.to_string(), relation.name.to_string()),
+                Ok(Target::Assumed) => {
+                    let schema = if r.schemaname.is_empty() { self.ask.catalog.schema.as_str() } else { &r.schemaname };
+                    (schema.to_owned(), r.relname.clone())
+                }
+                Ok(Target::Catalogue(..)) => {
+                    return Err(Refusal::denied("relation", format!("permission denied for {kind} {}", r.relname)));
+                }
+                // Absent with IF EXISTS: PostgreSQL gives its notice for the name in the module's own schema.
+                Err(_) if d.missing_ok => (self.ask.catalog.schema.as_str().to_owned(), r.relname.clone()),
+                Err(_) => {
+                    return Err(Refusal::new("42P01", "relation", format!("{kind} \"{}\" does not exist", r.relname)));
+                }
+            };
+            l.items = vec![tree::string(&schema), tree::string(&name)];
+        }
+        Ok(())
+    }
+
+    fn alter_table(&mut self, a: &mut protobuf::AlterTableStmt) -> Result<(), Refusal> {
+        if !matches!(a.objtype(), ObjectType::ObjectTable | ObjectType::ObjectView | ObjectType::ObjectIndex | ObjectType::ObjectSequence) {
+            return Err(Refusal::statement("This kind of ALTER"));
+        }
+        self.own_undeclared(a.relation.as_mut())?;
+        for cmd in &mut a.cmds {
+            let Some(NodeEnum::AlterTableCmd(c)) = &mut cmd.node else { return Err(Refusal::internal("ALTER TABLE holds something else")) };
+            if !matches!(
+                c.subtype(),
+                AlterTableType::AtAddColumn
+                    | AlterTableType::AtColumnDefault
+                    | AlterTableType::AtDropNotNull
+                    | AlterTableType::AtSetNotNull
+                    | AlterTableType::AtDropColumn
+                    | AlterTableType::AtAlterColumnType
+                    | AlterTableType::AtAddConstraint
+                    | AlterTableType::AtDropConstraint
+                    | AlterTableType::AtValidateConstraint
+            ) || c.newowner.is_some()
+            {
+                return Err(Refusal::statement("This form of ALTER TABLE"));
+            }
+            let sets_default = c.subtype() == AlterTableType::AtColumnDefault;
+            match c.def.as_mut().map(|d| &mut d.node) {
+                None => {}
+                Some(Some(NodeEnum::ColumnDef(d))) => self.column_def(d)?,
+                Some(Some(NodeEnum::Constraint(k))) => self.constraint(k)?,
+                Some(_) if sets_default => self.plain_opt(c.def.as_mut(), &anything())?,
+                Some(_) => return Err(Refusal::statement("This form of ALTER TABLE")),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A scope of one relation whose columns PostgreSQL will check: those of a table that is being defined.
+fn anything() -> Scope<'static> {
+    let mut scope = Scope::new(None);
+    scope.entries.push(Entry::plain("", None));
+    scope
+}
+
+fn no_placement(tablespace: &str, method: &str) -> Result<(), Refusal> {
+    if !tablespace.is_empty() {
+        return Err(Refusal::denied("ddl", "permission denied for tablespace").hint("Leave TABLESPACE out: the module has its own."));
+    }
+    if !matches!(method, "" | "heap") {
+        return Err(Refusal::construct("This table access method"));
+    }
+    Ok(())
+}
+
+fn storage_options(options: &[Node]) -> Result<(), Refusal> {
+    for option in options {
+        match &option.node {
+            Some(NodeEnum::DefElem(d))
+                if matches!(d.defname.as_str(), "fillfactor" | "autovacuum_enabled" | "fastupdate" | "deduplicate_items" | "pages_per_range")
+                    && d.defnamespace.is_empty() => {}
+            _ => return Err(Refusal::construct("This storage option")),
+        }
+    }
+    Ok(())
+}
+
+/// What a DDL statement of a batch will have done to the catalogue when the next one runs.
+pub(crate) enum Change {
+    Made(String, String, RelationKind),
+    Gone(Vec<(String, String)>),
+    Renamed(String, String, String),
+}
+
+/// Foresees a statement's effect on the names that later statements of the same batch may use. Columns of what is made are not known
+/// until it runs, so they are taken as plain; only relations that no manifest declares can be made.
+pub(crate) fn foreseen(stmt: &RawStmt, ask: &Ask<'_>) -> Option<Change> {
+    let own = ask.catalog.schema.as_str();
+    let place = |r: &RangeVar| {
+        let schema = match r.schemaname.as_str() {
+            "" if r.relpersistence == "t" => "pg_temp",
+            "" => own,
+            s => s,
+        };
+        (schema.to_owned(), r.relname.clone())
+    };
+    let made = |r: Option<&RangeVar>, kind| r.map(|r| place(r)).map(|(s, n)| Change::Made(s, n, kind));
+    match stmt.stmt.as_ref()?.node.as_ref()? {
+        NodeEnum::CreateStmt(c) => made(c.relation.as_ref(), RelationKind::Table),
+        NodeEnum::CreateTableAsStmt(c) => made(c.into.as_ref()?.rel.as_ref(), RelationKind::Table),
+        NodeEnum::ViewStmt(v) => made(v.view.as_ref(), RelationKind::View),
+        NodeEnum::CreateSeqStmt(s) => made(s.sequence.as_ref(), RelationKind::Sequence),
+        NodeEnum::DropStmt(d) => {
+            let gone = d.objects.iter().filter_map(|o| match &o.node {
+                Some(NodeEnum::List(l)) => tree::parts(&l.items).map(|p| place(&named(&p))),
+                _ => None,
+            });
+            Some(Change::Gone(gone.collect()))
+        }
+        NodeEnum::RenameStmt(r) if matches!(r.rename_type(), ObjectType::ObjectTable | ObjectType::ObjectView) => {
+            let (schema, name) = place(r.relation.as_ref()?);
+            Some(Change::Renamed(schema, name, r.newname.clone()))
+        }
+        _ => None,
+    }
+}
+
+impl Change {
+    pub(crate) fn apply(self, catalog: &mut Catalog) {
+        if !catalog.closed {
+            return;
+        }
+        match self {
+            Change::Made(schema, name, kind) => {
+                if catalog.relation(&schema, &name).is_none() {
+                    let relation =
+                        Relation { schema: schema.into(), name: name.into(), kind, columns: None, declared: None };
+                    catalog.insert(relation);
+                }
+            }
+            Change::Gone(names) => {
+                for (schema, name) in names {
+                    if catalog.relation(&schema, &name).is_some_and(|r| r.declared.is_none()) {
+                        catalog.remove(&schema, &name);
+                    }
+                }
+            }
+            Change::Renamed(schema, name, new) => {
+                if let Some(old) = catalog.relation(&schema, &name).filter(|r| r.declared.is_none()).cloned() {
+                    catalog.remove(&schema, &name);
+                    catalog.insert(Relation { name: new.into(), ..(*old).clone() });
+                }
+            }
+        }
+    }
+}

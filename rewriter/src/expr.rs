@@ -1,0 +1,473 @@
+//! Expressions: every node kind that may stand in one, each resolved and authorised; whatever is not listed is refused.
+
+use std::rc::Rc;
+
+use pg_query::NodeEnum;
+use pg_query::protobuf::{self, AExprKind, Node, SubLinkType, TypeName};
+
+use crate::judge::Judge;
+use crate::plan::Refusal;
+use crate::scope::{Found, Nature, Scope, SealedCol};
+use crate::select::Mode;
+use crate::{allow, tree};
+
+/// What an expression gives.
+pub(crate) enum Yield {
+    /// A value that may travel.
+    Plain,
+    /// A bare reference to an envelope.
+    Sealed(SealedRef),
+}
+
+/// A reference to an envelope at a place where its parts can be named.
+#[derive(Clone)]
+pub(crate) struct SealedRef {
+    pub(crate) qualifier: Box<str>,
+    pub(crate) col: Rc<SealedCol>,
+    pub(crate) mask: Option<Rc<Node>>,
+    /// It belongs to the query level where it stands.
+    pub(crate) own_level: bool,
+}
+
+impl SealedRef {
+    fn part(&self, name: &str) -> Node {
+        let part = tree::column(&self.qualifier, name);
+        match &self.mask {
+            Some(mask) => tree::case((**mask).clone(), part, None),
+            None => part,
+        }
+    }
+
+    pub(crate) fn envelope(&self) -> Node {
+        self.part(&self.col.envelope)
+    }
+
+    /// Its equality tag, or the refusal that names what to declare.
+    pub(crate) fn tag(&self) -> Result<Node, Refusal> {
+        match &self.col.tag {
+            Some(tag) => Ok(self.part(tag)),
+            None => Err(self.col.unsupported("equality", "eq")),
+        }
+    }
+
+    pub(crate) fn bound(&self) -> impl Iterator<Item = Node> {
+        self.col.bound.iter().map(|(name, _)| tree::column(&self.qualifier, name))
+    }
+
+    pub(crate) fn same_as(&self, other: &SealedRef) -> bool {
+        self.qualifier == other.qualifier && self.col == other.col
+    }
+}
+
+impl SealedCol {
+    /// An operation that this column was not declared for.
+    pub(crate) fn unsupported(&self, operation: &str, search: &str) -> Refusal {
+        let hint = if self.declared_later && search != "eq" {
+            format!("Column {} is sealed for {search} already; asking by it is not available in this version.", self.sealed.column)
+        } else {
+            format!(
+                "Add \"{search}\" to protect.search of column {} (modules/{}.toml, line {}).",
+                self.sealed.column, self.module, self.line
+            )
+        };
+        Refusal::new("0A000", "sealed-operation", format!("protected column {} does not support {operation}", self.sealed.column.column))
+            .hint(hint)
+    }
+}
+
+impl Judge<'_> {
+    /// An expression whose value may travel as it is.
+    pub(crate) fn plain(&mut self, n: &mut Node, scope: &Scope<'_>) -> Result<(), Refusal> {
+        match self.expr(n, scope)? {
+            Yield::Plain => Ok(()),
+            Yield::Sealed(r) => Err(Refusal::new(
+                "0A000",
+                "sealed-operation",
+                format!("protected column {} cannot be used in this expression", r.col.sealed.column.column),
+            )
+            .hint("Select the column by itself and compute in the client, or compare it by = with a value.")),
+        }
+    }
+
+    pub(crate) fn plain_opt(&mut self, n: Option<&mut Box<Node>>, scope: &Scope<'_>) -> Result<(), Refusal> {
+        n.map_or(Ok(()), |n| self.plain(n, scope))
+    }
+
+    pub(crate) fn plain_all(&mut self, nodes: &mut [Node], scope: &Scope<'_>) -> Result<(), Refusal> {
+        nodes.iter_mut().try_for_each(|n| self.plain(n, scope))
+    }
+
+    /// Any expression.
+    pub(crate) fn expr(&mut self, n: &mut Node, scope: &Scope<'_>) -> Result<Yield, Refusal> {
+        let Some(inner) = &mut n.node else {
+            return Err(Refusal::internal("an expression is empty"));
+        };
+        match inner {
+            NodeEnum::ColumnRef(_) => return self.column(n, scope),
+            NodeEnum::AConst(_) => {}
+            NodeEnum::ParamRef(p) => {
+                self.seen.param_refs += 1;
+                p.number = self.params.plain(p.number, p.location)?;
+            }
+            NodeEnum::AExpr(e) => {
+                let kind = e.kind();
+                if matches!(
+                    kind,
+                    AExprKind::AexprOp
+                        | AExprKind::AexprOpAny
+                        | AExprKind::AexprOpAll
+                        | AExprKind::AexprIn
+                        | AExprKind::AexprDistinct
+                        | AExprKind::AexprNotDistinct
+                ) {
+                    self.comparison(e, scope)?;
+                } else {
+                    self.other_operator(e, scope)?;
+                }
+            }
+            NodeEnum::BoolExpr(b) => self.plain_all(&mut b.args, scope)?,
+            NodeEnum::NullTest(t) => {
+                let Some(arg) = &mut t.arg else { return Err(Refusal::internal("an expression is empty")) };
+                // NULL is stored as NULL, so the envelope answers.
+                self.expr(arg, scope)?;
+            }
+            NodeEnum::BooleanTest(t) => self.plain_opt(t.arg.as_mut(), scope)?,
+            NodeEnum::FuncCall(f) => {
+                if let Some(replacement) = self.function(f, scope)? {
+                    *n = replacement;
+                }
+            }
+            NodeEnum::SubLink(s) => self.sub_link(s, scope)?,
+            NodeEnum::CaseExpr(c) => {
+                self.plain_opt(c.arg.as_mut(), scope)?;
+                for when in &mut c.args {
+                    let Some(NodeEnum::CaseWhen(w)) = &mut when.node else {
+                        return Err(Refusal::internal("a CASE holds something else than WHEN"));
+                    };
+                    self.plain_opt(w.expr.as_mut(), scope)?;
+                    self.plain_opt(w.result.as_mut(), scope)?;
+                }
+                self.plain_opt(c.defresult.as_mut(), scope)?;
+            }
+            NodeEnum::CoalesceExpr(c) => self.plain_all(&mut c.args, scope)?,
+            NodeEnum::MinMaxExpr(c) => self.plain_all(&mut c.args, scope)?,
+            NodeEnum::SqlvalueFunction(_) => {}
+            NodeEnum::TypeCast(_) => return self.cast(n, scope).map(|()| Yield::Plain),
+            NodeEnum::CollateClause(c) => {
+                self.seen.collations += 1;
+                match tree::parts(&c.collname).as_deref() {
+                    Some([_] | ["pg_catalog", _]) => {}
+                    _ => return Err(Refusal::new("42704", "collation", "that collation does not exist").at(c.location)),
+                }
+                self.plain_opt(c.arg.as_mut(), scope)?;
+            }
+            NodeEnum::AArrayExpr(a) => self.plain_all(&mut a.elements, scope)?,
+            NodeEnum::RowExpr(r) => self.plain_all(&mut r.args, scope)?,
+            NodeEnum::List(l) => self.plain_all(&mut l.items, scope)?,
+            NodeEnum::GroupingFunc(g) => self.plain_all(&mut g.args, scope)?,
+            NodeEnum::NamedArgExpr(a) => self.plain_opt(a.arg.as_mut(), scope)?,
+            NodeEnum::AIndirection(i) => {
+                self.plain_opt(i.arg.as_mut(), scope)?;
+                self.indirection(&mut i.indirection, scope)?;
+            }
+            NodeEnum::SetToDefault(_) => return Err(Refusal::syntax("DEFAULT is not allowed in this context")),
+            NodeEnum::CurrentOfExpr(_) => return Err(Refusal::construct("WHERE CURRENT OF")),
+            NodeEnum::XmlExpr(_) | NodeEnum::XmlSerialize(_) => return Err(Refusal::construct("An XML expression")),
+            _ => return Err(Refusal::construct("This kind of expression")),
+        }
+        Ok(Yield::Plain)
+    }
+
+    /// Subscripts and field selections behind an expression.
+    pub(crate) fn indirection(&mut self, parts: &mut [Node], scope: &Scope<'_>) -> Result<(), Refusal> {
+        for part in parts {
+            match &mut part.node {
+                Some(NodeEnum::String(_)) => {}
+                Some(NodeEnum::AIndices(i)) => {
+                    self.plain_opt(i.lidx.as_mut(), scope)?;
+                    self.plain_opt(i.uidx.as_mut(), scope)?;
+                }
+                _ => return Err(Refusal::construct("Expanding a composite value by .*").hint("Name its fields.")),
+            }
+        }
+        Ok(())
+    }
+
+    fn column(&mut self, n: &mut Node, scope: &Scope<'_>) -> Result<Yield, Refusal> {
+        let Some(NodeEnum::ColumnRef(c)) = &mut n.node else {
+            return Err(Refusal::internal("a column reference was expected"));
+        };
+        self.seen.column_refs += 1;
+        let location = c.location;
+        let Some(names) = tree::parts(&c.fields) else {
+            return Err(Refusal::construct("A * in this place"));
+        };
+        let (found, qualifier_dropped) = match names.as_slice() {
+            [name] => (scope.bare(name, location)?, false),
+            [alias, name] => (scope.qualified(alias, name, location)?, false),
+            [schema, table, name] => {
+                // A relation's alias hides its schema-qualified name, and a barrier takes it away: name it by the alias.
+                if *schema != self.ask.catalog.schema.as_str() && self.ask.catalog.closed {
+                    return Err(Refusal::new(
+                        "42P01",
+                        "relation",
+                        format!("missing FROM-clause entry for table \"{table}\""),
+                    )
+                    .at(location));
+                }
+                (scope.qualified(table, name, location)?, true)
+            }
+            _ => return Err(Refusal::construct("A column reference of that many parts").at(location)),
+        };
+        let (alias_now, yielded, mask) = match found {
+            Found::Plain => (None, Yield::Plain, None),
+            Found::Row(entry) => {
+                if entry.guarded {
+                    return Err(Refusal::new(
+                        "0A000",
+                        "whole-row",
+                        format!("a whole-row reference to \"{}\" is not available, as it has protected columns", entry.alias),
+                    )
+                    .hint("Name the columns.")
+                    .at(location));
+                }
+                (None, Yield::Plain, None)
+            }
+            Found::Column { entry, col } => {
+                let own_level = scope.entries.iter().any(|e| std::ptr::eq(e, entry));
+                scope.note_use(entry, &col.name);
+                match &col.nature {
+                    Nature::Plain => (Some(entry.alias.clone()), Yield::Plain, col.mask.clone().map(|m| (m, col.name.clone()))),
+                    Nature::Never(sealed) => {
+                        return Err(Refusal::denied("never-column", format!("permission denied for column {}", sealed.sealed.column.column))
+                            .hint("No role reads this column through SQL.")
+                            .at(location));
+                    }
+                    Nature::Sealed(sealed) => {
+                        if !scope.entry(&entry.alias).is_some_and(|e| std::ptr::eq(e, entry)) {
+                            return Err(Refusal::construct("A protected column of an outer query whose alias is hidden")
+                                .hint("Give the outer relation an alias of its own.")
+                                .at(location));
+                        }
+                        let r = SealedRef {
+                            qualifier: entry.alias.clone(),
+                            col: sealed.clone(),
+                            mask: col.mask.clone(),
+                            own_level,
+                        };
+                        (Some(entry.alias.clone()), Yield::Sealed(r), None)
+                    }
+                }
+            }
+        };
+        if let Yield::Sealed(r) = &yielded {
+            *n = r.envelope();
+        } else if let (Some((mask, name)), Some(alias)) = (mask, &alias_now) {
+            *n = tree::case((*mask).clone(), tree::column(alias, &name), None);
+        } else if qualifier_dropped {
+            c.fields.remove(0);
+        }
+        Ok(yielded)
+    }
+
+    /// Operators other than equality: none of them takes an envelope.
+    fn other_operator(&mut self, e: &mut protobuf::AExpr, scope: &Scope<'_>) -> Result<(), Refusal> {
+        self.operator_name(e)?;
+        let kind = e.kind();
+        let (operation, search) = match kind {
+            AExprKind::AexprLike | AExprKind::AexprIlike | AExprKind::AexprSimilar => ("substring search", "match"),
+            AExprKind::AexprBetween | AExprKind::AexprNotBetween | AExprKind::AexprBetweenSym | AExprKind::AexprNotBetweenSym => {
+                ("comparison by order", "range")
+            }
+            AExprKind::AexprNullif => ("NULLIF", "eq"),
+            _ => return Err(Refusal::construct("This operator").at(e.location)),
+        };
+        for side in [&mut e.lexpr, &mut e.rexpr].into_iter().flatten() {
+            if let Yield::Sealed(r) = self.expr(side, scope)? {
+                return Err(r.col.unsupported(operation, search));
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts an operator and refuses one of a foreign schema.
+    pub(crate) fn operator_name(&mut self, e: &protobuf::AExpr) -> Result<(), Refusal> {
+        self.seen.operators += 1;
+        match tree::parts(&e.name).as_deref() {
+            Some([_] | ["pg_catalog", _]) => Ok(()),
+            _ => Err(Refusal::new("42883", "operator", "operator does not exist").at(e.location)),
+        }
+    }
+
+    fn sub_link(&mut self, s: &mut protobuf::SubLink, scope: &Scope<'_>) -> Result<(), Refusal> {
+        self.seen.sub_links += 1;
+        let operator = match tree::parts(&s.oper_name).as_deref() {
+            Some([]) => "=".to_owned(),
+            Some([op] | ["pg_catalog", op]) => (*op).to_owned(),
+            _ => return Err(Refusal::new("42883", "operator", "operator does not exist").at(s.location)),
+        };
+        let mut mode = match s.sub_link_type() {
+            SubLinkType::ExistsSublink => Mode::Exists,
+            SubLinkType::AnySublink | SubLinkType::AllSublink | SubLinkType::ExprSublink | SubLinkType::ArraySublink => Mode::Values,
+            _ => return Err(Refusal::construct("This kind of subquery").at(s.location)),
+        };
+        if let Some(test) = &mut s.testexpr {
+            if let Yield::Sealed(r) = self.expr(test, scope)? {
+                let carried = matches!((s.sub_link_type, operator.as_str()), (t, "=") if t == SubLinkType::AnySublink as i32)
+                    || matches!((s.sub_link_type, operator.as_str()), (t, "<>") if t == SubLinkType::AllSublink as i32);
+                if !carried {
+                    return Err(r.col.unsupported("this comparison with a subquery", "range"));
+                }
+                **test = r.tag()?;
+                mode = Mode::Tags(r.col.tag_key.clone());
+            }
+        }
+        let Some(NodeEnum::SelectStmt(select)) = s.subselect.as_mut().and_then(|n| n.node.as_mut()) else {
+            return Err(Refusal::internal("a subquery is not a SELECT"));
+        };
+        self.select(select, Some(scope), &mode).map(|_| ())
+    }
+
+    fn cast(&mut self, n: &mut Node, scope: &Scope<'_>) -> Result<(), Refusal> {
+        let Some(NodeEnum::TypeCast(c)) = &mut n.node else {
+            return Err(Refusal::internal("a cast was expected"));
+        };
+        let Some(ty) = &mut c.type_name else { return Err(Refusal::internal("a cast has no type")) };
+        let Some(arg) = &mut c.arg else { return Err(Refusal::internal("an expression is empty")) };
+        if self.registry_type(ty) {
+            self.seen.type_names += 1;
+            let literal = match &arg.node {
+                Some(NodeEnum::AConst(k)) => string_constant(k).map(str::to_owned),
+                _ => None,
+            };
+            return match literal {
+                Some(name) => self.registry_literal(ty, &name, c.location),
+                None => Err(Refusal::denied("type", "casting a value to a catalogue reference type is not allowed")
+                    .hint("Write the name as a constant, or join the catalogue views by oid.")
+                    .at(c.location)),
+            };
+        }
+        self.type_name(ty, scope)?;
+        self.plain(arg, scope)
+    }
+
+    /// Whether a type is of the `reg…` family, whose input and output reach past the catalogue views.
+    fn registry_type(&self, ty: &TypeName) -> bool {
+        tree::parts(&ty.names).and_then(|p| p.last().map(|l| l.starts_with("reg"))).unwrap_or(false)
+    }
+
+    /// `'name'::regclass` for a relation of the module's own; anything else is as missing.
+    fn registry_literal(&mut self, ty: &mut TypeName, name: &str, location: i32) -> Result<(), Refusal> {
+        let parts = tree::parts(&ty.names).unwrap_or_default();
+        let kind = match parts.as_slice() {
+            [kind] | ["pg_catalog", kind] => (*kind).to_owned(),
+            _ => return Err(Refusal::missing_type(&parts.join("."), location)),
+        };
+        if !ty.array_bounds.is_empty() {
+            return Err(Refusal::denied("type", "arrays of catalogue reference types are not allowed").at(location));
+        }
+        let known = match kind.as_str() {
+            "regclass" => self.own_relation_name(name),
+            "regtype" => allow::builtin_type(name) || postern_config::ColumnType::parse(name).sealable(),
+            "regconfig" => name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'),
+            _ => return Err(Refusal::denied("type", format!("type {kind} is not available")).at(location)),
+        };
+        if !known {
+            return Err(match kind.as_str() {
+                "regtype" => Refusal::missing_type(name, location),
+                _ => Refusal::missing_relation(name, location),
+            });
+        }
+        ty.names = vec![tree::string("pg_catalog"), tree::string(&kind)];
+        Ok(())
+    }
+
+    /// A type name as a cast or a column definition may hold it; built-in ones are qualified, so that nothing can stand before them.
+    pub(crate) fn type_name(&mut self, ty: &mut TypeName, scope: &Scope<'_>) -> Result<(), Refusal> {
+        self.seen.type_names += 1;
+        if ty.pct_type || ty.setof {
+            return Err(Refusal::construct("A %TYPE or SETOF type").at(ty.location));
+        }
+        let Some(parts) = tree::parts(&ty.names) else { return Err(Refusal::internal("a type has no name")) };
+        let builtin = match parts.as_slice() {
+            [name] | ["pg_catalog", name] if allow::builtin_type(name) => Some((*name).to_owned()),
+            // An array type by its internal name.
+            [name] | ["pg_catalog", name] if name.strip_prefix('_').is_some_and(allow::builtin_type) => Some((*name).to_owned()),
+            [name] if self.ask.catalog.closed && self.ask.catalog.relation(self.ask.catalog.schema.as_str(), name).is_some() => None,
+            [schema, name]
+                if *schema == self.ask.catalog.schema.as_str() && self.ask.catalog.relation(schema, name).is_some() =>
+            {
+                None
+            }
+            _ if !self.ask.catalog.closed => None,
+            _ => return Err(Refusal::missing_type(&parts.join("."), ty.location)),
+        };
+        if let Some(name) = builtin {
+            ty.names = vec![tree::string("pg_catalog"), tree::string(&name)];
+        }
+        for modifier in &mut ty.typmods {
+            self.plain(modifier, scope)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a literal (as PostgreSQL folds identifiers) names a relation of the module's own.
+    pub(crate) fn own_relation_name(&self, literal: &str) -> bool {
+        let catalog = self.ask.catalog;
+        if !catalog.closed {
+            return true;
+        }
+        let Some(parts) = fold_qualified(literal) else { return false };
+        match parts.as_slice() {
+            [name] => catalog.relation("pg_temp", name).or_else(|| catalog.relation(catalog.schema.as_str(), name)).is_some(),
+            [schema, name] => catalog.relation(schema, name).is_some(),
+            _ => false,
+        }
+    }
+}
+
+/// Splits `a.b` as `regclass` input does: unquoted parts fold to lower case, quoted ones keep theirs.
+pub(crate) fn fold_qualified(literal: &str) -> Option<Vec<String>> {
+    let mut parts = Vec::new();
+    let mut chars = literal.chars().peekable();
+    loop {
+        let mut part = String::new();
+        if chars.peek() == Some(&'"') {
+            chars.next();
+            loop {
+                match chars.next()? {
+                    '"' if chars.peek() == Some(&'"') => {
+                        chars.next();
+                        part.push('"');
+                    }
+                    '"' => break,
+                    c => part.push(c),
+                }
+            }
+        } else {
+            while let Some(c) = chars.next_if(|c| *c != '.') {
+                if !(c.is_alphanumeric() || c == '_' || c == '$') {
+                    return None;
+                }
+                part.push(c.to_ascii_lowercase());
+            }
+        }
+        if part.is_empty() || part.len() > postern_config::names::MAX_IDENT_BYTES {
+            return None;
+        }
+        parts.push(part);
+        match chars.next() {
+            None => return Some(parts),
+            Some('.') => {}
+            Some(_) => return None,
+        }
+    }
+}
+
+/// The text of a string constant.
+pub(crate) fn string_constant(k: &protobuf::AConst) -> Option<&str> {
+    match &k.val {
+        Some(protobuf::a_const::Val::Sval(s)) => Some(&s.sval),
+        _ => None,
+    }
+}

@@ -1,0 +1,195 @@
+//! Function calls: listed built-ins, the few whose argument names a relation or a setting, and nothing else.
+
+use pg_query::NodeEnum;
+use pg_query::protobuf::{self, Node};
+
+use crate::expr::{Yield, string_constant};
+use crate::judge::Judge;
+use crate::plan::Refusal;
+use crate::scope::Scope;
+use crate::{allow, tree};
+
+impl Judge<'_> {
+    /// Authorises a call. Gives a node to put in its place where the call is answered without effect.
+    pub(crate) fn function(&mut self, f: &mut protobuf::FuncCall, scope: &Scope<'_>) -> Result<Option<Node>, Refusal> {
+        self.seen.func_calls += 1;
+        let location = f.location;
+        let name = match tree::parts(&f.funcname).as_deref() {
+            Some([name] | ["pg_catalog", name]) => (*name).to_owned(),
+            Some(parts) => return Err(missing(&parts.join("."), location)),
+            None => return Err(Refusal::internal("a function has no name")),
+        };
+        match name.as_str() {
+            "nextval" | "currval" | "setval" => self.sequence_argument(f)?,
+            "lastval" => {}
+            "to_regclass" => {
+                if let Some(replacement) = self.to_regclass(f)? {
+                    return Ok(Some(replacement));
+                }
+            }
+            "has_table_privilege" | "has_column_privilege" | "has_any_column_privilege" | "has_sequence_privilege"
+            | "pg_relation_size" | "pg_table_size" | "pg_total_relation_size" | "pg_indexes_size" => self.relation_argument(f, &name)?,
+            "current_setting" => self.setting_argument(f)?,
+            "set_config" => {
+                return Err(Refusal::denied("function", "permission denied for function set_config")
+                    .hint("Use SET for the settings that a module may change.")
+                    .at(location));
+            }
+            _ if allow::function(&name) => {}
+            _ if allow::builtin_function(&name) => {
+                return Err(Refusal::denied("function", format!("permission denied for function {name}"))
+                    .hint("This built-in function is not on the list of those a module may call.")
+                    .at(location));
+            }
+            _ if !self.ask.catalog.closed => {}
+            _ => return Err(missing(&name, location)),
+        }
+        if allow::builtin_function(&name) {
+            f.funcname = vec![tree::string("pg_catalog"), tree::string(&name)];
+        }
+        if f.over.is_none() && allow::aggregate(&name)
+            && let Some(level) = self.aggregates.last_mut()
+        {
+            *level = true;
+        }
+        self.arguments(f, &name, scope)?;
+        Ok(None)
+    }
+
+    fn arguments(&mut self, f: &mut protobuf::FuncCall, name: &str, scope: &Scope<'_>) -> Result<(), Refusal> {
+        let distinct = f.agg_distinct;
+        for arg in &mut f.args {
+            match self.expr(arg, scope)? {
+                Yield::Plain => {}
+                // Counting needs no value: NULL is stored as NULL, and equal values have equal tags.
+                Yield::Sealed(r) if name == "count" => {
+                    if distinct {
+                        *arg = r.tag()?;
+                    }
+                }
+                Yield::Sealed(r) => {
+                    return Err(Refusal::new(
+                        "0A000",
+                        "sealed-operation",
+                        format!("protected column {} cannot be passed to function {name}", r.col.sealed.column.column),
+                    )
+                    .hint("Select the column by itself and compute in the client.")
+                    .at(f.location));
+                }
+            }
+        }
+        for order in &mut f.agg_order {
+            self.sort_by(order, scope)?;
+        }
+        self.plain_opt(f.agg_filter.as_mut(), scope)?;
+        match &mut f.over {
+            Some(window) => self.window(window, scope),
+            None => Ok(()),
+        }
+    }
+
+    /// One item of an ORDER BY inside an expression.
+    pub(crate) fn sort_by(&mut self, n: &mut Node, scope: &Scope<'_>) -> Result<(), Refusal> {
+        let Some(NodeEnum::SortBy(s)) = &mut n.node else { return Err(Refusal::internal("ORDER BY holds something else")) };
+        if !s.use_op.is_empty() {
+            return Err(Refusal::construct("ORDER BY … USING"));
+        }
+        let Some(key) = &mut s.node else { return Err(Refusal::internal("an expression is empty")) };
+        match self.expr(key, scope)? {
+            Yield::Plain => Ok(()),
+            Yield::Sealed(r) => Err(r.col.unsupported("ordering", "range")),
+        }
+    }
+
+    /// A window definition.
+    pub(crate) fn window(&mut self, w: &mut protobuf::WindowDef, scope: &Scope<'_>) -> Result<(), Refusal> {
+        for key in &mut w.partition_clause {
+            if let Yield::Sealed(r) = self.expr(key, scope)? {
+                *key = r.tag()?;
+            }
+        }
+        for order in &mut w.order_clause {
+            self.sort_by(order, scope)?;
+        }
+        self.plain_opt(w.start_offset.as_mut(), scope)?;
+        self.plain_opt(w.end_offset.as_mut(), scope)
+    }
+
+    /// The first argument must name a sequence of the module's own, as a constant.
+    fn sequence_argument(&mut self, f: &protobuf::FuncCall) -> Result<(), Refusal> {
+        let Some(name) = f.args.first().and_then(literal) else {
+            return Err(Refusal::denied("function", "the sequence must be named by a constant").at(f.location));
+        };
+        if self.own_relation_name(name) { Ok(()) } else { Err(Refusal::missing_relation(name, f.location)) }
+    }
+
+    /// A relation named by a constant; a foreign one is as missing, a computed one is refused.
+    fn relation_argument(&mut self, f: &protobuf::FuncCall, name: &str) -> Result<(), Refusal> {
+        let relations: Vec<&str> = f.args.iter().filter_map(literal).collect();
+        let sizes = name.starts_with("pg_");
+        let relation = if sizes || f.args.len() < 3 { relations.first() } else { relations.get(1) };
+        match relation {
+            Some(relation) if f.args.iter().all(|a| literal(a).is_some()) => {
+                if !self.own_relation_name(relation) {
+                    return Err(Refusal::missing_relation(relation, f.location));
+                }
+                if !sizes {
+                    return Ok(());
+                }
+                Err(Refusal::denied("function", format!("permission denied for function {name}")).at(f.location))
+            }
+            _ => Err(Refusal::denied("function", format!("permission denied for function {name}"))
+                .hint("Name the relation by a constant.")
+                .at(f.location)),
+        }
+    }
+
+    fn to_regclass(&mut self, f: &protobuf::FuncCall) -> Result<Option<Node>, Refusal> {
+        let [arg] = f.args.as_slice() else { return Err(missing("to_regclass", f.location)) };
+        let Some(name) = literal(arg) else {
+            return Err(Refusal::denied("function", "permission denied for function to_regclass")
+                .hint("Name the relation by a constant.")
+                .at(f.location));
+        };
+        if self.own_relation_name(name) {
+            return Ok(None);
+        }
+        // Count what is replaced: a constant behind at most one cast.
+        if let Some(NodeEnum::TypeCast(_)) = &arg.node {
+            self.seen.type_names += 1;
+        }
+        let ty = protobuf::TypeName {
+            names: vec![tree::string("pg_catalog"), tree::string("regclass")],
+            typemod: -1,
+            location: -1,
+            ..protobuf::TypeName::default()
+        };
+        Ok(Some(tree::node(NodeEnum::TypeCast(Box::new(protobuf::TypeCast {
+            arg: Some(Box::new(tree::null())),
+            type_name: Some(ty),
+            location: -1,
+        })))))
+    }
+
+    fn setting_argument(&mut self, f: &protobuf::FuncCall) -> Result<(), Refusal> {
+        match f.args.first().and_then(literal) {
+            Some(name) if allow::setting(name).is_some() => Ok(()),
+            _ => Err(Refusal::denied("function", "permission denied for this setting")
+                .hint("current_setting takes the constant name of a setting that a module may see.")
+                .at(f.location)),
+        }
+    }
+}
+
+/// The text of a string constant, possibly behind casts.
+fn literal(n: &Node) -> Option<&str> {
+    match &n.node {
+        Some(NodeEnum::AConst(k)) => string_constant(k),
+        Some(NodeEnum::TypeCast(c)) => c.arg.as_deref().and_then(literal),
+        _ => None,
+    }
+}
+
+fn missing(name: &str, location: i32) -> Refusal {
+    Refusal::new("42883", "function", format!("function {name} does not exist")).at(location)
+}

@@ -1,0 +1,445 @@
+//! INSERT: values for protected columns are sealed for the row they are in, so the row's key and bound columns must be at hand.
+
+use pg_query::NodeEnum;
+use pg_query::protobuf::{InsertStmt, Node, OnConflictAction, OnConflictClause, SelectStmt, SetOperation};
+use postern_config::manifest::{Default as ColumnDefault, Operation};
+use postern_config::names::{TableRef, eq_column};
+use postern_config::{Column, ColumnType, Ident, Table};
+
+use crate::expr::Yield;
+use crate::judge::Judge;
+use crate::plan::{Param, Refusal, Sealed, Value};
+use crate::project::{Doors, Projection};
+use crate::scope::Scope;
+use crate::select::Mode;
+use crate::write::WriteTarget;
+use crate::tree;
+
+impl Judge<'_> {
+    pub(crate) fn insert(&mut self, i: &mut InsertStmt, outer: Option<&Scope<'_>>, mode: &Mode) -> Result<Projection, Refusal> {
+        let mut scope = Scope::new(outer);
+        if let Some(with) = &mut i.with_clause {
+            self.with(with, &mut scope)?;
+        }
+        let target = self.write_target(i.relation.as_mut())?;
+        match target.table.clone() {
+            Some(table) => {
+                self.needs_native_checks()?;
+                self.note_policies(&table, Operation::Insert);
+                self.declared_source(i, &table, &scope)?;
+            }
+            None => {
+                for c in &i.cols {
+                    assigned_name(c)?;
+                }
+                self.plain_source(i.select_stmt.as_deref_mut(), &scope)?;
+            }
+        }
+        let WriteTarget { table, entry } = target;
+        let mut level = Scope::new(Some(&scope));
+        level.entries.push(entry);
+        if let Some(conflict) = &mut i.on_conflict_clause {
+            self.on_conflict(conflict, table.as_deref(), &mut level)?;
+        }
+        self.returning(i.returning_clause.as_mut(), &level, Doors::default(), mode)
+    }
+
+    /// VALUES or a query whose values go into plain columns.
+    fn plain_source(&mut self, source: Option<&mut Node>, scope: &Scope<'_>) -> Result<(), Refusal> {
+        let Some(source) = source else { return Ok(()) };
+        let Some(NodeEnum::SelectStmt(s)) = &mut source.node else {
+            return Err(Refusal::internal("an INSERT takes its rows from something else"));
+        };
+        if is_values(s) {
+            self.seen.selects += 1;
+            for row in &mut s.values_lists {
+                for item in items_of(row)? {
+                    self.plain_or_default(item, scope)?;
+                }
+            }
+            return Ok(());
+        }
+        self.select(s, Some(scope), &Mode::Values).map(|_| ())
+    }
+
+    pub(crate) fn plain_or_default(&mut self, n: &mut Node, scope: &Scope<'_>) -> Result<(), Refusal> {
+        match &n.node {
+            Some(NodeEnum::SetToDefault(_)) => Ok(()),
+            _ => self.plain(n, scope),
+        }
+    }
+
+    fn declared_source(&mut self, i: &mut InsertStmt, table: &Table, scope: &Scope<'_>) -> Result<(), Refusal> {
+        let mut columns: Vec<&Column> = Vec::with_capacity(table.columns.len());
+        for c in &i.cols {
+            let (name, location) = assigned_name(c)?;
+            columns.push(column_of(table, name, location)?);
+        }
+        let implicit = columns.is_empty();
+        let Some(source) = i.select_stmt.as_deref_mut() else { return Ok(()) };
+        let Some(NodeEnum::SelectStmt(s)) = &mut source.node else {
+            return Err(Refusal::internal("an INSERT takes its rows from something else"));
+        };
+        let values = is_values(s);
+        if implicit {
+            let width = if values { s.values_lists.iter().filter_map(|r| width_of(r)).max().unwrap_or(0) } else { s.target_list.len() };
+            let starred = !values && (s.op() != SetOperation::SetopNone || s.target_list.iter().any(has_star));
+            let width = if starred { table.columns.len() } else { width };
+            columns = table.columns.iter().take(width).collect();
+            i.cols = columns.iter().map(|c| tree_target(c.name.as_str())).collect();
+            if starred && !table.has_protected() {
+                // PostgreSQL knows the width; the hidden columns do not exist here.
+                i.cols.clear();
+            }
+        }
+        if !values {
+            if let Some(protected) = columns.iter().find(|c| c.protection.is_some()) {
+                return Err(Refusal::new(
+                    "0A000",
+                    "sealed-operation",
+                    format!("protected column {} cannot be filled from a query", protected.name),
+                )
+                .hint("Read the rows in the client and insert them with VALUES."));
+            }
+            return self.select(s, Some(scope), &Mode::Values).map(|_| ());
+        }
+        self.seen.selects += 1;
+        let protected: Vec<usize> = (0..columns.len()).filter(|c| columns[*c].protection.is_some()).collect();
+        if protected.is_empty() {
+            for row in &mut s.values_lists {
+                for item in items_of(row)? {
+                    self.plain_or_default(item, scope)?;
+                }
+            }
+            return Ok(());
+        }
+        let binds = protected.iter().any(|c| columns[*c].protection.as_ref().is_some_and(|p| !p.bind_column_only));
+        let fill: Vec<&Column> = if binds { filled_bound(table, &columns) } else { Vec::new() };
+        for row in &mut s.values_lists {
+            self.sealed_row(items_of(row)?, table, &columns, &fill, binds, scope)?;
+        }
+        for c in protected.iter().filter(|c| columns[**c].protection.as_ref().is_some_and(|p| p.eq())) {
+            i.cols.push(tree_target(&eq_column(&columns[*c].name)));
+        }
+        i.cols.extend(fill.iter().map(|c| tree_target(c.name.as_str())));
+        Ok(())
+    }
+
+    /// Seals one row of VALUES: envelopes in place, then tags, then bound columns that the client left to their defaults.
+    fn sealed_row(
+        &mut self,
+        items: &mut Vec<Node>,
+        table: &Table,
+        columns: &[&Column],
+        fill: &[&Column],
+        binds: bool,
+        scope: &Scope<'_>,
+    ) -> Result<(), Refusal> {
+        if items.len() > columns.len() {
+            return Err(Refusal::syntax("INSERT has more expressions than target columns"));
+        }
+        if items.len() < columns.len() {
+            return Err(Refusal::syntax("INSERT has more target columns than expressions"));
+        }
+        let mut bound = Vec::new();
+        let mut filled = Vec::new();
+        if binds {
+            for name in &table.bound {
+                let column = column_of(table, name.as_str(), -1)?;
+                let given = columns.iter().position(|c| c.name == *name).filter(|p| !is_default(&items[*p]));
+                let value = match given {
+                    Some(p) => self.bound_constant(&items[p], table, column)?,
+                    None => {
+                        let (value, param) = self.default_value(table, column)?;
+                        match columns.iter().position(|c| c.name == *name) {
+                            // DEFAULT was written for this row.
+                            Some(p) if column.protection.is_none() => items[p] = self.params.make(param),
+                            Some(_) => {}
+                            None => filled.push((column.name.clone(), param)),
+                        }
+                        value
+                    }
+                };
+                bound.push(value);
+            }
+        }
+        let mut tags = Vec::new();
+        for (item, column) in items.iter_mut().zip(columns) {
+            let Some(protection) = &column.protection else {
+                if !is_ours(item) {
+                    self.plain_or_default(item, scope)?;
+                }
+                continue;
+            };
+            let value = self.sealed_constant(item, column)?;
+            let sealed = Sealed { column: table.column_ref(&column.name), ty: column.ty.clone() };
+            if protection.eq() {
+                tags.push(self.params.make(Param::EqTag { column: sealed.clone(), value: value.clone() }));
+            }
+            let bound = if protection.bind_column_only { Vec::new() } else { bound.clone() };
+            *item = self.params.make(Param::Seal { column: sealed, value, bound });
+        }
+        items.extend(tags);
+        for column in fill {
+            match filled.iter().find(|(n, _)| *n == column.name) {
+                Some((_, param)) => {
+                    let node = self.params.make(param.clone());
+                    items.push(node);
+                }
+                None => return Err(Refusal::internal("a bound column was not filled")),
+            }
+        }
+        Ok(())
+    }
+
+    /// A value for a protected column.
+    pub(crate) fn sealed_constant(&mut self, item: &Node, column: &Column) -> Result<Value, Refusal> {
+        if is_default(item) {
+            return Ok(Value::Text(None, column.ty.clone()));
+        }
+        self.constant_for(item, &column.ty, true)?.ok_or_else(|| {
+            Refusal::new(
+                "0A000",
+                "sealed-operation",
+                format!("protected column {} takes only a constant or a parameter", column.name),
+            )
+            .hint("Compute the value in the client and pass it as a parameter.")
+        })
+    }
+
+    /// A bound column's value, which is also written (or tagged) as it is: seen here, walked and counted where it stands.
+    pub(crate) fn bound_constant(&mut self, item: &Node, table: &Table, column: &Column) -> Result<Value, Refusal> {
+        let before = self.seen.clone();
+        let value = self.constant_for(item, &column.ty, column.protection.is_some())?;
+        self.seen = before;
+        let value = value.ok_or_else(|| {
+            Refusal::new(
+                "0A000",
+                "sealed-operation",
+                format!("column {} takes only a constant or a parameter, as protected values are bound to it", column.name),
+            )
+            .hint("Compute the value in the client and pass it as a parameter.")
+        })?;
+        Ok(if column.protection.is_some() {
+            Value::Tag(Sealed { column: table.column_ref(&column.name), ty: column.ty.clone() }, Box::new(value))
+        } else {
+            value
+        })
+    }
+
+    /// What a bound column will hold if the client does not say: drawn or known here, because the row's envelopes are bound to it.
+    fn default_value(&mut self, table: &Table, column: &Column) -> Result<(Value, Param), Refusal> {
+        match &column.default {
+            None => Ok((Value::Text(None, column.ty.clone()), Param::Text(None))),
+            Some(ColumnDefault::Literal(text)) => {
+                Ok((Value::Text(Some(text.as_str().into()), column.ty.clone()), Param::Text(Some(text.as_str().into()))))
+            }
+            Some(ColumnDefault::Serial) => {
+                let name = format!("{}_{}_seq", table.name.name, column.name);
+                let name = Ident::new(&name).map_err(|_| Refusal::internal("a sequence's name is too long"))?;
+                let index = self.generate.len();
+                self.generate.push(TableRef { schema: table.name.schema.clone(), name });
+                Ok((Value::Generated(index), Param::Generated(index)))
+            }
+            Some(ColumnDefault::Now) => Err(Refusal::new(
+                "0A000",
+                "sealed-operation",
+                format!("column {} must be given, as protected values are bound to it", column.name),
+            )),
+        }
+    }
+
+    fn on_conflict(&mut self, c: &mut OnConflictClause, table: Option<&Table>, level: &mut Scope<'_>) -> Result<(), Refusal> {
+        let mut inferred: Vec<String> = Vec::new();
+        if let Some(infer) = &mut c.infer {
+            for elem in &mut infer.index_elems {
+                let Some(NodeEnum::IndexElem(e)) = &mut elem.node else {
+                    return Err(Refusal::internal("ON CONFLICT holds something else"));
+                };
+                self.plain_opt(e.expr.as_mut(), level)?;
+                if !e.collation.is_empty() || !e.opclass.is_empty() {
+                    return Err(Refusal::construct("A collation or operator class in ON CONFLICT"));
+                }
+                if e.name.is_empty() {
+                    continue;
+                }
+                if let Some(table) = table {
+                    let column = column_of(table, &e.name, infer.location)?;
+                    inferred.push(e.name.clone());
+                    if column.never && column.protection.is_none() {
+                        return Err(Refusal::denied("never-column", format!("permission denied for column {}", column.name)));
+                    }
+                    if let Some(protection) = &column.protection {
+                        if !protection.eq() {
+                            return Err(Refusal::new(
+                                "42P10",
+                                "sealed-operation",
+                                "there is no unique or exclusion constraint matching the ON CONFLICT specification",
+                            ));
+                        }
+                        e.name = eq_column(&column.name);
+                    }
+                }
+            }
+            self.plain_opt(infer.where_clause.as_mut(), level)?;
+        }
+        if c.action() != OnConflictAction::OnconflictUpdate {
+            return Ok(());
+        }
+        let Some(target) = level.entries.first() else { return Err(Refusal::internal("ON CONFLICT has no target")) };
+        let mut excluded = crate::scope::Entry::plain("excluded", target.columns.clone());
+        if let Some(columns) = &mut excluded.columns {
+            columns.iter_mut().for_each(|c| c.mask = None);
+        }
+        excluded.guarded = target.guarded;
+        excluded.qualified_only = true;
+        level.entries.push(excluded);
+        let result = self.conflict_update(c, table, &inferred, level);
+        level.entries.pop();
+        result
+    }
+
+    fn conflict_update(
+        &mut self,
+        c: &mut OnConflictClause,
+        table: Option<&Table>,
+        inferred: &[String],
+        level: &Scope<'_>,
+    ) -> Result<(), Refusal> {
+        let mut tags = Vec::new();
+        for assignment in &mut c.target_list {
+            let Some(NodeEnum::ResTarget(t)) = &mut assignment.node else {
+                return Err(Refusal::internal("SET holds something else"));
+            };
+            if !t.indirection.is_empty() && table.is_some() {
+                return Err(Refusal::construct("Assigning part of a column"));
+            }
+            self.indirection(&mut t.indirection, level)?;
+            let Some(val) = &mut t.val else { return Err(Refusal::internal("an expression is empty")) };
+            let Some(table) = table else {
+                self.plain_or_default(val, level)?;
+                continue;
+            };
+            let column = column_of(table, &t.name, t.location)?;
+            may_assign(table, column)?;
+            let limits = table.policies.iter().filter(|p| p.operations.contains(&Operation::Update));
+            if limits.filter_map(|p| p.update_columns.as_ref()).any(|allowed| !allowed.contains(&column.name)) {
+                return Err(Refusal::construct("ON CONFLICT DO UPDATE of a column that some policies do not let change")
+                    .hint("Use INSERT and UPDATE by themselves."));
+            }
+            let Some(protection) = &column.protection else {
+                if table.has_protected() && table.bound.contains(&column.name) {
+                    return Err(Refusal::construct("ON CONFLICT DO UPDATE of a column that protected values are bound to")
+                        .hint("Use UPDATE, which seals the row's values anew."));
+                }
+                self.plain_or_default(val, level)?;
+                continue;
+            };
+            // The proposed value was sealed for the proposed row: it may only land in the row of the same key and bound columns.
+            let same_row = protection.bind_column_only || table.bound.iter().all(|b| inferred.iter().any(|i| i == b.as_str()));
+            match self.expr(val, level)? {
+                Yield::Sealed(r) if &*r.qualifier == "excluded" && r.col.sealed.column.column == column.name && same_row => {
+                    if protection.eq() {
+                        tags.push(tree::target(r.tag()?, &eq_column(&column.name)));
+                    }
+                }
+                _ => {
+                    return Err(Refusal::new(
+                        "0A000",
+                        "sealed-operation",
+                        format!("protected column {} cannot be set by this ON CONFLICT", column.name),
+                    )
+                    .hint("It takes EXCLUDED.column where the conflict is on all columns the value is bound to; else use UPDATE."));
+                }
+            }
+        }
+        c.target_list.extend(tags);
+        if let Some(filter) = &mut c.where_clause {
+            self.plain(filter, level)?;
+        }
+        Ok(())
+    }
+}
+
+/// Refuses to assign what cannot change.
+pub(crate) fn may_assign(table: &Table, column: &Column) -> Result<(), Refusal> {
+    if column.immutable {
+        return Err(Refusal::denied("immutable-column", format!("permission denied for column {} of table {}", column.name, table.name.name))
+            .hint("The manifest declares this column immutable."));
+    }
+    Ok(())
+}
+
+/// Bound columns that an INSERT must name though the client did not.
+fn filled_bound<'t>(table: &'t Table, columns: &[&Column]) -> Vec<&'t Column> {
+    table
+        .bound
+        .iter()
+        .filter(|b| !columns.iter().any(|c| c.name == **b))
+        .filter_map(|b| table.column(b.as_str()))
+        .collect()
+}
+
+/// A declared column of that name.
+pub(crate) fn column_of<'t>(table: &'t Table, name: &str, location: i32) -> Result<&'t Column, Refusal> {
+    table.column(name).ok_or_else(|| {
+        Refusal::new("42703", "column", format!("column \"{name}\" of relation \"{}\" does not exist", table.name.name)).at(location)
+    })
+}
+
+/// The column that an assignment names.
+pub(crate) fn assigned_name(n: &Node) -> Result<(&str, i32), Refusal> {
+    match &n.node {
+        Some(NodeEnum::ResTarget(t)) if t.indirection.is_empty() && t.val.is_none() => Ok((&t.name, t.location)),
+        Some(NodeEnum::ResTarget(_)) => Err(Refusal::construct("Assigning part of a column")),
+        _ => Err(Refusal::internal("a column list holds something else")),
+    }
+}
+
+fn tree_target(name: &str) -> Node {
+    tree::node(NodeEnum::ResTarget(Box::new(pg_query::protobuf::ResTarget {
+        name: name.to_owned(),
+        indirection: Vec::new(),
+        val: None,
+        location: -1,
+    })))
+}
+
+fn is_values(s: &SelectStmt) -> bool {
+    !s.values_lists.is_empty() && s.with_clause.is_none() && s.sort_clause.is_empty() && s.limit_count.is_none() && s.limit_offset.is_none()
+}
+
+fn items_of(row: &mut Node) -> Result<&mut Vec<Node>, Refusal> {
+    match &mut row.node {
+        Some(NodeEnum::List(l)) => Ok(&mut l.items),
+        _ => Err(Refusal::internal("VALUES holds something else")),
+    }
+}
+
+fn width_of(row: &Node) -> Option<usize> {
+    match &row.node {
+        Some(NodeEnum::List(l)) => Some(l.items.len()),
+        _ => None,
+    }
+}
+
+fn has_star(n: &Node) -> bool {
+    matches!(&n.node, Some(NodeEnum::ResTarget(t)) if matches!(
+        t.val.as_ref().and_then(|v| v.node.as_ref()),
+        Some(NodeEnum::ColumnRef(c)) if matches!(c.fields.last(), Some(Node { node: Some(NodeEnum::AStar(_)) }))
+    ))
+}
+
+pub(crate) fn is_default(n: &Node) -> bool {
+    matches!(n.node, Some(NodeEnum::SetToDefault(_)))
+}
+
+/// Whether a parameter node was put there by us (ours have no location).
+fn is_ours(n: &Node) -> bool {
+    matches!(&n.node, Some(NodeEnum::ParamRef(p)) if p.location < 0)
+}
+
+/// The type of a value's declaration, for bound columns.
+pub(crate) fn bound_type(column: &Column) -> ColumnType {
+    if column.protection.is_some() { ColumnType::Bytea } else { column.ty.clone() }
+}

@@ -1,0 +1,287 @@
+//! The judge: what may be named, what is sealed, and the record of what was looked at.
+//!
+//! One walk resolves, authorises and rewrites, because each needs what the one before it found at that very place; the walk counts every
+//! security-relevant node it meets, and the count must equal the exhaustive census of the tree before the walk. Statements with sealed
+//! constants are walked twice: once to learn which parameters arise, once with their final numbers.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use pg_query::protobuf::{Node, RawStmt};
+use postern_config::manifest::Operation;
+use postern_config::names::{ColumnRef, TableRef};
+use postern_config::settings::Enforce;
+use postern_config::{ColumnType, Login, ModuleName};
+
+use crate::catalog::Catalog;
+use crate::census::{self, Counts};
+use crate::plan::{Param, Refusal, Rewritten};
+use crate::{allow, parse, tree};
+
+/// What a statement is judged against.
+#[derive(Clone, Copy)]
+pub struct Ask<'a> {
+    /// The module's relations.
+    pub catalog: &'a Catalog,
+    /// The module.
+    pub module: &'a ModuleName,
+    /// The login that asks.
+    pub login: &'a Login,
+    /// The user is superadmin (may see costs in EXPLAIN; rows are filtered by policy like anybody's).
+    pub superadmin: bool,
+    /// Where filters are applied.
+    pub enforce: Enforce,
+    /// Longest text.
+    pub max_sql_bytes: usize,
+}
+
+/// Alias of a relation beneath its filter. Clients cannot write it, so it proves the barrier.
+pub(crate) const BARRIER: &str = "postern$t";
+
+/// One walk's state.
+pub(crate) struct Judge<'a> {
+    pub(crate) ask: &'a Ask<'a>,
+    pub(crate) seen: Counts,
+    pub(crate) params: Params,
+    pub(crate) relations: BTreeSet<TableRef>,
+    pub(crate) policies: BTreeSet<String>,
+    pub(crate) opened: BTreeSet<ColumnRef>,
+    pub(crate) generate: Vec<TableRef>,
+    /// For each open query level, whether it aggregates.
+    pub(crate) aggregates: Vec<bool>,
+    /// Declared relations that are written directly: (schema, name).
+    pub(crate) targets: Vec<(String, String)>,
+    /// CTE names in use, for the second reading.
+    pub(crate) cte_names: BTreeSet<String>,
+    hidden: usize,
+}
+
+/// Parameters as they are met.
+#[derive(Default)]
+pub(crate) struct Params {
+    /// The client's, used as they are (1-based).
+    plain: BTreeSet<u16>,
+    /// The client's, used for protected columns, with the declared type.
+    pub(crate) sealed: BTreeMap<u16, ColumnType>,
+    /// Ours.
+    new: Vec<Param>,
+    /// Highest of the client's.
+    pub(crate) highest: u16,
+    numbering: Option<Numbering>,
+}
+
+struct Numbering {
+    client: HashMap<u16, i32>,
+    first_new: i32,
+}
+
+/// A tree that was judged, rewritten, printed and read again.
+pub(crate) struct Judged<T> {
+    pub(crate) sql: Rewritten,
+    pub(crate) params: Vec<Param>,
+    pub(crate) sealed_params: BTreeMap<u16, ColumnType>,
+    pub(crate) highest_param: u16,
+    pub(crate) generate: Vec<TableRef>,
+    pub(crate) relations: BTreeSet<TableRef>,
+    pub(crate) policies: BTreeSet<String>,
+    pub(crate) opened: BTreeSet<ColumnRef>,
+    pub(crate) value: T,
+}
+
+/// Walks a statement with `walk`, which must visit every node of it, and reads the result a second time. With `compact`, parameters are
+/// numbered anew even where all are the client's (a statement made from part of another).
+pub(crate) fn judged<T>(
+    statement: &Node,
+    ask: &Ask<'_>,
+    compact: bool,
+    walk: impl Fn(&mut Judge<'_>, &mut Node) -> Result<T, Refusal>,
+) -> Result<Judged<T>, Refusal> {
+    let census = census::survey(statement)?;
+    let mut judge = Judge::new(ask, None);
+    let mut tree = statement.clone();
+    let mut value = walk(&mut judge, &mut tree)?;
+    if judge.seen != census.counts {
+        return Err(Refusal::internal("the statement holds a part that Postern did not understand"));
+    }
+    if census.reserved_name {
+        return Err(Refusal::new("42602", "reserved-name", "names that start with postern$ are reserved"));
+    }
+    judge.params.check()?;
+    if compact || !judge.params.new.is_empty() {
+        let numbering = judge.params.number();
+        judge = Judge::new(ask, Some(numbering));
+        tree = statement.clone();
+        value = walk(&mut judge, &mut tree)?;
+    }
+    let sql = second_reading(tree, &judge)?;
+    let compacted = judge.params.numbering.is_some();
+    let params = if compacted {
+        judge.params.plain.iter().map(|n| Param::Client(n - 1)).chain(judge.params.new).collect()
+    } else {
+        (0..judge.params.highest).map(Param::Client).collect()
+    };
+    Ok(Judged {
+        sql,
+        params,
+        sealed_params: judge.params.sealed,
+        highest_param: judge.params.highest,
+        generate: judge.generate,
+        relations: judge.relations,
+        policies: judge.policies,
+        opened: judge.opened,
+        value,
+    })
+}
+
+/// Prints the tree, reads the text with PostgreSQL's parser, requires the same tree, and judges what will really run: every relation is
+/// one that may be named, and every declared one stands beneath its barrier or is the target of a write that was filtered.
+fn second_reading(tree: Node, judge: &Judge<'_>) -> Result<Rewritten, Refusal> {
+    let stmt = RawStmt { stmt: Some(Box::new(tree)), stmt_location: 0, stmt_len: 0 };
+    let text = parse::deparse(&stmt)?;
+    let again = pg_query::parse(&text, 0).map_err(|_| Refusal::internal("the rewritten statement could not be read back"))?;
+    let [read] = again.protobuf.stmts.as_slice() else {
+        return Err(Refusal::internal("the rewritten statement reads back as several"));
+    };
+    if census::shape(&read.stmt)? != census::shape(&stmt.stmt)? {
+        return Err(Refusal::internal("the rewritten statement reads back differently"));
+    }
+    let mut targets = judge.targets.clone();
+    for (schema, name, alias) in census::survey(&read.stmt)?.relations {
+        if schema.is_empty() {
+            // A CTE, or an alias in FOR UPDATE OF.
+            if judge.cte_names.contains(&name) {
+                continue;
+            }
+            return Err(Refusal::internal("the rewritten statement names a relation without its schema"));
+        }
+        if allow::is_catalogue_view(&schema, &name) || !judge.ask.catalog.closed {
+            continue;
+        }
+        if schema != judge.ask.catalog.schema.as_str() && schema != "pg_temp" {
+            return Err(Refusal::internal("the rewritten statement names a relation outside the module"));
+        }
+        let declared = judge.ask.catalog.relation(&schema, &name).is_some_and(|r| r.declared.is_some());
+        if declared && alias != BARRIER {
+            let Some(i) = targets.iter().position(|(s, n)| *s == schema && *n == name) else {
+                return Err(Refusal::internal("the rewritten statement reads a table outside its filter"));
+            };
+            targets.swap_remove(i);
+        }
+    }
+    Ok(Rewritten::new(text))
+}
+
+impl<'a> Judge<'a> {
+    fn new(ask: &'a Ask<'a>, numbering: Option<Numbering>) -> Self {
+        Self {
+            ask,
+            seen: Counts::default(),
+            params: Params { numbering, ..Params::default() },
+            relations: BTreeSet::new(),
+            policies: BTreeSet::new(),
+            opened: BTreeSet::new(),
+            generate: Vec::new(),
+            aggregates: Vec::new(),
+            targets: Vec::new(),
+            cte_names: BTreeSet::new(),
+            hidden: 0,
+        }
+    }
+
+    /// A name for a hidden output column.
+    pub(crate) fn hidden_name(&mut self) -> String {
+        self.hidden += 1;
+        format!("postern$h{}", self.hidden)
+    }
+
+    /// Notes which policies of a table were applied.
+    pub(crate) fn note_policies(&mut self, table: &postern_config::Table, operation: Operation) {
+        for policy in table.policies.iter().filter(|p| p.operations.contains(&operation)) {
+            self.policies.insert(format!("{}/{}", table.name, policy.name));
+        }
+    }
+}
+
+impl Params {
+    /// A client's parameter used as it is; its number upstream.
+    pub(crate) fn plain(&mut self, number: i32, location: i32) -> Result<i32, Refusal> {
+        let n = self.number_of(number, location)?;
+        self.plain.insert(n);
+        Ok(match &self.numbering {
+            Some(numbering) => *numbering.client.get(&n).ok_or_else(|| Refusal::internal("a parameter was not numbered"))?,
+            None => i32::from(n),
+        })
+    }
+
+    /// A client's parameter used for a protected column; its index from 0.
+    pub(crate) fn sealed(&mut self, number: i32, ty: &ColumnType, location: i32) -> Result<u16, Refusal> {
+        let n = self.number_of(number, location)?;
+        match self.sealed.get(&n) {
+            Some(other) if other != ty => {
+                return Err(Refusal::new("42P08", "parameter", format!("inconsistent types deduced for parameter ${n}")).at(location));
+            }
+            _ => {
+                self.sealed.insert(n, ty.clone());
+            }
+        }
+        Ok(n - 1)
+    }
+
+    /// A client's parameter whose value is also needed to bind a sealed one; its index from 0.
+    pub(crate) fn valued(&mut self, number: i32, location: i32) -> Result<u16, Refusal> {
+        Ok(self.number_of(number, location)? - 1)
+    }
+
+    /// A parameter of ours.
+    pub(crate) fn make(&mut self, param: Param) -> Node {
+        let shared = !matches!(param, Param::Seal { .. });
+        let index = match self.new.iter().position(|p| shared && *p == param) {
+            Some(i) => i,
+            None => {
+                self.new.push(param);
+                self.new.len() - 1
+            }
+        };
+        let first = self.numbering.as_ref().map_or(i32::from(u16::MAX), |n| n.first_new);
+        tree::param(first + i32::try_from(index).unwrap_or(i32::MAX / 2))
+    }
+
+    fn number_of(&mut self, number: i32, location: i32) -> Result<u16, Refusal> {
+        match u16::try_from(number) {
+            Ok(n) if n > 0 => {
+                self.highest = self.highest.max(n);
+                Ok(n)
+            }
+            _ => Err(Refusal::new("42P02", "parameter", format!("there is no parameter ${number}")).at(location)),
+        }
+    }
+
+    /// A value that must be sealed may not also travel as it is.
+    fn check(&self) -> Result<(), Refusal> {
+        match self.plain.iter().find(|n| self.sealed.contains_key(n)) {
+            Some(n) => Err(Refusal::new(
+                "0A000",
+                "sealed-operation",
+                format!("parameter ${n} is used for a protected column and elsewhere, where its value would travel in the clear"),
+            )
+            .hint("Pass the value as two parameters, or leave the other use out.")),
+            None if self.plain.len() + self.new.len() > usize::from(u16::MAX) => {
+                Err(Refusal::new("54000", "size", "the statement needs more than 65535 parameters once its values are sealed")
+                    .hint("Send fewer rows per statement."))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn number(&self) -> Numbering {
+        let client: HashMap<u16, i32> = self.plain.iter().copied().zip(1..).collect();
+        let first_new = i32::try_from(client.len()).unwrap_or(0) + 1;
+        Numbering { client, first_new }
+    }
+}
+
+impl<'a> Judge<'a> {
+    /// A judge that only looks names up; its findings are dropped.
+    pub(crate) fn scout(ask: &'a Ask<'a>) -> Self {
+        Self::new(ask, None)
+    }
+}

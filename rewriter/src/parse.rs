@@ -1,0 +1,108 @@
+//! From bytes to trees: bounds first, then PostgreSQL's own parser.
+//!
+//! Nothing here looks at meaning. What is refused here would be dangerous even to parse: NUL bytes, texts beyond the bound, comments
+//! nested so deep that the scanner takes quadratic time.
+
+use pg_query::protobuf::{self, RawStmt};
+
+use crate::census;
+use crate::plan::Refusal;
+
+/// Deepest nesting of comments; PostgreSQL's scanner takes quadratic time in it.
+const MAX_COMMENT_DEPTH: usize = 32;
+
+/// Deepest nesting of tree nodes (two per level of an expression). The walkers recurse; their threads have 8 MiB stacks.
+pub(crate) const MAX_TREE_DEPTH: usize = 1_600;
+
+/// How a token comment starts, right after `/*`.
+const TOKEN_MARK: &str = "postern:";
+
+/// A statement as PostgreSQL reads it, not yet judged.
+pub(crate) struct Parsed {
+    /// The tree.
+    pub(crate) stmt: RawStmt,
+}
+
+/// Reads a batch.
+pub(crate) fn parse(sql: &str, max_bytes: usize) -> Result<Vec<Parsed>, Refusal> {
+    bounds(sql, max_bytes)?;
+    let result = pg_query::parse(sql, 0).map_err(|e| syntax_error(&e))?;
+    let mut statements = Vec::with_capacity(result.protobuf.stmts.len());
+    for stmt in result.protobuf.stmts {
+        census::depth_within(&stmt, MAX_TREE_DEPTH)?;
+        statements.push(Parsed { stmt });
+    }
+    Ok(statements)
+}
+
+/// Takes the one leading `/*postern:…*/` comment off. White space may stand before it; anything else, and it is no token.
+pub fn leading_token(sql: &str) -> Result<Option<(&str, &str)>, Refusal> {
+    let start = sql.trim_start_matches([' ', '\t', '\n', '\r', '\x0c']);
+    let Some(body) = start.strip_prefix("/*").and_then(|b| b.strip_prefix(TOKEN_MARK)) else {
+        return Ok(None);
+    };
+    let Some((token, rest)) = body.split_once("*/") else {
+        return Err(Refusal::syntax("unterminated /* comment"));
+    };
+    if token.is_empty() || !token.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_')) {
+        return Err(Refusal::new("28000", "token", "the token comment does not hold a token")
+            .hint("Write /*postern:TOKEN*/ with a token as the issuer gave it."));
+    }
+    Ok(Some((token, rest)))
+}
+
+fn bounds(sql: &str, max_bytes: usize) -> Result<(), Refusal> {
+    if sql.len() > max_bytes {
+        return Err(Refusal::new("54000", "size", format!("the statement is longer than the {max_bytes} bytes allowed"))
+            .hint("Send fewer rows per statement, or raise limits.max_sql_bytes."));
+    }
+    if sql.bytes().any(|b| b == 0) {
+        return Err(Refusal::new("22021", "encoding", "the statement holds a zero byte"));
+    }
+    // Quotes are not tracked: inside a literal this may count too much, never too little.
+    let bytes = sql.as_bytes();
+    let (mut depth, mut i) = (0usize, 0usize);
+    while i + 1 < bytes.len() {
+        match (bytes[i], bytes[i + 1]) {
+            (b'/', b'*') => {
+                depth += 1;
+                i += 2;
+                if depth > MAX_COMMENT_DEPTH {
+                    return Err(Refusal::new("54001", "size", "comments are nested too deeply"));
+                }
+            }
+            (b'*', b'/') => {
+                depth = depth.saturating_sub(1);
+                i += 2;
+            }
+            _ => i += 1,
+        }
+    }
+    Ok(())
+}
+
+/// PostgreSQL's parser names the offending token in quotes, which may be a literal: only its first words are kept.
+fn syntax_error(error: &pg_query::Error) -> Refusal {
+    let text = match error {
+        pg_query::Error::Parse(text) => text.as_str(),
+        _ => return Refusal::new("54001", "size", "the statement could not be read").hint("Make it smaller or less deeply nested."),
+    };
+    if text.contains("stack depth") || text.contains("memory") {
+        return Refusal::new("54001", "size", "the statement is nested too deeply");
+    }
+    let kept = match text.split_once(" at or near ") {
+        Some((head, near)) => {
+            let word = near.trim_matches('"');
+            let plain = !word.is_empty() && word.len() <= 63 && word.bytes().all(|b| b.is_ascii_alphabetic() || b == b'_');
+            if plain { format!("{head} at or near \"{word}\"") } else { head.to_owned() }
+        }
+        None => text.to_owned(),
+    };
+    Refusal::syntax(kept)
+}
+
+/// Prints one statement.
+pub(crate) fn deparse(stmt: &RawStmt) -> Result<String, Refusal> {
+    let tree = protobuf::ParseResult { version: 0, stmts: vec![stmt.clone()] };
+    pg_query::deparse(&tree, Default::default()).map_err(|_| Refusal::internal("the statement could not be printed"))
+}

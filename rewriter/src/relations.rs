@@ -1,0 +1,346 @@
+//! Relations: resolving a name as PostgreSQL would, and the barrier that stands in for a declared table in every read.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use pg_query::NodeEnum;
+use pg_query::protobuf::{Node, RangeVar};
+use postern_config::expr::{Expr, Subqueries};
+use postern_config::manifest::Operation;
+use postern_config::names::{eq_column, quote_ident};
+use postern_config::settings::Enforce;
+use postern_config::{Column, ColumnType, LoginKind, Protection, Table};
+
+use crate::catalog::{Relation, RelationKind};
+use crate::judge::{BARRIER, Judge};
+use crate::plan::{Refusal, Sealed};
+use crate::scope::{Col, Entry, Nature, Scope, SealedCol, TagKey};
+use crate::{allow, tree};
+
+/// What a relation's name stands for.
+pub(crate) enum Target {
+    /// A view over the catalogue.
+    Catalogue(&'static str, &'static str),
+    /// The module's own.
+    Own(Arc<Relation>),
+    /// Taken as own and plain, columns unknown.
+    Assumed,
+}
+
+impl Judge<'_> {
+    /// Resolves a relation's name, CTEs apart. A foreign relation is missing, with PostgreSQL's own words.
+    pub(crate) fn resolve(&mut self, r: &RangeVar) -> Result<Target, Refusal> {
+        let catalog = self.ask.catalog;
+        let shown = if r.schemaname.is_empty() { r.relname.clone() } else { format!("{}.{}", r.schemaname, r.relname) };
+        if !r.catalogname.is_empty() {
+            return Err(Refusal::construct("A reference to another database").at(r.location));
+        }
+        let own = match r.schemaname.as_str() {
+            "" => catalog.relation("pg_temp", &r.relname).or_else(|| {
+                if allow::catalogue_view("pg_catalog", &r.relname).is_some() {
+                    None
+                } else {
+                    catalog.relation(catalog.schema.as_str(), &r.relname)
+                }
+            }),
+            schema => catalog.relation(schema, &r.relname),
+        };
+        if let Some(relation) = own {
+            let undeclared_hidden =
+                relation.declared.is_none() && &*relation.schema != "pg_temp" && self.ask.login.kind == LoginKind::Runtime;
+            if undeclared_hidden {
+                return Err(Refusal::missing_relation(&shown, r.location));
+            }
+            if let Some(table) = relation.table_ref() {
+                self.relations.insert(table);
+            }
+            return Ok(Target::Own(relation.clone()));
+        }
+        let view = match r.schemaname.as_str() {
+            "" | "pg_catalog" => allow::catalogue_view("pg_catalog", &r.relname),
+            "information_schema" => allow::catalogue_view("information_schema", &r.relname),
+            _ => None,
+        };
+        if let Some((schema, name)) = view {
+            return Ok(Target::Catalogue(schema, name));
+        }
+        if !catalog.closed {
+            let schema = if r.schemaname.is_empty() { catalog.schema.as_str() } else { &r.schemaname };
+            if matches!(schema, "pg_catalog" | "information_schema") || r.relname.starts_with("pg_") {
+                return Err(Refusal::missing_relation(&shown, r.location));
+            }
+            if let (Ok(schema), Ok(name)) = (postern_config::Ident::new(schema), postern_config::Ident::new(&r.relname)) {
+                self.relations.insert(postern_config::TableRef { schema, name });
+            }
+            return Ok(Target::Assumed);
+        }
+        Err(Refusal::missing_relation(&shown, r.location))
+    }
+
+    /// A relation in FROM: its entry, and the node that stands in its place. `sample` is the TABLESAMPLE node that held it, if any; the
+    /// node is then placed beneath the barrier with it.
+    pub(crate) fn range_var(
+        &mut self,
+        r: &mut RangeVar,
+        scope: &Scope<'_>,
+        sample: Option<&Node>,
+    ) -> Result<(Entry, Option<Node>), Refusal> {
+        self.seen.range_vars += 1;
+        let alias = r.alias.as_ref().map_or_else(|| r.relname.clone(), |a| a.aliasname.clone());
+        let renames = alias_columns(r)?;
+        if r.schemaname.is_empty()
+            && r.catalogname.is_empty()
+            && let Some(cte) = scope.cte(&r.relname)
+        {
+            self.cte_names.insert(r.relname.clone());
+            let mut entry = Entry::plain(&alias, rename(cte.columns.clone(), &renames));
+            entry.guarded = cte.guarded;
+            return Ok((entry, None));
+        }
+        match self.resolve(r)? {
+            Target::Catalogue(schema, name) => {
+                if r.alias.is_none() {
+                    r.alias = Some(tree::alias(&r.relname));
+                }
+                r.schemaname = schema.to_owned();
+                r.relname = name.to_owned();
+                // `oid`, `ctid` and friends of the catalogue are columns of the views where they are offered at all.
+                Ok((Entry::plain(&alias, None), None))
+            }
+            Target::Assumed => {
+                if r.schemaname.is_empty() {
+                    r.schemaname = self.ask.catalog.schema.as_str().to_owned();
+                }
+                let mut entry = Entry::plain(&alias, None);
+                entry.system_columns = true;
+                Ok((entry, None))
+            }
+            Target::Own(relation) => match &relation.declared {
+                Some(table) => {
+                    let table = table.clone();
+                    let node = self.barrier(&table, r, &alias, sample)?;
+                    let entry = barrier_entry(&table, &alias, &renames);
+                    self.note_policies(&table, Operation::Select);
+                    Ok((entry, Some(node)))
+                }
+                None => {
+                    if matches!(relation.kind, RelationKind::Index | RelationKind::Composite) {
+                        return Err(Refusal::new("42809", "relation", format!("cannot open relation \"{}\"", relation.name)).at(r.location));
+                    }
+                    r.schemaname = relation.schema.to_string();
+                    let columns = relation.columns.as_ref().map(|cs| cs.iter().map(|c| Col::plain(&c.name)).collect());
+                    let mut entry = Entry::plain(&alias, rename(columns, &renames));
+                    entry.system_columns = true;
+                    Ok((entry, None))
+                }
+            },
+        }
+    }
+
+    /// `(SELECT columns FROM table AS postern$t WHERE filter) AS alias`: the only way in which a declared table is read.
+    fn barrier(&mut self, table: &Table, r: &RangeVar, alias: &str, sample: Option<&Node>) -> Result<Node, Refusal> {
+        let fence = match self.ask.enforce {
+            // Native row-level security keeps the client's predicates above the filter.
+            Enforce::Both => "",
+            // A leaky predicate of the client must not run on rows that the filter hides.
+            Enforce::Rewrite => " OFFSET 0",
+        };
+        let columns: Vec<String> = barrier_columns(table, self.subqueries()).into_iter().map(|(e, n)| format!("{e} AS {}", quote_ident(&n))).collect();
+        let text = format!(
+            "SELECT * FROM (SELECT {} FROM {}{} AS {} WHERE {}{fence}) AS {}",
+            columns.join(", "),
+            if r.inh { "" } else { "ONLY " },
+            table.name.quoted(),
+            quote_ident(BARRIER),
+            table.using(Operation::Select).sql(BARRIER, self.subqueries()),
+            quote_ident(alias),
+        );
+        let parsed = pg_query::parse(&text, 0).map_err(|_| Refusal::internal("a table's filter could not be read"))?;
+        let Some(NodeEnum::SelectStmt(mut outer)) =
+            parsed.protobuf.stmts.into_iter().next().and_then(|s| s.stmt).and_then(|n| n.node)
+        else {
+            return Err(Refusal::internal("a table's filter could not be read"));
+        };
+        let mut from = outer.from_clause.pop().ok_or_else(|| Refusal::internal("a table's filter could not be read"))?;
+        if let Some(NodeEnum::RangeSubselect(sub)) = &mut from.node {
+            if let (Some(a), Some(given)) = (&mut sub.alias, &r.alias) {
+                a.colnames = given.colnames.clone();
+            }
+            if let Some(Node { node: Some(NodeEnum::RangeTableSample(s)) }) = sample
+                && let Some(NodeEnum::SelectStmt(inner)) = sub.subquery.as_mut().and_then(|q| q.node.as_mut())
+                && let Some(base) = inner.from_clause.pop()
+            {
+                let mut s = s.clone();
+                s.relation = Some(Box::new(base));
+                inner.from_clause.push(tree::node(NodeEnum::RangeTableSample(s)));
+            }
+        }
+        Ok(from)
+    }
+
+    /// How policy subqueries are printed: under native row-level security they must see unfiltered rows through the owner's functions.
+    pub(crate) fn subqueries(&self) -> Subqueries {
+        match self.ask.enforce {
+            Enforce::Both => Subqueries::Functions,
+            Enforce::Rewrite => Subqueries::Inline,
+        }
+    }
+
+    /// The entry of a declared table as the direct target of a write: masked columns are masked where they are referred to.
+    pub(crate) fn target_entry(&mut self, table: &Table, alias: &str) -> Result<Entry, Refusal> {
+        let mut columns = Vec::with_capacity(table.columns.len());
+        for column in &table.columns {
+            let mask = match &column.shown_when {
+                Some(shown) => Some(Rc::new(predicate(shown, alias, self.subqueries())?)),
+                None => None,
+            };
+            let parts = sealed_col(table, column, |bound| {
+                if bound.protection.is_some() { eq_column(&bound.name) } else { bound.name.as_str().to_owned() }
+            });
+            let nature = nature_of(column, parts);
+            columns.push(Col { name: column.name.as_str().into(), nature, mask });
+        }
+        let mut entry = Entry::plain(alias, Some(columns));
+        entry.guarded = table.columns.iter().any(|c| c.protection.is_some() || c.never || c.shown_when.is_some());
+        Ok(entry)
+    }
+}
+
+/// A policy expression as a tree.
+pub(crate) fn predicate(e: &Expr, alias: &str, subqueries: Subqueries) -> Result<Node, Refusal> {
+    let text = format!("SELECT {}", e.sql(alias, subqueries));
+    let parsed = pg_query::parse(&text, 0).map_err(|_| Refusal::internal("a policy could not be read"))?;
+    let target = match parsed.protobuf.stmts.into_iter().next().and_then(|s| s.stmt).and_then(|n| n.node) {
+        Some(NodeEnum::SelectStmt(mut s)) => s.target_list.pop(),
+        _ => None,
+    };
+    match target.and_then(|t| t.node) {
+        Some(NodeEnum::ResTarget(t)) => t.val.map(|v| *v).ok_or_else(|| Refusal::internal("a policy could not be read")),
+        _ => Err(Refusal::internal("a policy could not be read")),
+    }
+}
+
+/// Name under which a barrier offers the value that a sealed column is bound to.
+fn bound_name(column: &str) -> String {
+    format!("postern$b${column}")
+}
+
+/// What a barrier selects: (expression, name). Visible columns first, in declared order; then tags and bound values.
+fn barrier_columns(table: &Table, subqueries: Subqueries) -> Vec<(String, String)> {
+    let base = |name: &str| format!("{}.{}", quote_ident(BARRIER), quote_ident(name));
+    let masked = |column: &Column, expr: String| match &column.shown_when {
+        Some(shown) => format!("CASE WHEN {} THEN {expr} END", shown.sql(BARRIER, subqueries)),
+        None => expr,
+    };
+    let visible = table.columns.iter().filter(|c| !c.never);
+    let mut out: Vec<(String, String)> =
+        visible.clone().map(|c| (masked(c, base(c.name.as_str())), c.name.as_str().to_owned())).collect();
+    for column in visible.filter(|c| c.protection.as_ref().is_some_and(|p| p.eq())) {
+        let tag = eq_column(&column.name);
+        out.push((masked(column, base(&tag)), tag));
+    }
+    if table.columns.iter().any(|c| c.protection.as_ref().is_some_and(|p| !p.bind_column_only)) {
+        for name in &table.bound {
+            let Some(column) = table.column(name.as_str()) else { continue };
+            let stored = if column.protection.is_some() { eq_column(&column.name) } else { column.name.as_str().to_owned() };
+            out.push((base(&stored), bound_name(name.as_str())));
+        }
+    }
+    out
+}
+
+fn barrier_entry(table: &Table, alias: &str, renames: &[String]) -> Entry {
+    let mut columns = Vec::with_capacity(table.columns.len());
+    let mut position = 0;
+    for column in &table.columns {
+        let shown: Box<str> = if column.never {
+            column.name.as_str().into()
+        } else {
+            position += 1;
+            renames.get(position - 1).map_or_else(|| column.name.as_str().into(), |n| n.as_str().into())
+        };
+        let mut parts = sealed_col(table, column, |bound| bound_name(bound.name.as_str()));
+        parts.envelope = shown.clone();
+        let nature = nature_of(column, parts);
+        columns.push(Col { name: shown, nature, mask: None });
+    }
+    let mut entry = Entry::plain(alias, Some(columns));
+    entry.guarded = table.has_protected();
+    entry.primary_key = table.primary_key.iter().map(|k| k.as_str().into()).collect();
+    entry
+}
+
+fn nature_of(column: &Column, parts: SealedCol) -> Nature {
+    match (column.never, column.protection.is_some()) {
+        (true, _) => Nature::Never(Rc::new(parts)),
+        (false, true) => Nature::Sealed(Rc::new(parts)),
+        (false, false) => Nature::Plain,
+    }
+}
+
+/// A protected column's parts; `bound_part` names the column that carries a bound column's value.
+pub(crate) fn sealed_col(table: &Table, column: &Column, bound_part: impl Fn(&Column) -> String) -> SealedCol {
+    let protection = column.protection.as_ref();
+    let column_ref = table.column_ref(&column.name);
+    let bound = if protection.is_some_and(|p| p.bind_column_only) {
+        Vec::new()
+    } else {
+        table
+            .bound
+            .iter()
+            .filter_map(|name| table.column(name.as_str()))
+            .map(|b| {
+                let ty = if b.protection.is_some() { ColumnType::Bytea } else { b.ty.clone() };
+                (bound_part(b).into(), ty)
+            })
+            .collect()
+    };
+    SealedCol {
+        envelope: column.name.as_str().into(),
+        tag: protection.filter(|p| Protection::eq(p)).map(|_| eq_column(&column.name).into()),
+        tag_key: match protection.and_then(|p| p.join_group.clone()) {
+            Some(group) => TagKey::Group(group),
+            None => TagKey::Column(column_ref.clone()),
+        },
+        bound,
+        declared_later: protection.is_some_and(|p| p.search.iter().any(|s| *s != postern_config::Search::Eq)),
+        line: column.line,
+        module: table.name.schema.as_str().into(),
+        sealed: Sealed { column: column_ref, ty: column.ty.clone() },
+    }
+}
+
+/// Column names of an alias, `AS t(a, b)`.
+fn alias_columns(r: &RangeVar) -> Result<Vec<String>, Refusal> {
+    let Some(alias) = &r.alias else { return Ok(Vec::new()) };
+    names_of(&alias.colnames)
+}
+
+/// Names in a list of strings.
+pub(crate) fn names_of(nodes: &[Node]) -> Result<Vec<String>, Refusal> {
+    nodes
+        .iter()
+        .map(|n| tree::text_of(n).map(str::to_owned).ok_or_else(|| Refusal::internal("a list of names holds something else")))
+        .collect()
+}
+
+/// Renames visible columns by position.
+pub(crate) fn rename(columns: Option<Vec<Col>>, names: &[String]) -> Option<Vec<Col>> {
+    let mut columns = columns?;
+    for (column, name) in columns.iter_mut().zip(names) {
+        column.name = name.as_str().into();
+        if let Nature::Sealed(sealed) = &column.nature {
+            column.nature = Nature::Sealed(Rc::new(SealedCol {
+                envelope: name.as_str().into(),
+                sealed: sealed.sealed.clone(),
+                tag: sealed.tag.clone(),
+                tag_key: sealed.tag_key.clone(),
+                bound: sealed.bound.clone(),
+                declared_later: sealed.declared_later,
+                line: sealed.line,
+                module: sealed.module.clone(),
+            }));
+        }
+    }
+    Some(columns)
+}

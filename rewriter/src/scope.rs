@@ -1,0 +1,219 @@
+//! What names mean at one place of a statement.
+//!
+//! A scope holds the range entries of one query level (its FROM items, or the target of a write) and points outwards. Columns carry their
+//! nature: plain, never readable, or sealed with everything needed to compare or open them.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use pg_query::protobuf::Node;
+use postern_config::Ident;
+
+use crate::plan::{Refusal, Sealed};
+
+/// A column as a range entry offers it.
+#[derive(Clone)]
+pub(crate) struct Col {
+    pub(crate) name: Box<str>,
+    pub(crate) nature: Nature,
+    /// Where this holds the column is shown, else NULL. Set only where the column cannot be masked beneath the reference (a write's
+    /// own target); the node's columns are qualified by the entry's alias.
+    pub(crate) mask: Option<Rc<Node>>,
+}
+
+/// What a column is.
+#[derive(Clone)]
+pub(crate) enum Nature {
+    /// Stored and sent as it is.
+    Plain,
+    /// No role reads it.
+    Never(Rc<SealedCol>),
+    /// An envelope with its siblings.
+    Sealed(Rc<SealedCol>),
+}
+
+/// An envelope column of a range entry, by the names under which that entry offers its parts.
+#[derive(PartialEq)]
+pub(crate) struct SealedCol {
+    /// The base column.
+    pub(crate) sealed: Sealed,
+    /// The envelope.
+    pub(crate) envelope: Box<str>,
+    /// The equality tag, where the column supports `eq`.
+    pub(crate) tag: Option<Box<str>>,
+    /// Who shares the tag key.
+    pub(crate) tag_key: TagKey,
+    /// Bound columns: name and type.
+    pub(crate) bound: Vec<(Box<str>, postern_config::ColumnType)>,
+    /// Declared searches, for hints.
+    pub(crate) declared_later: bool,
+    /// Manifest line, for hints.
+    pub(crate) line: usize,
+    /// Manifest file stem, for hints.
+    pub(crate) module: Box<str>,
+}
+
+/// Equality tags are comparable exactly where these are equal.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum TagKey {
+    /// A column by itself.
+    Column(postern_config::ColumnRef),
+    /// A join group of the module.
+    Group(Ident),
+}
+
+/// One FROM item.
+pub(crate) struct Entry {
+    /// The name by which its columns are qualified.
+    pub(crate) alias: Box<str>,
+    /// Its columns; `None` where they are not known (own, plain).
+    pub(crate) columns: Option<Vec<Col>>,
+    /// It has columns that a client must not see: `*` and whole-row references are handled by us.
+    pub(crate) guarded: bool,
+    /// System columns may be named (own plain tables).
+    pub(crate) system_columns: bool,
+    /// Primary key, for functional dependence under GROUP BY.
+    pub(crate) primary_key: Vec<Box<str>>,
+    /// Reached through a qualified name only (`excluded`).
+    pub(crate) qualified_only: bool,
+}
+
+/// A query level.
+pub(crate) struct Scope<'o> {
+    pub(crate) outer: Option<&'o Scope<'o>>,
+    pub(crate) entries: Vec<Entry>,
+    /// Names merged by USING.
+    pub(crate) merged: Vec<Box<str>>,
+    /// CTEs made at this level, innermost last.
+    pub(crate) ctes: Vec<Cte>,
+    /// Columns of this level's entries that were referred to, from here or below: (alias, name).
+    used: RefCell<BTreeSet<(Box<str>, Box<str>)>>,
+}
+
+/// A CTE and what it offers.
+pub(crate) struct Cte {
+    pub(crate) name: Box<str>,
+    /// `None`: columns unknown.
+    pub(crate) columns: Option<Vec<Col>>,
+    pub(crate) guarded: bool,
+}
+
+/// A resolved reference.
+pub(crate) enum Found<'s> {
+    /// A column.
+    Column { entry: &'s Entry, col: &'s Col },
+    /// Several entries merged by USING, or an entry whose columns are unknown: plain.
+    Plain,
+    /// A whole row.
+    Row(&'s Entry),
+}
+
+const SYSTEM_COLUMNS: [&str; 6] = ["ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"];
+
+impl<'o> Scope<'o> {
+    pub(crate) fn new(outer: Option<&'o Scope<'o>>) -> Self {
+        Self { outer, entries: Vec::new(), merged: Vec::new(), ctes: Vec::new(), used: RefCell::new(BTreeSet::new()) }
+    }
+
+    /// Notes a reference at the level the entry belongs to.
+    pub(crate) fn note_use(&self, entry: &Entry, column: &str) {
+        if self.entries.iter().any(|e| std::ptr::eq(e, entry)) {
+            self.used.borrow_mut().insert((entry.alias.clone(), column.into()));
+        } else if let Some(outer) = self.outer {
+            outer.note_use(entry, column);
+        }
+    }
+
+    /// Names of an entry's columns that were referred to.
+    pub(crate) fn used_of(&self, alias: &str) -> Vec<Box<str>> {
+        self.used.borrow().iter().filter(|(a, _)| &**a == alias).map(|(_, c)| c.clone()).collect()
+    }
+
+    /// The CTE of that name, innermost first.
+    pub(crate) fn cte(&self, name: &str) -> Option<&Cte> {
+        self.ctes.iter().rev().find(|c| &*c.name == name).or_else(|| self.outer.and_then(|o| o.cte(name)))
+    }
+
+    /// The entry of that alias as PostgreSQL finds it: innermost level first.
+    pub(crate) fn entry(&self, alias: &str) -> Option<&Entry> {
+        self.entries.iter().find(|e| &*e.alias == alias).or_else(|| self.outer.and_then(|o| o.entry(alias)))
+    }
+
+    /// An unqualified name.
+    pub(crate) fn bare(&self, name: &str, location: i32) -> Result<Found<'_>, Refusal> {
+        let mut found: Option<(&Entry, &Col)> = None;
+        let mut unknown = false;
+        let mut several = false;
+        for entry in self.entries.iter().filter(|e| !e.qualified_only) {
+            match &entry.columns {
+                None => unknown = true,
+                Some(cols) => {
+                    for col in cols.iter().filter(|c| &*c.name == name) {
+                        several |= found.is_some();
+                        found = Some((entry, col));
+                    }
+                }
+            }
+        }
+        match found {
+            Some(_) if several && self.merged.iter().any(|m| &**m == name) => return Ok(Found::Plain),
+            Some(_) if several => {
+                return Err(Refusal::new("42702", "column", format!("column reference \"{name}\" is ambiguous")).at(location));
+            }
+            Some((entry, col)) => return Ok(Found::Column { entry, col }),
+            None => {}
+        }
+        if SYSTEM_COLUMNS.contains(&name) && self.entries.iter().any(|e| e.system_columns) {
+            return Ok(Found::Plain);
+        }
+        if unknown {
+            return Ok(Found::Plain);
+        }
+        if let Some(outer) = self.outer
+            && let Ok(found) = outer.bare(name, location)
+        {
+            return Ok(found);
+        }
+        // PostgreSQL tries a whole-row reference last.
+        match self.entry(name) {
+            Some(entry) => Ok(Found::Row(entry)),
+            None => Err(Refusal::missing_column(&format!("\"{name}\""), location)),
+        }
+    }
+
+    /// `alias.name`.
+    pub(crate) fn qualified(&self, alias: &str, name: &str, location: i32) -> Result<Found<'_>, Refusal> {
+        let Some(entry) = self.entry(alias) else {
+            return Err(Refusal::new("42P01", "relation", format!("missing FROM-clause entry for table \"{alias}\"")).at(location));
+        };
+        match &entry.columns {
+            None => Ok(Found::Plain),
+            Some(cols) => match cols.iter().find(|c| &*c.name == name) {
+                Some(col) => Ok(Found::Column { entry, col }),
+                None if entry.system_columns && SYSTEM_COLUMNS.contains(&name) => Ok(Found::Plain),
+                None => Err(Refusal::missing_column(&format!("{alias}.{name}"), location)),
+            },
+        }
+    }
+}
+
+impl Entry {
+    /// An entry with plain columns of these names, or unknown ones.
+    pub(crate) fn plain(alias: &str, columns: Option<Vec<Col>>) -> Self {
+        Self {
+            alias: alias.into(),
+            columns,
+            guarded: false,
+            system_columns: false,
+            primary_key: Vec::new(),
+            qualified_only: false,
+        }
+    }
+}
+
+impl Col {
+    pub(crate) fn plain(name: &str) -> Self {
+        Self { name: name.into(), nature: Nature::Plain, mask: None }
+    }
+}

@@ -1,0 +1,426 @@
+//! SELECT, VALUES and set operations, level by level.
+
+use pg_query::NodeEnum;
+use pg_query::protobuf::{Node, SelectStmt, SetOperation};
+
+use crate::expr::{SealedRef, Yield};
+use crate::judge::Judge;
+use crate::plan::Refusal;
+use crate::project::{Doors, Projection, Shown};
+use crate::relations::names_of;
+use crate::scope::{Col, Cte, Scope, TagKey};
+use crate::tree;
+
+/// What the surroundings of a query take from it.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// The client: envelopes are opened, hidden columns carry what that needs.
+    Client,
+    /// A FROM item or CTE: envelopes travel on with their siblings.
+    Derived,
+    /// Only whether there are rows.
+    Exists,
+    /// Values for an expression or another table: no envelope may be among them.
+    Values,
+    /// Equality tags of one key, for comparison with another tag.
+    Tags(TagKey),
+}
+
+impl Mode {
+    fn carries(&self) -> bool {
+        matches!(self, Mode::Client | Mode::Derived)
+    }
+}
+
+impl Judge<'_> {
+    /// One SELECT with everything in it.
+    pub(crate) fn select(&mut self, s: &mut SelectStmt, outer: Option<&Scope<'_>>, mode: &Mode) -> Result<Projection, Refusal> {
+        self.seen.selects += 1;
+        self.aggregates.push(false);
+        let projection = self.select_level(s, outer, mode);
+        self.aggregates.pop();
+        projection
+    }
+
+    fn select_level(&mut self, s: &mut SelectStmt, outer: Option<&Scope<'_>>, mode: &Mode) -> Result<Projection, Refusal> {
+        if s.into_clause.is_some() {
+            return Err(Refusal::construct("SELECT INTO").hint("Use CREATE TABLE … AS with a login that may run DDL."));
+        }
+        let mut scope = Scope::new(outer);
+        if let Some(with) = &mut s.with_clause {
+            self.with(with, &mut scope)?;
+        }
+        if s.op() != SetOperation::SetopNone {
+            return self.set_operation(s, &scope, mode);
+        }
+        if !s.values_lists.is_empty() {
+            return self.values(s, &scope);
+        }
+        let mut shown = Vec::new();
+        for item in &mut s.from_clause {
+            shown.extend(self.from_item(item, &mut scope)?);
+        }
+        let mut doors = Doors::default();
+        if let Some(filter) = &mut s.where_clause {
+            self.conjuncts(filter, &scope, &mut doors)?;
+        }
+        let mut outputs = self.targets(&mut s.target_list, &scope, &shown)?;
+        let grouped = self.group_by(s, &scope, &outputs)?;
+        self.plain_opt(s.having_clause.as_mut(), &scope)?;
+        for w in &mut s.window_clause {
+            match &mut w.node {
+                Some(NodeEnum::WindowDef(w)) => self.window(w, &scope)?,
+                _ => return Err(Refusal::internal("WINDOW holds something else")),
+            }
+        }
+        self.order_by(&mut s.sort_clause, Some(&scope), &outputs)?;
+        let empty = Scope::new(outer);
+        self.plain_opt(s.limit_offset.as_mut(), &empty)?;
+        self.plain_opt(s.limit_count.as_mut(), &empty)?;
+        self.locking(s)?;
+        self.distinct(s, &scope, &outputs, mode)?;
+
+        match mode {
+            Mode::Values => {
+                if let Some(r) = outputs.iter().find_map(|o| o.sealed.as_ref()) {
+                    return Err(Refusal::denied(
+                        "sealed-flow",
+                        format!("protected column {} cannot be used as a plain value", r.col.sealed.column.column),
+                    )
+                    .hint("An opened value never reaches a plain column or expression; read it in the client."));
+                }
+            }
+            Mode::Tags(key) => {
+                for (target, output) in s.target_list.iter_mut().zip(&outputs) {
+                    match (&output.sealed, &mut target.node) {
+                        (Some(r), Some(NodeEnum::ResTarget(t))) if r.col.tag_key == *key && s.group_clause.is_empty() => {
+                            t.val = Some(Box::new(r.tag()?));
+                        }
+                        _ => {
+                            return Err(Refusal::new("0A000", "sealed-operation", "a protected column is compared with a subquery of another kind")
+                                .hint("Both columns need the same protect.join_group."));
+                        }
+                    }
+                }
+            }
+            Mode::Exists => {}
+            Mode::Client | Mode::Derived => {}
+        }
+        let aggregated = self.aggregates.last().copied().unwrap_or(false) || !s.group_clause.is_empty();
+        if !mode.carries() {
+            return Ok(Projection::plain(&outputs));
+        }
+        self.expand_keys(s, &scope);
+        let rows_are_base_rows = !aggregated && s.distinct_clause.is_empty() && s.having_clause.is_none();
+        if *mode != Mode::Client || !rows_are_base_rows {
+            doors = Doors::default();
+        }
+        self.seal_outputs(&mut s.target_list, &mut outputs, &grouped, doors, mode)
+    }
+
+    /// WITH: each CTE sees those before it; with RECURSIVE, itself and all of them.
+    pub(crate) fn with(&mut self, with: &mut pg_query::protobuf::WithClause, scope: &mut Scope<'_>) -> Result<(), Refusal> {
+        if with.recursive {
+            // PostgreSQL lets recursive siblings refer forwards; all of them are visible, their columns taken as plain until known.
+            for cte in &with.ctes {
+                if let Some(NodeEnum::CommonTableExpr(c)) = &cte.node {
+                    scope.ctes.push(Cte { name: c.ctename.as_str().into(), columns: None, guarded: false });
+                }
+            }
+        }
+        for cte in &mut with.ctes {
+            let Some(NodeEnum::CommonTableExpr(c)) = &mut cte.node else {
+                return Err(Refusal::internal("WITH holds something else"));
+            };
+            if c.search_clause.is_some() || c.cycle_clause.is_some() {
+                return Err(Refusal::construct("SEARCH or CYCLE in a WITH clause").at(c.location));
+            }
+            let names = names_of(&c.aliascolnames)?;
+            let Some(query) = c.ctequery.as_mut().and_then(|q| q.node.as_mut()) else {
+                return Err(Refusal::internal("a CTE is empty"));
+            };
+            let projection = match query {
+                NodeEnum::SelectStmt(s) => self.select(s, Some(scope), &Mode::Derived)?,
+                NodeEnum::InsertStmt(i) => self.insert(i, Some(scope), &Mode::Derived)?,
+                NodeEnum::UpdateStmt(u) => self.update(u, Some(scope), &Mode::Derived)?,
+                NodeEnum::DeleteStmt(d) => self.delete(d, Some(scope), &Mode::Derived)?,
+                _ => return Err(Refusal::construct("This kind of statement in a WITH clause").at(c.location)),
+            };
+            if with.recursive && projection.carries_sealed() {
+                return Err(Refusal::construct("A protected column in a WITH RECURSIVE query").at(c.location));
+            }
+            let (columns, guarded) = projection.derived(&names);
+            if with.recursive {
+                if let Some(known) = scope.ctes.iter_mut().find(|k| *k.name == *c.ctename) {
+                    known.columns = columns;
+                }
+            } else {
+                scope.ctes.push(Cte { name: c.ctename.as_str().into(), columns, guarded });
+            }
+        }
+        Ok(())
+    }
+
+    fn set_operation(&mut self, s: &mut SelectStmt, scope: &Scope<'_>, mode: &Mode) -> Result<Projection, Refusal> {
+        let (Some(left), Some(right)) = (&mut s.larg, &mut s.rarg) else {
+            return Err(Refusal::internal("a set operation lacks an arm"));
+        };
+        let left = self.select(left, Some(scope), mode)?;
+        let right = self.select(right, Some(scope), mode)?;
+        if left.carries_sealed() || right.carries_sealed() {
+            if s.op() != SetOperation::SetopUnion || !s.all {
+                return Err(Refusal::construct("UNION, INTERSECT or EXCEPT over a protected column")
+                    .hint("Use UNION ALL, or leave the protected column out."));
+            }
+            if !left.aligned_with(&right) {
+                return Err(Refusal::construct("A set operation whose arms give different protected columns")
+                    .hint("Select the same protected columns at the same positions in every arm."));
+            }
+        }
+        for order in &mut s.sort_clause {
+            let Some(NodeEnum::SortBy(o)) = &mut order.node else { return Err(Refusal::internal("ORDER BY holds something else")) };
+            let Some(key) = &mut o.node else { return Err(Refusal::internal("an expression is empty")) };
+            if let Some(sealed) = left.sealed_output(key) {
+                return Err(sealed.unsupported("ordering", "range"));
+            }
+            match &key.node {
+                // Only output names and positions may stand here.
+                Some(NodeEnum::ColumnRef(c)) if c.fields.len() == 1 => self.seen.column_refs += 1,
+                _ => self.plain(key, &Scope::new(None))?,
+            }
+        }
+        let empty = Scope::new(None);
+        self.plain_opt(s.limit_offset.as_mut(), &empty)?;
+        self.plain_opt(s.limit_count.as_mut(), &empty)?;
+        if !s.locking_clause.is_empty() {
+            return Err(Refusal::construct("FOR UPDATE over a set operation"));
+        }
+        Ok(left)
+    }
+
+    fn values(&mut self, s: &mut SelectStmt, scope: &Scope<'_>) -> Result<Projection, Refusal> {
+        let mut width = 0;
+        for row in &mut s.values_lists {
+            match &mut row.node {
+                Some(NodeEnum::List(l)) => {
+                    width = l.items.len();
+                    self.plain_all(&mut l.items, scope)?;
+                }
+                _ => return Err(Refusal::internal("VALUES holds something else")),
+            }
+        }
+        let names: Vec<String> = (1..=width).map(|i| format!("column{i}")).collect();
+        for order in &mut s.sort_clause {
+            let mut level = Scope::new(Some(scope));
+            level.entries.push(crate::scope::Entry::plain("*VALUES*", Some(names.iter().map(|n| Col::plain(n)).collect())));
+            self.sort_by(order, &level)?;
+        }
+        let empty = Scope::new(None);
+        self.plain_opt(s.limit_offset.as_mut(), &empty)?;
+        self.plain_opt(s.limit_count.as_mut(), &empty)?;
+        Ok(Projection::of_names(names))
+    }
+
+    /// GROUP BY: a protected column groups by its tag. Gives the references that were grouped so.
+    fn group_by(&mut self, s: &mut SelectStmt, scope: &Scope<'_>, outputs: &[Shown]) -> Result<Vec<SealedRef>, Refusal> {
+        let mut grouped = Vec::new();
+        for key in &mut s.group_clause {
+            if let Some(NodeEnum::GroupingSet(set)) = &mut key.node {
+                self.grouping_set(&mut set.content, scope)?;
+                continue;
+            }
+            // An output's position or, where no input column has the name, its alias.
+            let output = match &key.node {
+                Some(NodeEnum::AConst(k)) => match &k.val {
+                    Some(pg_query::protobuf::a_const::Val::Ival(i)) => {
+                        usize::try_from(i.ival).ok().and_then(|i| i.checked_sub(1)).and_then(|i| outputs.get(i))
+                    }
+                    _ => None,
+                },
+                Some(NodeEnum::ColumnRef(c)) if c.fields.len() == 1 => {
+                    let name = c.fields.first().and_then(tree::text_of).unwrap_or_default().to_owned();
+                    let alias = scope.bare(&name, -1).is_err().then(|| outputs.iter().find(|o| o.name.as_deref() == Some(&name)));
+                    if let Some(Some(_)) = alias {
+                        self.seen.column_refs += 1;
+                    }
+                    alias.flatten()
+                }
+                _ => None,
+            };
+            if let Some(output) = output {
+                if let Some(r) = &output.sealed {
+                    *key = r.tag()?;
+                    grouped.push(r.clone());
+                }
+                continue;
+            }
+            if let Yield::Sealed(r) = self.expr(key, scope)? {
+                *key = r.tag()?;
+                grouped.push(r);
+            }
+        }
+        Ok(grouped)
+    }
+
+    fn grouping_set(&mut self, content: &mut [Node], scope: &Scope<'_>) -> Result<(), Refusal> {
+        for item in content {
+            match &mut item.node {
+                Some(NodeEnum::GroupingSet(inner)) => self.grouping_set(&mut inner.content, scope)?,
+                _ => self.plain(item, scope)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// A barrier has no primary key, so where a query groups by one, the other columns that it uses are added: they depend on it.
+    fn expand_keys(&mut self, s: &mut SelectStmt, scope: &Scope<'_>) {
+        if s.group_clause.is_empty() || s.group_clause.iter().any(|k| matches!(k.node, Some(NodeEnum::GroupingSet(_)))) {
+            return;
+        }
+        for entry in scope.entries.iter().filter(|e| !e.primary_key.is_empty()) {
+            let names_key = |key: &Node, name: &str| match &key.node {
+                Some(NodeEnum::ColumnRef(c)) => match tree::parts(&c.fields).as_deref() {
+                    Some([column]) => *column == name,
+                    Some([alias, column]) => *alias == &*entry.alias && *column == name,
+                    _ => false,
+                },
+                _ => false,
+            };
+            if !entry.primary_key.iter().all(|k| s.group_clause.iter().any(|g| names_key(g, k))) {
+                continue;
+            }
+            for name in scope.used_of(&entry.alias) {
+                let Some(col) = entry.columns.as_ref().and_then(|cs| cs.iter().find(|c| c.name == name)) else { continue };
+                if !s.group_clause.iter().any(|g| names_key(g, &name)) {
+                    s.group_clause.push(tree::column(&entry.alias, &name));
+                }
+                if let crate::scope::Nature::Sealed(sealed) = &col.nature {
+                    let parts = sealed.tag.iter().chain(sealed.bound.iter().map(|(b, _)| b));
+                    for part in parts {
+                        let node = tree::column(&entry.alias, part);
+                        if !s.group_clause.contains(&node) {
+                            s.group_clause.push(node);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// ORDER BY of a SELECT: an output's alias or position, else an input expression.
+    fn order_by(&mut self, sort: &mut [Node], scope: Option<&Scope<'_>>, outputs: &[Shown]) -> Result<(), Refusal> {
+        for order in sort {
+            let Some(NodeEnum::SortBy(o)) = &mut order.node else { return Err(Refusal::internal("ORDER BY holds something else")) };
+            if !o.use_op.is_empty() {
+                return Err(Refusal::construct("ORDER BY … USING"));
+            }
+            let Some(key) = &mut o.node else { return Err(Refusal::internal("an expression is empty")) };
+            let output = match &key.node {
+                Some(NodeEnum::AConst(k)) => match &k.val {
+                    Some(pg_query::protobuf::a_const::Val::Ival(i)) => {
+                        usize::try_from(i.ival).ok().and_then(|i| i.checked_sub(1)).and_then(|i| outputs.get(i))
+                    }
+                    _ => None,
+                },
+                Some(NodeEnum::ColumnRef(c)) if c.fields.len() == 1 => {
+                    let name = c.fields.first().and_then(tree::text_of).unwrap_or_default();
+                    let output = outputs.iter().find(|o| o.name.as_deref() == Some(name));
+                    if output.is_some() {
+                        self.seen.column_refs += 1;
+                    }
+                    output
+                }
+                _ => None,
+            };
+            let sealed = match (output, scope) {
+                (Some(output), _) => output.sealed.clone(),
+                (None, Some(scope)) => match self.expr(key, scope)? {
+                    Yield::Sealed(r) => Some(r),
+                    Yield::Plain => None,
+                },
+                (None, None) => None,
+            };
+            if let Some(r) = sealed {
+                return Err(r.col.unsupported("ordering", "range"));
+            }
+        }
+        Ok(())
+    }
+
+    /// DISTINCT with a protected output becomes DISTINCT ON, which compares its tag.
+    fn distinct(&mut self, s: &mut SelectStmt, scope: &Scope<'_>, outputs: &[Shown], mode: &Mode) -> Result<(), Refusal> {
+        let plain = matches!(s.distinct_clause.as_slice(), [Node { node: None }]);
+        if !plain {
+            for key in &mut s.distinct_clause {
+                if let Yield::Sealed(r) = self.expr(key, scope)? {
+                    *key = r.tag()?;
+                }
+            }
+            return Ok(());
+        }
+        if outputs.iter().all(|o| o.sealed.is_none()) || !mode.carries() {
+            return Ok(());
+        }
+        if outputs.iter().any(|o| o.name.is_none()) || !s.group_clause.is_empty() {
+            return Err(Refusal::construct("DISTINCT over a protected column in this query").hint("Name the columns."));
+        }
+        s.distinct_clause.clear();
+        for (i, output) in outputs.iter().enumerate() {
+            s.distinct_clause.push(match &output.sealed {
+                Some(r) => r.tag()?,
+                None => tree::integer(i32::try_from(i).unwrap_or(i32::MAX - 1) + 1),
+            });
+        }
+        Ok(())
+    }
+
+    /// FOR UPDATE and FOR SHARE: native row-level security filters beneath the lock; without it rows under the barrier would be locked.
+    fn locking(&mut self, s: &mut SelectStmt) -> Result<(), Refusal> {
+        for clause in &s.locking_clause {
+            let Some(NodeEnum::LockingClause(l)) = &clause.node else {
+                return Err(Refusal::internal("FOR UPDATE holds something else"));
+            };
+            for rel in &l.locked_rels {
+                match &rel.node {
+                    Some(NodeEnum::RangeVar(r)) if r.schemaname.is_empty() && r.catalogname.is_empty() => {
+                        self.seen.range_vars += 1;
+                        self.cte_names.insert(r.relname.clone());
+                    }
+                    _ => return Err(Refusal::syntax("FOR UPDATE must specify unqualified relation names")),
+                }
+            }
+            if self.ask.enforce == postern_config::settings::Enforce::Rewrite && !self.policies.is_empty() {
+                return Err(Refusal::construct("FOR UPDATE without native row-level security"));
+            }
+        }
+        Ok(())
+    }
+
+    /// A predicate's top-level conjuncts; equalities by tag are noted for the check at the door.
+    pub(crate) fn conjuncts(&mut self, n: &mut Node, scope: &Scope<'_>, doors: &mut Doors) -> Result<(), Refusal> {
+        match &mut n.node {
+            Some(NodeEnum::BoolExpr(b)) if b.boolop() == pg_query::protobuf::BoolExprType::AndExpr => {
+                for arg in &mut b.args {
+                    self.conjuncts(arg, scope, doors)?;
+                }
+                Ok(())
+            }
+            Some(NodeEnum::AExpr(e))
+                if matches!(
+                    e.kind(),
+                    pg_query::protobuf::AExprKind::AexprOp
+                        | pg_query::protobuf::AExprKind::AexprIn
+                        | pg_query::protobuf::AExprKind::AexprOpAny
+                ) =>
+            {
+                if let Some(matched) = self.comparison(e, scope)?
+                    && matched.column.own_level
+                {
+                    doors.add(matched);
+                }
+                Ok(())
+            }
+            _ => self.plain(n, scope),
+        }
+    }
+}

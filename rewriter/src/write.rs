@@ -1,0 +1,127 @@
+//! What INSERT, UPDATE and DELETE share: the target, which rows a write may touch, RETURNING.
+
+use std::sync::Arc;
+
+use pg_query::protobuf::{Node, RangeVar, ReturningClause};
+use postern_config::manifest::Operation;
+use postern_config::policy;
+use postern_config::settings::Enforce;
+use postern_config::{Column, Table};
+
+use crate::catalog::{Relation, RelationKind};
+use crate::from::{stars_of, target_alias};
+use crate::judge::Judge;
+use crate::plan::Refusal;
+use crate::project::{Doors, Projection};
+use crate::relations::{Target, predicate};
+use crate::scope::{Col, Entry, Scope};
+use crate::select::Mode;
+use crate::tree;
+
+/// The relation that a write changes.
+pub(crate) struct WriteTarget {
+    /// Its declaration, if it has one.
+    pub(crate) table: Option<Arc<Table>>,
+    /// Its entry.
+    pub(crate) entry: Entry,
+}
+
+impl Judge<'_> {
+    /// Resolves the target of a write and qualifies it. A CTE is never a target.
+    pub(crate) fn write_target(&mut self, r: Option<&mut RangeVar>) -> Result<WriteTarget, Refusal> {
+        let Some(r) = r else { return Err(Refusal::internal("a write has no target")) };
+        self.seen.range_vars += 1;
+        let alias = target_alias(r);
+        match self.resolve(r)? {
+            Target::Catalogue(..) => Err(Refusal::denied("relation", format!("permission denied for table {}", r.relname)).at(r.location)),
+            Target::Assumed => {
+                if r.schemaname.is_empty() {
+                    r.schemaname = self.ask.catalog.schema.as_str().to_owned();
+                }
+                Ok(WriteTarget { table: None, entry: plain_entry(&alias, None) })
+            }
+            Target::Own(relation) => {
+                if !matches!(relation.kind, RelationKind::Table | RelationKind::View) {
+                    return Err(Refusal::new("42809", "relation", format!("cannot change relation \"{}\"", relation.name)).at(r.location));
+                }
+                r.schemaname = relation.schema.to_string();
+                self.own_target(&relation, &alias)
+            }
+        }
+    }
+
+    fn own_target(&mut self, relation: &Relation, alias: &str) -> Result<WriteTarget, Refusal> {
+        let Some(table) = &relation.declared else {
+            let columns = relation.columns.as_ref().map(|cs| cs.iter().map(|c| Col::plain(&c.name)).collect());
+            return Ok(WriteTarget { table: None, entry: plain_entry(alias, columns) });
+        };
+        self.targets.push((relation.schema.to_string(), relation.name.to_string()));
+        let table = table.clone();
+        let entry = self.target_entry(&table, alias)?;
+        Ok(WriteTarget { table: Some(table), entry })
+    }
+
+    /// A write whose rows must satisfy a check needs PostgreSQL to check the row as it will be stored.
+    pub(crate) fn needs_native_checks(&self) -> Result<(), Refusal> {
+        match self.ask.enforce {
+            Enforce::Both => Ok(()),
+            Enforce::Rewrite => Err(Refusal::new("0A000", "check", "writing to a table with policies needs native row-level security")
+                .hint("Set enforce = \"both\" and provision the database.")),
+        }
+    }
+
+    /// The rows that `operation` may touch, AND-ed before the client's own predicate. `assigned` are the columns that an UPDATE sets:
+    /// policies that do not permit all of them give no rows.
+    pub(crate) fn filtered(
+        &mut self,
+        table: &Table,
+        alias: &str,
+        operation: Operation,
+        assigned: &[&Column],
+        own: Option<Node>,
+    ) -> Result<Node, Refusal> {
+        let permits = |p: &&postern_config::manifest::Policy| {
+            p.operations.contains(&operation)
+                && p.update_columns.as_ref().is_none_or(|columns| assigned.iter().all(|a| columns.contains(&a.name)))
+        };
+        if !table.policies.iter().any(|p| permits(&p)) {
+            return Err(Refusal::denied("policy", format!("permission denied for table {}", table.name.name))
+                .hint("No policy permits this operation on these columns."));
+        }
+        let permitted = policy::any(table.policies.iter().filter(permits).filter_map(|p| p.using.clone()));
+        let filter = policy::all(table.restrictions.iter().cloned().chain([permitted, table.using(Operation::Select)]));
+        self.note_policies(table, operation);
+        let filter = predicate(&filter, alias, self.subqueries())?;
+        Ok(match self.ask.enforce {
+            // Native row-level security keeps the client's predicate from rows it may not see.
+            Enforce::Both => tree::and(filter, own),
+            Enforce::Rewrite => match own {
+                Some(own) => tree::case(filter, own, Some(tree::boolean(false))),
+                None => filter,
+            },
+        })
+    }
+
+    /// RETURNING.
+    pub(crate) fn returning(
+        &mut self,
+        clause: Option<&mut ReturningClause>,
+        scope: &Scope<'_>,
+        doors: Doors,
+        mode: &Mode,
+    ) -> Result<Projection, Refusal> {
+        let Some(clause) = clause else { return Ok(Projection::of_names(Vec::new())) };
+        if !clause.options.is_empty() {
+            return Err(Refusal::construct("RETURNING WITH"));
+        }
+        let shown: Vec<_> = scope.entries.iter().filter(|e| !e.qualified_only).flat_map(stars_of).collect();
+        let mut outputs = self.targets(&mut clause.exprs, scope, &shown)?;
+        self.seal_outputs(&mut clause.exprs, &mut outputs, &[], doors, mode)
+    }
+}
+
+fn plain_entry(alias: &str, columns: Option<Vec<Col>>) -> Entry {
+    let mut entry = Entry::plain(alias, columns);
+    entry.system_columns = true;
+    entry
+}
