@@ -95,6 +95,31 @@ mod tests {
         assert_ne!(key.tag(&ColumnType::Int4, b"no int"), tag(&key, "text", "no int"));
     }
 
+    /// Search key: 32 times 7; module disco; column UUID 1; join group email.
+    #[test]
+    fn golden_tags_stay() {
+        let search = Secret::fill::<()>(|k| {
+            k.fill(7);
+            Ok(())
+        })
+        .unwrap();
+        let module = ModuleName::new("disco").unwrap();
+        let column = TagKey::column(&search, &module, &Uuid::from_u128(1));
+        let group = TagKey::group(&search, &module, &Ident::new("email").unwrap());
+        let hex = |bytes: [u8; 16]| bytes.map(|b| format!("{b:02x}")).concat();
+        let lines = include_str!("../tests/golden/tags.txt")
+            .lines()
+            .filter(|l| !l.starts_with('#'));
+        let mut count = 0;
+        for line in lines {
+            let fields: Vec<&str> = line.split('|').collect();
+            assert_eq!(hex(tag(&column, fields[0], fields[1])), fields[2], "{line}");
+            assert_eq!(hex(tag(&group, fields[0], fields[1])), fields[3], "{line}");
+            count += 1;
+        }
+        assert!(count >= 16, "vectors are only ever added");
+    }
+
     #[test]
     fn columns_groups_and_modules_are_apart() {
         let search = Secret::random().unwrap();

@@ -235,7 +235,8 @@ impl<'a> Reader<'a> {
             }
             match self.digits() {
                 digits if matches!(digits.len(), 1 | 2) => self.number(digits),
-                _ => Err(self.wrong()),
+                "" => Err(self.wrong()),
+                _ => Err(ValueError::DateField),
             }
         };
         let month = part()?;
@@ -289,9 +290,10 @@ impl<'a> Reader<'a> {
             0 => return Err(self.wrong()),
             1 | 2 => (self.number(first)?, 0, 0),
             // `+0230`; more digits make too many hours of it.
-            _ => match self.number(first).map_err(|_| ValueError::ZoneDisplacement)? {
-                n => (n / 100, n % 100, 0),
-            },
+            _ => {
+                let n = self.number(first).map_err(|_| ValueError::ZoneDisplacement)?;
+                (n / 100, n % 100, 0)
+            }
         };
         if first.len() <= 2 && self.skip(|b| b == b':') {
             let digits = self.digits();
@@ -317,8 +319,8 @@ impl<'a> Reader<'a> {
     }
 
     fn short(&self, digits: &str) -> Result<i64, ValueError> {
-        if !matches!(digits.len(), 1 | 2) {
-            return Err(self.wrong());
+        if digits.len() > 2 {
+            return Err(ValueError::DateField);
         }
         self.number(digits)
     }
