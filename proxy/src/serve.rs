@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_config::Config;
+use postern_config::{Config, Manifest};
 use postern_keys::store::PassphraseStore;
 use postern_keys::store::passphrase::read_passphrase;
 use tokio::net::TcpListener;
@@ -63,8 +63,13 @@ pub async fn serve(
     let (shared, logins, door, writer) = prepare(config, closing).await?;
 
     let mut background = JoinSet::new();
-    let pool = shared.pool.clone();
-    background.spawn(admin::serve(admin_listener, Arc::clone(&shared.metrics), move || {
+    let (seen, pool) = (Arc::clone(&shared), shared.pool.clone());
+    let metrics = move || {
+        let (in_use, open) = seen.pool.usage();
+        seen.metrics.control_pool(in_use, open);
+        seen.metrics.encode()
+    };
+    background.spawn(admin::serve(admin_listener, metrics, move || {
         let pool = pool.clone();
         async move { database_answers(&pool).await }
     }));
@@ -111,11 +116,15 @@ async fn prepare(config: Config, closing: watch::Receiver<bool>) -> Result<Prepa
     if settings.tokens.dev_private_key.is_some() && !settings.tokens.dev_issuer {
         return Err(ServeError::DevelopmentKey);
     }
+    let differing = |m: &Manifest| postern_rewriter::verify_policies(m).err().unwrap_or_default();
     let problems: Vec<String> = config
         .modules
         .iter()
-        .filter_map(|m| postern_rewriter::verify_policies(m).err())
-        .flatten()
+        .flat_map(|m| {
+            differing(m)
+                .into_iter()
+                .map(|(line, text)| format!("module {}, line {line}: {text}", m.module))
+        })
         .collect();
     if !problems.is_empty() {
         return Err(ServeError::Policies(problems));

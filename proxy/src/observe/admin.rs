@@ -12,19 +12,18 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::Metrics;
-
 const MAX_HEAD_BYTES: usize = 8 * 1024;
 const MAX_CONNECTIONS: usize = 32;
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Answers until dropped. `ready` says whether the gate can serve; it is asked under a deadline.
-pub async fn serve<F, R>(listener: TcpListener, metrics: Arc<Metrics>, ready: F)
+/// Answers until dropped. `metrics` gives the text of `/metrics`; `ready` says whether the gate can serve and is asked under a deadline.
+pub async fn serve<M, F, R>(listener: TcpListener, metrics: M, ready: F)
 where
+    M: Fn() -> Vec<u8> + Send + Sync + 'static,
     F: Fn() -> R + Send + Sync + 'static,
     R: Future<Output = bool> + Send,
 {
-    let ready = Arc::new(ready);
+    let (metrics, ready) = (Arc::new(metrics), Arc::new(ready));
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     // Connections end with this future: a dropped set aborts its tasks.
     let mut connections = JoinSet::new();
@@ -40,23 +39,24 @@ where
         };
         let (metrics, ready) = (Arc::clone(&metrics), Arc::clone(&ready));
         connections.spawn(async move {
-            let _ = timeout(PATIENCE, answer(stream, &metrics, ready.as_ref())).await;
+            let _ = timeout(PATIENCE, answer(stream, metrics.as_ref(), ready.as_ref())).await;
             drop(slot);
         });
         while connections.try_join_next().is_some() {}
     }
 }
 
-async fn answer<S, F, R>(mut stream: S, metrics: &Metrics, ready: &F) -> std::io::Result<()>
+async fn answer<S, M, F, R>(mut stream: S, metrics: &M, ready: &F) -> std::io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
+    M: Fn() -> Vec<u8>,
     F: Fn() -> R,
     R: Future<Output = bool>,
 {
     const TEXT: &str = "text/plain; charset=utf-8";
     let (status, kind, body) = match request(&mut stream).await? {
         Request::Get(path) => match path.as_str() {
-            "/metrics" => ("200 OK", "text/plain; version=0.0.4; charset=utf-8", metrics.encode()),
+            "/metrics" => ("200 OK", "text/plain; version=0.0.4; charset=utf-8", metrics()),
             "/healthz" => ("200 OK", TEXT, b"alive\n".to_vec()),
             "/readyz" => match timeout(PATIENCE / 2, ready()).await {
                 Ok(true) => ("200 OK", TEXT, b"ready\n".to_vec()),
@@ -113,11 +113,12 @@ async fn request(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<Reque
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::Metrics;
 
     async fn ask(request: &[u8], ready: bool) -> String {
         let (mut ours, theirs) = tokio::io::duplex(1 << 16);
         let (request, metrics) = (request.to_vec(), Metrics::new());
-        let server = tokio::spawn(async move { answer(theirs, &metrics, &|| async move { ready }).await });
+        let server = tokio::spawn(async move { answer(theirs, &|| metrics.encode(), &|| async move { ready }).await });
         ours.write_all(&request).await.unwrap();
         ours.shutdown().await.unwrap();
         let mut text = String::new();

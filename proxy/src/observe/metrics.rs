@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 /// Seconds; a hop is tens of microseconds, a slow query is seconds.
@@ -28,6 +29,7 @@ pub struct Metrics {
     audit_failures: IntCounter,
     clients: IntGauge,
     upstreams: IntGauge,
+    control: IntGaugeVec,
 }
 
 impl Default for Metrics {
@@ -75,6 +77,11 @@ impl Metrics {
             audit_failures: counter("postern_audit_failures_total", "Audit events that could not be written."),
             clients: gauge("postern_client_connections", "Clients logged in."),
             upstreams: gauge("postern_upstream_connections", "Connections to PostgreSQL for clients."),
+            control: IntGaugeVec::new(
+                Opts::new("postern_control_connections", "Connections of the control plane, by state."),
+                &["state"],
+            )
+            .expect("metric names and labels are fixed and valid"),
             registry,
         };
         metrics.register_all();
@@ -82,7 +89,7 @@ impl Metrics {
     }
 
     fn register_all(&self) {
-        let all: [Box<dyn Collector>; 13] = [
+        let all: [Box<dyn Collector>; 14] = [
             Box::new(self.queries.clone()),
             Box::new(self.refusals.clone()),
             Box::new(self.plans.clone()),
@@ -96,6 +103,7 @@ impl Metrics {
             Box::new(self.audit_failures.clone()),
             Box::new(self.clients.clone()),
             Box::new(self.upstreams.clone()),
+            Box::new(self.control.clone()),
         ];
         for one in all {
             self.registry.register(one).expect("every metric has its own name");
@@ -163,6 +171,15 @@ impl Metrics {
     /// Counts an upstream connection until the returned value is dropped.
     pub fn upstream_connected(&self) -> Connected {
         Connected::count(&self.upstreams)
+    }
+
+    /// The control plane's pool, as it is now.
+    pub fn control_pool(&self, in_use: usize, open: usize) {
+        let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        self.control.with_label_values(&["in_use"]).set(count(in_use));
+        self.control
+            .with_label_values(&["idle"])
+            .set(count(open.saturating_sub(in_use)));
     }
 
     /// Everything, in Prometheus' text exposition format.

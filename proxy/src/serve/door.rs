@@ -156,28 +156,33 @@ impl Visit {
                 return Err(error);
             }
         };
-        match self.connect(&authenticated).await {
-            Ok((upstream, login)) => {
-                let cancel = match self.shared.cancels.register(upstream.cancel) {
-                    Ok(cancel) => cancel,
-                    Err(error) => {
-                        tracing::error!(%error, "no randomness for a cancel key");
-                        return Err(authenticated.refuse(LoginError::Unable).await);
-                    }
-                };
-                let client = authenticated.admit(&upstream.parameters, cancel).await?;
-                Ok(Some(Admitted {
-                    client,
-                    upstream,
-                    login,
-                    seat,
-                }))
-            }
+        let (upstream, login) = match self.connect(&authenticated).await {
+            Ok(connected) => connected,
             Err(error) => {
                 self.audit_failure(&user, &error).await;
-                Err(authenticated.refuse(error).await)
+                return Err(authenticated.refuse(error).await);
             }
+        };
+        let mut event = Event::new("login", &Identity::guest(), &user, Decision::Allow, SystemTime::now());
+        event.module = Some(login.module.to_string());
+        if self.shared.audit.record(event).await.is_err() {
+            self.shared.metrics.audit_failed();
+            return Err(authenticated.refuse(LoginError::Unable).await);
         }
+        let cancel = match self.shared.cancels.register(upstream.cancel) {
+            Ok(cancel) => cancel,
+            Err(error) => {
+                tracing::error!(%error, "no randomness for a cancel key");
+                return Err(authenticated.refuse(LoginError::Unable).await);
+            }
+        };
+        let client = authenticated.admit(&upstream.parameters, cancel).await?;
+        Ok(Some(Admitted {
+            client,
+            upstream,
+            login,
+            seat,
+        }))
     }
 
     /// What the login may ask for, and its connection to the database.

@@ -17,9 +17,10 @@ const MAX_GREETING_FRAMES: usize = 256;
 /// Bounds on the server's iteration count: fewer protect the password too little (RFC 7677), more cost us too much.
 const ITERATIONS: std::ops::RangeInclusive<u32> = 4096..=100_000;
 
-/// The same integer that `postern.verified()` computes, from the same function.
-const BACKEND_START: &str = "SELECT (extract(epoch FROM backend_start) * 1000000)::pg_catalog.int8 \
-FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid())";
+/// Provisioning's own function: when this backend started, unix time in microseconds, kept in the session for `postern.verified()`.
+/// It writes, so it has a transaction of its own that may, whatever `default_transaction_read_only` the client asked for.
+const ENTER: &str = "BEGIN READ WRITE; SELECT postern.enter(); COMMIT";
+
 pub(super) struct Login<'a> {
     pub(super) talk: Talk<Stream>,
     pub(super) peer: String,
@@ -160,7 +161,7 @@ impl Login<'_> {
 
     /// Learns which backend this is and takes the module's owner role where that is asked for: one round trip.
     pub(super) async fn settle(mut self, mut parameters: Parameters, cancel: UpstreamKey) -> Result<Upstream, UpstreamError> {
-        let mut sql = BACKEND_START.to_owned();
+        let mut sql = ENTER.to_owned();
         if let Some(role) = self.who.role {
             sql.push_str("; SET ROLE ");
             sql.push_str(&quote_ident(role));

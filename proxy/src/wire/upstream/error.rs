@@ -38,7 +38,7 @@ pub enum UpstreamError {
     TlsRefused(String),
     /// The TLS handshake failed.
     #[error(
-        "TLS handshake with PostgreSQL at {peer} failed: {source}; does its certificate chain to tls_ca and carry this host's name?"
+        "TLS handshake with PostgreSQL at {peer} failed: {source}; does its certificate chain to tls_ca, carry this host's name, and not itself say CA:TRUE?"
     )]
     Handshake {
         /// `host:port`.
@@ -106,6 +106,7 @@ fn explain(sqlstate: &str) -> &'static str {
         "28000" => "the role is missing or pg_hba.conf has no line for it; run `postern provision`",
         "3D000" => "the database does not exist; check [upstream] database",
         "42501" => "the role may not connect or may not take the module's owner role; run `postern provision`",
+        "3F000" | "42883" => "schema postern is missing there; run `postern provision`",
         "53300" => "it has no connection left; raise max_connections or lower [limits] max_clients",
         "57P03" => "it is starting up or shutting down; try again",
         "22023" => "it does not take one of the connection's settings",

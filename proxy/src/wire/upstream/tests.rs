@@ -129,6 +129,7 @@ async fn an_honest_server_is_accepted_and_known() {
         let (kind, sql) = server.frame().await.unwrap();
         assert_eq!(kind, b'Q');
         assert!(std::str::from_utf8(&sql).unwrap().ends_with("; SET ROLE \"disco_owner\"\0"));
+        send(&mut server, b'C', b"BEGIN\0").await;
         send(&mut server, b'T', b"").await;
         send(&mut server, b'D', b"\0\x01\0\0\0\x101700000000123456").await;
         send(&mut server, b'C', b"SELECT 1\0").await;
