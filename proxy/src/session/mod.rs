@@ -1,1 +1,111 @@
-//! To be written.
+//! One client's life after it has proven its login: the data plane.
+//!
+//! Promised: one task owns both connections and everything in between. A statement reaches PostgreSQL only as
+//! [`Rewritten`](postern_rewriter::plan::Rewritten) text of a judged plan, under the identity that is wanted for it; every reply is tied
+//! by the reply queue to the request that caused it; a slow peer slows the other one and no buffer grows without bound. A refusal
+//! answers with exactly what PostgreSQL would send in its place, and leaves a transaction aborted as PostgreSQL would.
+//!
+//! Refused: FunctionCall, COPY, names that start with `postern$`, message types that are not known.
+//!
+//! It stands on `wire`, `identity` and `control`, and is started by `serve`.
+
+mod ask;
+mod bind;
+mod catalog;
+mod describe;
+mod effects;
+mod engine;
+mod extended;
+mod identity;
+mod link;
+mod names;
+mod per_row;
+mod plans;
+mod replies;
+mod rows;
+mod scrub;
+mod settings;
+mod simple;
+mod statement;
+mod stop;
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use postern_config::{Login, ModuleName};
+
+use engine::Session;
+pub use plans::PlanCache;
+
+use crate::shared::Shared;
+use crate::wire::{Client, upstream::Upstream};
+
+/// Who a session is for, known from the login.
+pub struct LoginContext {
+    /// The module.
+    pub module: ModuleName,
+    /// The login, as the manifest has it.
+    pub login: Login,
+}
+
+/// How a session ended; for the log and the metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionEnd {
+    /// The client said goodbye or closed its connection between statements.
+    Client,
+    /// PostgreSQL ended the connection, or it broke.
+    Upstream,
+    /// The client broke the protocol.
+    ClientProtocol,
+    /// PostgreSQL answered something that fits no request.
+    UpstreamProtocol,
+    /// A row failed its check in a transaction that had gone on already.
+    Integrity,
+    /// A row with protected columns was larger than can be read.
+    TooLarge,
+    /// The token of the startup packet was not accepted.
+    Token,
+    /// Something that must hold did not, so the session was ended rather than continued.
+    Internal,
+}
+
+impl SessionEnd {
+    /// SQLSTATE and message of the FATAL error that the client is told, if any.
+    fn last_words(self) -> Option<(&'static str, &'static str)> {
+        Some(match self {
+            Self::Client => return None,
+            Self::Upstream => ("57P01", "terminating connection because the database ended its connection to Postern"),
+            Self::ClientProtocol => ("08P01", "invalid message; the connection ends"),
+            Self::UpstreamProtocol => ("08P01", "the database sent something that was not asked for"),
+            Self::Integrity => ("XX001", "a stored value failed its integrity check in a transaction that cannot go on"),
+            Self::TooLarge => ("54000", "a row with protected columns is too large"),
+            Self::Token => ("28000", "the user token is not valid any more"),
+            Self::Internal => ("XX000", "internal error; the connection ends"),
+        })
+    }
+}
+
+/// Carries one client's session to its end. Both connections are closed when it returns. Not cancel-safe: dropping it breaks both off.
+pub async fn run(client: Client, upstream: Upstream, login: LoginContext, shared: Arc<Shared>) -> SessionEnd {
+    let startup = match &client.startup.token {
+        None => None,
+        // It was verified at the login; by now it may have ended.
+        Some(token) => match shared.tokens.verify(token, &login.module, SystemTime::now()) {
+            Ok(identity) => {
+                let (name, module) = (login.login.name.as_str(), login.module.as_str());
+                if shared.audit.adopted(&identity, name, module, SystemTime::now()).await.is_err() {
+                    shared.metrics.audit_failed();
+                }
+                Some(identity)
+            }
+            Err(_) => return SessionEnd::Token,
+        },
+    };
+    match Session::new(client, upstream, login, shared, startup) {
+        Ok(mut session) => {
+            let end = session.live().await;
+            session.bury(end).await
+        }
+        Err(end) => end,
+    }
+}

@@ -1,0 +1,115 @@
+//! Statements that Postern carries out itself: tokens, PREPARE, DEALLOCATE, settings without effect.
+
+use std::sync::Arc;
+
+use postern_config::ColumnType;
+use postern_rewriter::plan::{Effect, Plan, Run, Value};
+use zeroize::Zeroizing;
+
+use super::describe::is_select;
+use super::engine::Session;
+use super::replies::To;
+use super::statement::{Given, Stmt, Way, misread, steps};
+use super::stop::{Stop, aborted, hinted, identity_change, no_statement, refusal};
+use crate::wire::message;
+
+impl Session {
+    /// Carries out a statement that PostgreSQL does not see. `simple`: nobody asked for its columns before.
+    pub(super) async fn run_ours(&mut self, stmt: &Arc<Stmt>, given: &Given, simple: bool) -> Result<(), Stop> {
+        let Some(plan) = &stmt.plan else {
+            self.say_bare(b'I', None);
+            return Ok(());
+        };
+        self.drain_or_skip().await?;
+        if self.status == b'E' {
+            return Err(aborted().into());
+        }
+        let tag = match stmt.effect() {
+            Effect::Token { token, local, .. } => {
+                self.adopt_token(token, *local, given).await?;
+                if is_select(stmt) {
+                    self.say_own_row(simple)?;
+                    "SELECT 1"
+                } else {
+                    "SET"
+                }
+            }
+            Effect::ForgetToken => {
+                self.identities.adopt(None, false, self.status == b'T');
+                "RESET"
+            }
+            Effect::Prepare(name) => {
+                self.sql_prepare(name, plan, stmt)?;
+                "PREPARE"
+            }
+            Effect::Deallocate(Some(name)) => {
+                if self.statements.get(name).is_none() {
+                    return Err(no_statement(name).into());
+                }
+                self.close_statement(name, To::Quiet)?;
+                "DEALLOCATE"
+            }
+            Effect::Deallocate(None) => {
+                let names: Vec<String> = self.statements.settled().map(|(name, _)| name.to_owned()).filter(|n| !n.is_empty()).collect();
+                for name in names {
+                    self.close_statement(&name, To::Quiet)?;
+                }
+                "DEALLOCATE ALL"
+            }
+            _ => match plan.run {
+                Run::Answer(tag) => tag,
+                Run::Once(_) | Run::PerRow(_) => return Err(super::SessionEnd::Internal.into()),
+            },
+        };
+        self.say(None, |out| message::put_command_complete(out, tag))
+    }
+
+    /// Takes on the user that the token says.
+    async fn adopt_token(&mut self, token: &Value, local: bool, given: &Given) -> Result<(), Stop> {
+        let text = token_text(token, given)?;
+        let identity = self.verify_token(&text).await?;
+        if self.identities.conflicts(&identity) {
+            return Err(identity_change().into());
+        }
+        self.identities.adopt(Some(identity), local, self.status == b'T');
+        Ok(())
+    }
+
+    /// SQL's PREPARE: the same names as the protocol's.
+    fn sql_prepare(&mut self, name: &str, plan: &Arc<Plan>, stmt: &Stmt) -> Result<(), Stop> {
+        self.check_name(name)?;
+        let way = match plan.run {
+            Run::Once(_) => Way::Relay,
+            Run::PerRow(_) => steps(&mut self.next_number),
+            Run::Answer(_) => Way::Ours,
+        };
+        let prepared = Stmt {
+            source: None,
+            types: Vec::new(),
+            plan: Some(plan.clone()),
+            way,
+            generation: stmt.generation,
+            superadmin: stmt.superadmin,
+            token: None,
+            by_prepare: true,
+        };
+        self.prepare(name, Arc::new(prepared), To::Quiet)
+    }
+}
+
+/// The token, from the statement or from its parameter.
+fn token_text(token: &Value, given: &Given) -> Result<Zeroizing<String>, Stop> {
+    let missing = || hinted("28000", "token-malformed", "the token is NULL or not text", "Send the token exactly as the issuer gave it.");
+    let text = match token {
+        Value::Text(text, _) => text.as_deref().map(str::to_owned),
+        Value::Client(index, ColumnType::Text | ColumnType::Varchar(_)) => {
+            let values = given.values().map_err(misread)?;
+            let bytes = values.values.get(usize::from(*index)).copied();
+            let bytes = bytes.ok_or_else(|| refusal("42P02", "parameter", format!("there is no parameter ${}", u32::from(*index) + 1)))?;
+            // The text and binary forms of text are the same bytes.
+            bytes.map(std::str::from_utf8).transpose().map_err(|_| missing())?.map(str::to_owned)
+        }
+        _ => None,
+    };
+    Ok(Zeroizing::new(text.ok_or_else(missing)?))
+}

@@ -1,0 +1,279 @@
+//! Judged statements by their exact text.
+//!
+//! Promised: a plan is found only for the same bytes, module, login, superadmin or not, way of asking and catalogue; never by a
+//! fingerprint. The bound is in bytes; a text is admitted when it is seen for the second time, so that texts whose constants differ
+//! each time do not push out those that come again. Keys are hashed with a random key, so nobody can aim at a slot. A hit costs one
+//! hash, one comparison of the text and one short lock.
+
+use std::collections::hash_map::RandomState;
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use postern_rewriter::plan::Plan;
+
+/// Locks that share the load.
+const SHARDS: usize = 16;
+/// Hashes of texts seen once, per shard.
+const SEEN: usize = 1024;
+/// What an entry costs besides its text and its plans.
+const ENTRY: usize = 256;
+
+/// The plans of one text: one for each statement.
+pub(crate) type Plans = Arc<[Arc<Plan>]>;
+
+/// All sessions' plans.
+pub struct PlanCache {
+    hasher: RandomState,
+    shards: Box<[Mutex<Shard>]>,
+    shard_bytes: usize,
+}
+
+/// What a plan depends on besides the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct PlanKey<'a> {
+    /// The exact text.
+    pub sql: &'a str,
+    /// The module.
+    pub module: &'a str,
+    /// The login.
+    pub login: &'a str,
+    /// Whether a superadmin asks.
+    pub superadmin: bool,
+    /// Whether it came as a simple query.
+    pub batch: bool,
+    /// The catalogue's generation.
+    pub generation: u64,
+}
+
+struct Entry {
+    sql: Box<str>,
+    module: Box<str>,
+    login: Box<str>,
+    superadmin: bool,
+    batch: bool,
+    generation: u64,
+    plans: Plans,
+    weight: usize,
+    /// Set by a hit, cleared by the sweep: the oldest entry that was not used since goes first.
+    used: bool,
+}
+
+#[derive(Default)]
+struct Shard {
+    entries: HashMap<u64, Entry, BuildHasherDefault<Hashed>>,
+    order: VecDeque<u64>,
+    seen: Vec<u64>,
+    bytes: usize,
+}
+
+/// The key of a shard's map is a hash already.
+#[derive(Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|b| self.0 = self.0.rotate_left(8) ^ u64::from(*b));
+    }
+
+    fn write_u64(&mut self, n: u64) {
+        self.0 = n;
+    }
+}
+
+impl PlanCache {
+    /// An empty cache of at most so many bytes.
+    pub fn new(bytes: usize) -> Self {
+        Self {
+            hasher: RandomState::new(),
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            shard_bytes: bytes / SHARDS,
+        }
+    }
+
+    /// The plans of that text.
+    pub(crate) fn get(&self, key: &PlanKey<'_>) -> Option<Plans> {
+        let hash = self.hasher.hash_one(key);
+        let mut shard = self.shard(hash);
+        let entry = shard.entries.get_mut(&hash).filter(|e| e.is(key))?;
+        entry.used = true;
+        Some(entry.plans.clone())
+    }
+
+    /// Offers plans; they are kept where the text was offered before and they fit.
+    pub(crate) fn offer(&self, key: &PlanKey<'_>, plans: &Plans) {
+        let weight = ENTRY + key.sql.len() + plans.iter().map(|p| p.weight).sum::<usize>();
+        // A single text may not push out everything else.
+        if weight > self.shard_bytes / 4 || plans.iter().any(|p| !p.cacheable) {
+            return;
+        }
+        let hash = self.hasher.hash_one(key);
+        let mut shard = self.shard(hash);
+        if shard.first_sight(hash) {
+            return;
+        }
+        shard.make_room(weight, self.shard_bytes);
+        let entry = Entry {
+            sql: key.sql.into(),
+            module: key.module.into(),
+            login: key.login.into(),
+            superadmin: key.superadmin,
+            batch: key.batch,
+            generation: key.generation,
+            plans: plans.clone(),
+            weight,
+            used: false,
+        };
+        shard.bytes += weight;
+        match shard.entries.insert(hash, entry) {
+            Some(old) => shard.bytes -= old.weight,
+            None => shard.order.push_back(hash),
+        }
+    }
+
+    fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {
+        // The high bits choose the shard; the low ones serve its map and its memory of texts seen once.
+        let index = (hash >> 60) as usize % SHARDS;
+        // Entries are whole between any two operations, so a panic elsewhere cannot have spoilt them.
+        self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shard {
+    /// Whether this is the first time; a later text in the same slot makes it forget.
+    fn first_sight(&mut self, hash: u64) -> bool {
+        if self.seen.is_empty() {
+            self.seen = vec![0; SEEN];
+        }
+        let slot = &mut self.seen[(hash as usize) % SEEN];
+        let first = *slot != hash;
+        *slot = hash;
+        first
+    }
+
+    fn make_room(&mut self, weight: usize, limit: usize) {
+        while self.bytes + weight > limit {
+            let Some(hash) = self.order.pop_front() else { return };
+            match self.entries.get_mut(&hash) {
+                Some(entry) if entry.used => {
+                    entry.used = false;
+                    self.order.push_back(hash);
+                }
+                Some(_) => {
+                    let gone = self.entries.remove(&hash).map_or(0, |e| e.weight);
+                    self.bytes -= gone;
+                }
+                None => {}
+            }
+        }
+    }
+}
+
+impl Entry {
+    fn is(&self, key: &PlanKey<'_>) -> bool {
+        self.generation == key.generation
+            && self.superadmin == key.superadmin
+            && self.batch == key.batch
+            && *self.sql == *key.sql
+            && *self.module == *key.module
+            && *self.login == *key.login
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use postern_rewriter::plan::{Effect, Run};
+
+    use super::*;
+
+    fn plans(weight: usize) -> Plans {
+        let plan = Plan {
+            run: Run::Answer("SET"),
+            effect: Effect::None,
+            param_types: Vec::new(),
+            client_params: 0,
+            relations: Vec::new(),
+            policies: Vec::new(),
+            opened: Vec::new(),
+            weight,
+            cacheable: true,
+        };
+        Arc::new([Arc::new(plan)])
+    }
+
+    fn key(sql: &str) -> PlanKey<'_> {
+        PlanKey {
+            sql,
+            module: "disco",
+            login: "disco_rt",
+            superadmin: false,
+            batch: true,
+            generation: 1,
+        }
+    }
+
+    #[test]
+    fn admitted_on_second_sight_and_found_only_for_the_same_key() {
+        let cache = PlanCache::new(1 << 20);
+        cache.offer(&key("a"), &plans(1));
+        assert!(cache.get(&key("a")).is_none());
+        cache.offer(&key("a"), &plans(1));
+        assert!(cache.get(&key("a")).is_some());
+        for other in [
+            PlanKey { sql: "a ", ..key("a") },
+            PlanKey {
+                module: "chat",
+                ..key("a")
+            },
+            PlanKey {
+                login: "disco_svc",
+                ..key("a")
+            },
+            PlanKey {
+                superadmin: true,
+                ..key("a")
+            },
+            PlanKey {
+                batch: false,
+                ..key("a")
+            },
+            PlanKey {
+                generation: 2,
+                ..key("a")
+            },
+        ] {
+            assert!(cache.get(&other).is_none(), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn the_bound_holds_and_what_is_used_stays() {
+        let cache = PlanCache::new(SHARDS * 10_000);
+        let texts: Vec<String> = (0..2000).map(|i| format!("SELECT {i}")).collect();
+        for text in &texts {
+            cache.offer(&key(text), &plans(700));
+            cache.offer(&key(text), &plans(700));
+            cache.get(&key(&texts[0]));
+        }
+        for shard in &cache.shards {
+            let shard = shard.lock().unwrap();
+            assert!(shard.bytes <= 10_000, "{}", shard.bytes);
+            assert_eq!(shard.entries.len(), shard.order.len());
+            assert_eq!(shard.bytes, shard.entries.values().map(|e| e.weight).sum::<usize>());
+        }
+        assert!(cache.get(&key(&texts[0])).is_some());
+    }
+
+    #[test]
+    fn one_text_cannot_take_it_all() {
+        let cache = PlanCache::new(SHARDS * 10_000);
+        for _ in 0..2 {
+            cache.offer(&key("big"), &plans(5_000));
+        }
+        assert!(cache.get(&key("big")).is_none());
+    }
+}

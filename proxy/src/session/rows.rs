@@ -1,0 +1,278 @@
+//! Rows of a plan with protected columns: envelopes opened, predicates checked on the value itself, hidden fields taken away.
+//!
+//! Promised: a row reaches the client whole and checked or not at all; what fails says nothing of its content. NULL stays NULL. The
+//! keys are looked up once for all rows.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use bytes::{BufMut, BytesMut};
+use postern_config::ColumnType;
+use postern_keys::value::{self, ValueError};
+use postern_keys::{Bound, Canonical, ColumnKeys, KeyRing, SessionFormat};
+use postern_rewriter::plan::{Field, Open, Output, Plan, Refusal, Sealed};
+use zeroize::Zeroizing;
+
+use super::statement::output;
+use super::stop::{hinted, refusal};
+use crate::wire::message::{self, Column, Format, Formats, MessageError};
+
+/// The envelope could not be opened, or is not what the predicate asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum RowFault {
+    /// Stored data is not what was sealed.
+    Integrity,
+    /// The value is right and cannot be written as the client wants it.
+    Value(ValueError),
+    /// The row does not have the plan's shape, or no longer fits a message.
+    Shape(MessageError),
+}
+
+impl From<MessageError> for RowFault {
+    fn from(error: MessageError) -> Self {
+        Self::Shape(error)
+    }
+}
+
+/// How the rows of one portal are read.
+pub(super) struct Reading {
+    plan: Arc<Plan>,
+    formats: Box<[Format]>,
+    keys: Arc<[Option<Arc<ColumnKeys>>]>,
+    doors: Arc<[Door]>,
+}
+
+/// What a door check holds a row against.
+pub(super) struct Door {
+    keys: Arc<ColumnKeys>,
+    tags: HashSet<[u8; 16]>,
+}
+
+/// The keys of a protected column.
+pub(super) fn column_keys(ring: &KeyRing, column: &Sealed) -> Result<Arc<ColumnKeys>, Refusal> {
+    ring.column(&column.column).ok_or_else(|| {
+        hinted(
+            "58000",
+            "no-key",
+            "a protected column has no key",
+            "Run `postern provision`, which makes the keys that the manifest asks for.",
+        )
+    })
+}
+
+impl Door {
+    /// A check that a value's equality tag is one of these.
+    pub(super) fn new(keys: Arc<ColumnKeys>, tags: HashSet<[u8; 16]>) -> Self {
+        Self { keys, tags }
+    }
+}
+
+/// Memory for plaintext between rows; wiped on drop.
+#[derive(Default)]
+pub(super) struct Scratch {
+    plain: Zeroizing<Vec<u8>>,
+    printed: Zeroizing<Vec<u8>>,
+}
+
+impl Reading {
+    /// For a plan with an output; `doors` are in the order of its checks.
+    pub(super) fn new(plan: &Arc<Plan>, results: &Formats, ring: &KeyRing, doors: Vec<Door>) -> Result<Option<Self>, Refusal> {
+        let Some(output) = output(plan) else { return Ok(None) };
+        let formats = formats(output, results)?;
+        let keys = output.visible.iter().map(|field| match field {
+            Field::Plain => Ok(None),
+            Field::Open(open) => column_keys(ring, &open.column).map(Some),
+        });
+        let keys: Result<Arc<[_]>, _> = keys.collect();
+        Ok(Some(Self { plan: plan.clone(), formats, keys: keys?, doors: doors.into() }))
+    }
+
+    /// The same rows in other formats (for FETCH from a cursor).
+    pub(super) fn in_formats(&self, results: &Formats) -> Result<Self, Refusal> {
+        Ok(Self {
+            plan: self.plan.clone(),
+            formats: formats(self.output(), results)?,
+            keys: self.keys.clone(),
+            doors: self.doors.clone(),
+        })
+    }
+
+    fn output(&self) -> &Output {
+        output(&self.plan).expect("a reading is made only for a plan with an output")
+    }
+
+    /// The formats to ask PostgreSQL for.
+    pub(super) fn upstream_formats(&self) -> Vec<Format> {
+        let output = self.output();
+        (0..output.upstream_fields)
+            .map(|i| match output.visible.get(i) {
+                Some(Field::Plain) => self.formats[i],
+                Some(Field::Open(_)) | None => Format::Binary,
+            })
+            .collect()
+    }
+
+    /// RowDescription as the client must see it.
+    pub(super) fn describe(&self, columns: Vec<Column<'_>>, out: &mut BytesMut) -> Result<(), MessageError> {
+        describe(self.output(), &self.formats, columns, out)
+    }
+
+    /// Appends the row as the client must see it; answers how many values were opened. Nothing is appended where it fails.
+    pub(super) fn row(
+        &self,
+        fields: &[Option<&[u8]>],
+        session: &SessionFormat,
+        scratch: &mut Scratch,
+        out: &mut BytesMut,
+    ) -> Result<u64, RowFault> {
+        let output = self.output();
+        if fields.len() != output.upstream_fields {
+            return Err(RowFault::Shape(MessageError::Trailing));
+        }
+        let mut opened = 0;
+        for (check, door) in output.door.iter().zip(&*self.doors) {
+            // The database answered that the value equals something, so it cannot be NULL.
+            let envelope = fields.get(check.envelope).copied().flatten().ok_or(RowFault::Integrity)?;
+            self.open(&door.keys, &check.open, envelope, fields, session, scratch)?;
+            opened += 1;
+            let tag = door.keys.eq_tag(&check.open.column.ty, &scratch.plain);
+            if !door.tags.contains(&tag) {
+                return Err(RowFault::Integrity);
+            }
+        }
+        let mut fault = None;
+        let written = message::put(out, b'D', |out| {
+            message::put_count(out, output.visible.len())?;
+            for (i, field) in output.visible.iter().enumerate() {
+                match (field, fields[i]) {
+                    (Field::Plain, value) => message::put_value(out, value)?,
+                    (Field::Open(_), None) => out.put_i32(-1),
+                    (Field::Open(open), Some(envelope)) => {
+                        let cell = self.cell(i, open, envelope, fields, session, scratch);
+                        if let Err(f) = cell {
+                            fault = Some(f);
+                            return Err(MessageError::Code);
+                        }
+                        message::put_value(out, Some(&scratch.printed))?;
+                        opened += 1;
+                    }
+                }
+            }
+            Ok(())
+        });
+        match (fault, written) {
+            (Some(fault), _) => Err(fault),
+            (None, Err(error)) => Err(error.into()),
+            (None, Ok(())) => Ok(opened),
+        }
+    }
+
+    fn cell(
+        &self,
+        index: usize,
+        open: &Open,
+        envelope: &[u8],
+        fields: &[Option<&[u8]>],
+        session: &SessionFormat,
+        scratch: &mut Scratch,
+    ) -> Result<(), RowFault> {
+        let keys = self.keys[index].as_ref().ok_or(RowFault::Integrity)?;
+        self.open(keys, open, envelope, fields, session, scratch)?;
+        let Scratch { plain, printed } = scratch;
+        printed.clear();
+        match self.formats[index] {
+            Format::Text => value::to_text(&open.column.ty, plain, session, printed),
+            Format::Binary => value::to_binary(&open.column.ty, plain, printed),
+        }
+        .map_err(|error| match error {
+            ValueError::Damaged { .. } => RowFault::Integrity,
+            other => RowFault::Value(other),
+        })
+    }
+
+    /// Opens an envelope into `scratch.plain`.
+    fn open(
+        &self,
+        keys: &ColumnKeys,
+        open: &Open,
+        envelope: &[u8],
+        fields: &[Option<&[u8]>],
+        session: &SessionFormat,
+        scratch: &mut Scratch,
+    ) -> Result<(), RowFault> {
+        let visible = &self.output().visible;
+        let text = |i: usize| matches!(visible.get(i), Some(Field::Plain)) && self.formats[i] == Format::Text;
+        open_field(keys, open, envelope, fields, text, session, &mut scratch.plain)
+    }
+}
+
+/// Opens an envelope with the bound values that came in the same row. `is_text` says which fields came in text format.
+pub(super) fn open_field(
+    keys: &ColumnKeys,
+    open: &Open,
+    envelope: &[u8],
+    fields: &[Option<&[u8]>],
+    is_text: impl Fn(usize) -> bool,
+    session: &SessionFormat,
+    plain: &mut Zeroizing<Vec<u8>>,
+) -> Result<(), RowFault> {
+    // A bound column that the client sees in text is read back into the bytes that were bound.
+    let read = |(i, ty): &(usize, ColumnType)| -> Result<Option<Canonical>, RowFault> {
+        match fields.get(*i).copied().flatten() {
+            Some(bytes) if is_text(*i) => {
+                let text = std::str::from_utf8(bytes).map_err(|_| RowFault::Integrity)?;
+                value::from_text(ty, text, session).map(Some).map_err(|_| RowFault::Integrity)
+            }
+            _ => Ok(None),
+        }
+    };
+    let owned: Vec<Option<Canonical>> = match open.bound.iter().any(|(i, _)| is_text(*i)) {
+        true => open.bound.iter().map(read).collect::<Result<_, _>>()?,
+        false => Vec::new(),
+    };
+    let bound: Vec<Bound<'_>> = open
+        .bound
+        .iter()
+        .enumerate()
+        .map(|(n, (i, ty))| match (owned.get(n), fields.get(*i)) {
+            (_, None) => Err(RowFault::Shape(MessageError::Truncated)),
+            (_, Some(None)) => Ok(Bound::Null),
+            (Some(Some(canonical)), _) => Ok(Bound::Value(ty, canonical.expose())),
+            // PostgreSQL's binary form of every type that can be bound is the canonical one.
+            (_, Some(Some(bytes))) => Ok(Bound::Value(ty, bytes)),
+        })
+        .collect::<Result<_, _>>()?;
+    plain.clear();
+    keys.open(envelope, &bound, plain).map_err(|_| RowFault::Integrity)
+}
+
+/// The formats of what the client sees, one for each column.
+fn formats(output: &Output, results: &Formats) -> Result<Box<[Format]>, Refusal> {
+    let columns = output.visible.len();
+    if !results.fit(columns) {
+        let message = format!("bind message has {} result formats but query has {columns} columns", results.given().len());
+        return Err(refusal("08P01", "protocol", message));
+    }
+    Ok((0..columns).map(|i| results.of(i)).collect())
+}
+
+/// RowDescription as the client must see it, from PostgreSQL's: hidden columns gone, opened ones of their declared type.
+pub(super) fn describe(output: &Output, formats: &[Format], mut columns: Vec<Column<'_>>, out: &mut BytesMut) -> Result<(), MessageError> {
+    if columns.len() != output.upstream_fields || output.visible.len() > columns.len() {
+        return Err(MessageError::Trailing);
+    }
+    columns.truncate(output.visible.len());
+    for ((column, field), format) in columns.iter_mut().zip(&output.visible).zip(formats) {
+        column.format = *format;
+        if let Field::Open(Open { column: sealed, .. }) = field {
+            column.oid = sealed.ty.oid().ok_or(MessageError::Code)?;
+            column.typlen = sealed.ty.typlen();
+            column.typmod = sealed.ty.typmod();
+            column.origin = (0, 0);
+        }
+    }
+    message::put_row_description(out, &columns)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+//! What PostgreSQL says in errors and notices, without what it must not say.
+//!
+//! Promised: no DETAIL, context, internal query or position (it would speak of the rewritten text) reaches a client; object names are
+//! those of the module's own schema; no hidden name is printed. Hidden search columns are named by the column they serve, so that an
+//! error reads as it would on plain PostgreSQL.
+
+use bytes::BytesMut;
+use postern_config::names::RESERVED_PREFIX;
+
+use crate::wire::message::{self, MessageError};
+
+const HIDDEN: &str = "postern$eq$";
+
+/// An error as PostgreSQL sent it, scrubbed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Told {
+    fields: Vec<(u8, String)>,
+}
+
+impl Told {
+    /// Reads and scrubs ErrorResponse or NoticeResponse. `schema` is the module's own.
+    pub(super) fn read(body: &[u8], schema: &str) -> Result<Self, MessageError> {
+        let raw = message::error_fields(body)?;
+        let own = raw.iter().find(|(code, _)| *code == b's').is_none_or(|(_, s)| *s == schema || s.starts_with("pg_temp"));
+        let mut fields = Vec::with_capacity(raw.len());
+        for (code, text) in raw {
+            let kept = match code {
+                b'S' | b'V' | b'C' => text.to_owned(),
+                b'M' => shown(text).unwrap_or_else(|| "the database refused the statement".to_owned()),
+                b'H' => match shown(text) {
+                    Some(hint) => hint,
+                    None => continue,
+                },
+                b's' | b't' | b'c' | b'n' | b'd' if own => match shown(text) {
+                    Some(name) => name,
+                    None => continue,
+                },
+                _ => continue,
+            };
+            fields.push((code, kept));
+        }
+        Ok(Self { fields })
+    }
+
+    /// Appends it as ErrorResponse (`E`) or NoticeResponse (`N`).
+    pub(super) fn put(&self, out: &mut BytesMut, kind: u8) -> Result<(), MessageError> {
+        message::put_fields(out, kind, self.fields.iter().map(|(code, text)| (*code, text.as_str())))
+    }
+
+    /// Its SQLSTATE.
+    pub(super) fn sqlstate(&self) -> &str {
+        self.field(b'C')
+    }
+
+    /// Whether PostgreSQL ends the connection with it.
+    pub(super) fn is_fatal(&self) -> bool {
+        matches!(self.field(b'V'), "FATAL" | "PANIC")
+    }
+
+    fn field(&self, code: u8) -> &str {
+        self.fields.iter().find(|(c, _)| *c == code).map_or("", |(_, t)| t)
+    }
+}
+
+/// The text with hidden columns named by what they serve; `None` where it speaks of Postern's own objects in any other way.
+fn shown(text: &str) -> Option<String> {
+    let plain = text.replace(HIDDEN, "");
+    let ours = plain.contains(RESERVED_PREFIX) || plain.contains("postern.") || plain.contains("postern_");
+    (!ours).then_some(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scrubbed(fields: &[(u8, &str)]) -> Told {
+        let mut out = BytesMut::new();
+        message::put_fields(&mut out, b'E', fields.iter().copied()).unwrap();
+        Told::read(&out[5..], "disco").unwrap()
+    }
+
+    #[test]
+    fn detail_context_query_and_position_are_gone() {
+        let told = scrubbed(&[
+            (b'S', "ERROR"),
+            (b'V', "ERROR"),
+            (b'C', "23505"),
+            (b'M', "duplicate key value violates unique constraint \"t_postern$eq$email_key\""),
+            (b'D', "Key (email)=(secret) already exists."),
+            (b'W', "PL/pgSQL function f() line 1"),
+            (b'q', "SELECT 1"),
+            (b'P', "7"),
+            (b's', "disco"),
+            (b'n', "t_postern$eq$email_key"),
+        ]);
+        let expected = [
+            (b'S', "ERROR"),
+            (b'V', "ERROR"),
+            (b'C', "23505"),
+            (b'M', "duplicate key value violates unique constraint \"t_email_key\""),
+            (b's', "disco"),
+            (b'n', "t_email_key"),
+        ];
+        let found: Vec<_> = told.fields.iter().map(|(c, t)| (*c, t.as_str())).collect();
+        assert_eq!(found, expected);
+        assert!(!told.is_fatal());
+    }
+
+    #[test]
+    fn names_of_another_schema_and_of_ours_are_gone() {
+        let told = scrubbed(&[(b'V', "FATAL"), (b'C', "42501"), (b'M', "permission denied for schema postern_catalog"), (b's', "sys_account"), (b't', "accounts")]);
+        assert_eq!(told.sqlstate(), "42501");
+        assert_eq!(told.field(b'M'), "the database refused the statement");
+        assert_eq!(told.field(b't'), "");
+        assert!(told.is_fatal());
+    }
+}

@@ -1,0 +1,143 @@
+//! The simple protocol.
+//!
+//! Promised: a batch is judged as a whole before any of it runs; it is one implicit transaction; the client gets exactly one
+//! ReadyForQuery. Where nothing must be bound or read, the judged texts go on as one Query; otherwise each statement runs by the
+//! extended protocol before one Sync, and its replies are told in the simple protocol's form.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use postern_rewriter::plan::{Effect, Plan, Run, Transaction};
+
+use super::SessionEnd;
+use super::ask::too_long;
+use super::engine::Session;
+use super::plans::Plans;
+use super::replies::{Batch, Expect, To};
+use super::statement::{Given, Stmt, Way, misread, way};
+use super::stop::{Stop, refusal};
+use crate::identity::Identity;
+use crate::wire::message::{self, Formats};
+
+impl Session {
+    /// Query from the client.
+    pub(super) async fn on_query(&mut self, body: &[u8]) -> Result<(), SessionEnd> {
+        if self.open {
+            // An error in what came before, without a Sync, would make PostgreSQL skip this.
+            self.settle_all().await?;
+            if self.discarding {
+                return Ok(());
+            }
+        }
+        match self.simple(body).await {
+            // The Query's own ReadyForQuery follows.
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err(stop) => self.stopped(stop).await?,
+        }
+        self.finish_group().await
+    }
+
+    /// Answers whether it went as one Query.
+    async fn simple(&mut self, body: &[u8]) -> Result<bool, Stop> {
+        let sql = message::query(body).map_err(misread)?;
+        let (token, text) = self.token_of(sql).await?;
+        let wanted = self.identities.wanted(token.as_ref());
+        let superadmin = wanted.is_super();
+        let (plans, generation) = self.plan(text, true, superadmin).await?;
+        if plans.is_empty() {
+            self.say_bare(b'I', None);
+            return Ok(false);
+        }
+        if plans.iter().all(|p| is_plain(p)) {
+            self.send_whole(plans, &wanted).await?;
+            return Ok(true);
+        }
+        for plan in plans.iter() {
+            if plan.client_params > 0 {
+                return Err(refusal("42P02", "parameter", "there is no parameter $1").into());
+            }
+            let way = way(plan, &mut self.next_number);
+            let stmt = Stmt {
+                source: None,
+                types: Vec::new(),
+                plan: Some(plan.clone()),
+                way,
+                generation,
+                superadmin,
+                token: token.clone(),
+                by_prepare: false,
+            };
+            self.run_one(Arc::new(stmt)).await?;
+            if self.discarding {
+                break;
+            }
+        }
+        Ok(false)
+    }
+
+    /// Sends plain statements as one Query.
+    async fn send_whole(&mut self, plans: Plans, wanted: &Arc<Identity>) -> Result<(), Stop> {
+        let rows = plans.iter().any(|p| concerns_rows(p));
+        // Ahead of BEGIN it can still be set for the session, and is then no statement of the transaction.
+        let begins = plans.iter().any(|p| p.effect == Effect::Transaction(Transaction::Begin));
+        if rows || (begins && self.check_valid(wanted, SystemTime::now()).is_ok()) {
+            if self.status == b'E' && self.queue.is_empty() {
+                // PostgreSQL will say that the transaction has failed.
+            } else {
+                self.ensure_identity(wanted).await?;
+            }
+        }
+        let statements = plans.iter().filter_map(|p| match &p.run {
+            Run::Once(statement) => Some(&statement.sql),
+            Run::PerRow(_) | Run::Answer(_) => None,
+        });
+        message::put_query(&mut self.links.upstream.output, statements).map_err(too_long)?;
+        for plan in plans.iter() {
+            self.foresee(&plan.effect);
+        }
+        let identity = rows.then(|| wanted.clone());
+        self.expect(Expect::Query(Box::new(Batch { plans, at: 0, identity, started: Instant::now() })));
+        Ok(())
+    }
+
+    /// Runs one statement of a batch by the extended protocol.
+    async fn run_one(&mut self, stmt: Arc<Stmt>) -> Result<(), Stop> {
+        let executes = matches!(stmt.effect(), Effect::Execute(..));
+        if stmt.way == Way::Ours && !executes {
+            return self.run_ours(&stmt, &Given::nothing(), true).await;
+        }
+        if stmt.needs_identity() && !self.open && !(self.status == b'E' && self.queue.is_empty()) {
+            let wanted = self.identities.wanted(stmt.token.as_ref());
+            self.ensure_identity(&wanted).await?;
+        }
+        if !executes {
+            self.prepare("", stmt.clone(), To::Quiet)?;
+        }
+        let portal = self.bind("", "", stmt, Given::nothing(), Formats::default(), To::Quiet).await?;
+        self.describe_portal("", &portal, To::Quiet)?;
+        self.execute("", &portal, 0, true).await
+    }
+}
+
+/// Whether a statement can go on in a Query: nothing to bind, nothing to read, nothing to remember but its completion.
+fn is_plain(plan: &Plan) -> bool {
+    let Run::Once(statement) = &plan.run else { return false };
+    statement.params.is_empty()
+        && statement.generate.is_empty()
+        && statement.output.is_none()
+        && match &plan.effect {
+            Effect::None | Effect::Ddl | Effect::Transaction(_) | Effect::Setting(_) | Effect::CloseCursor(_) | Effect::DiscardAll => true,
+            Effect::Token { .. }
+            | Effect::ForgetToken
+            | Effect::Prepare(_)
+            | Effect::Execute(..)
+            | Effect::Deallocate(_)
+            | Effect::Declare(_)
+            | Effect::Fetch(_) => false,
+        }
+}
+
+fn concerns_rows(plan: &Plan) -> bool {
+    matches!(plan.effect, Effect::None | Effect::Ddl)
+}

@@ -1,0 +1,235 @@
+//! What a client's names stand for: judged statements, bound portals, open cursors.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use postern_rewriter::plan::{Effect, Output, Param, Plan, Rewritten, Run, Statement};
+
+use super::rows::Reading;
+use crate::identity::Identity;
+use crate::wire::message::{self, Bind, Formats, MessageError};
+
+/// A prepared statement.
+pub(super) struct Stmt {
+    /// Its text without a token comment, to be planned again when the catalogue has changed; `None` where it was made inside another
+    /// statement (`PREPARE`, a batch).
+    pub source: Option<Arc<str>>,
+    /// Parameter types that the client declared; 0 leaves one open.
+    pub types: Vec<u32>,
+    /// The plan; `None` for an empty query.
+    pub plan: Option<Arc<Plan>>,
+    /// How PostgreSQL knows it.
+    pub way: Way,
+    /// The catalogue that it was planned with.
+    pub generation: u64,
+    /// Whether it was planned for a superadmin.
+    pub superadmin: bool,
+    /// The identity of its own token comment.
+    pub token: Option<Arc<Identity>>,
+    /// Whether it was made by SQL's `PREPARE`: its plan's effect was that, and running it has none.
+    pub by_prepare: bool,
+}
+
+/// How PostgreSQL knows a statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// By the client's name.
+    Relay,
+    /// As two statements under names of ours with this number.
+    Steps(u64),
+    /// Not at all: we answer.
+    Ours,
+}
+
+/// A statement's two upstream names.
+pub(super) fn step_names(number: u64) -> (String, String) {
+    (format!("postern$r{number}"), format!("postern$w{number}"))
+}
+
+impl Stmt {
+    /// What running it does beyond its reply.
+    pub(super) fn effect(&self) -> &Effect {
+        match &self.plan {
+            Some(plan) if !self.by_prepare => &plan.effect,
+            _ => &Effect::None,
+        }
+    }
+
+    /// How many parameters the client must give.
+    pub(super) fn params(&self) -> usize {
+        let mentioned = self.plan.as_ref().map_or(0, |p| usize::from(p.client_params));
+        mentioned.max(self.types.len())
+    }
+
+    /// The one statement that it is upstream.
+    pub(super) fn once(&self) -> Option<&Statement> {
+        match self.plan.as_deref() {
+            Some(Plan { run: Run::Once(statement), .. }) => Some(statement),
+            _ => None,
+        }
+    }
+
+    /// Whether Bind, Describe and rows can be relayed unread.
+    pub(super) fn passes(&self) -> bool {
+        self.plan.as_ref().is_some_and(|p| p.param_types.is_empty()) && self.once().is_some_and(|s| s.output.is_none() && s.forwards_params())
+    }
+
+    /// Whether what runs may read or write rows, so that PostgreSQL must know for whom.
+    pub(super) fn needs_identity(&self) -> bool {
+        matches!(self.effect(), Effect::None | Effect::Ddl | Effect::Declare(_) | Effect::Fetch(_)) && self.way != Way::Ours
+    }
+
+    /// What the client is told of its parameters, from what PostgreSQL says of those of the statements upstream.
+    pub(super) fn client_types(&self, upstream: &[(&Statement, Vec<u32>)]) -> Vec<u32> {
+        let declared = self.plan.as_ref().map_or(&[][..], |p| &p.param_types);
+        let told = |index: usize| {
+            if let Some(oid) = self.types.get(index).filter(|oid| **oid != 0) {
+                return *oid;
+            }
+            if let Some(oid) = declared.iter().find(|(i, _)| usize::from(*i) == index).and_then(|(_, ty)| ty.oid()) {
+                return oid;
+            }
+            upstream.iter().find_map(|(statement, oids)| parameter_oid(statement, oids, index)).unwrap_or(TEXT)
+        };
+        (0..self.params()).map(told).collect()
+    }
+
+    /// [`Self::client_types`] from the last two ParameterDescriptions (the first of them only for an UPDATE in two steps).
+    pub(super) fn described(&self, kept: Vec<u32>, these: Vec<u32>) -> Vec<u32> {
+        match self.plan.as_deref().map(|p| &p.run) {
+            Some(Run::Once(statement)) => self.client_types(&[(statement, these)]),
+            Some(Run::PerRow(steps)) => self.client_types(&[(&steps.read, kept), (&steps.write, these)]),
+            Some(Run::Answer(_)) | None => self.client_types(&[]),
+        }
+    }
+
+    /// The types to declare upstream for one of its statements.
+    pub(super) fn upstream_types(&self, statement: &Statement) -> Vec<u32> {
+        if statement.forwards_params() {
+            return self.types.clone();
+        }
+        let of = |param: &Param| match param {
+            Param::Client(i) => self.types.get(usize::from(*i)).copied().unwrap_or(0),
+            Param::Seal { .. } | Param::EqTag { .. } => BYTEA,
+            Param::EqTags { .. } => BYTEA_ARRAY,
+            Param::Text(_) | Param::Generated(_) | Param::Row(_) => 0,
+        };
+        statement.params.iter().map(of).collect()
+    }
+}
+
+const TEXT: u32 = 25;
+const BYTEA: u32 = 17;
+const BYTEA_ARRAY: u32 = 1001;
+
+fn parameter_oid(statement: &Statement, oids: &[u32], index: usize) -> Option<u32> {
+    let at = statement.params.iter().position(|p| matches!(p, Param::Client(n) if usize::from(*n) == index))?;
+    oids.get(at).copied()
+}
+
+/// The way that a plan is carried out.
+pub(super) fn way(plan: &Plan, next_number: &mut u64) -> Way {
+    let ours = matches!(
+        plan.effect,
+        Effect::Token { .. } | Effect::ForgetToken | Effect::Prepare(_) | Effect::Execute(..) | Effect::Deallocate(_)
+    );
+    match plan.run {
+        _ if ours => Way::Ours,
+        Run::Answer(_) => Way::Ours,
+        Run::Once(_) => Way::Relay,
+        Run::PerRow(_) => steps(next_number),
+    }
+}
+
+/// A further pair of names.
+pub(super) fn steps(next_number: &mut u64) -> Way {
+    *next_number += 1;
+    Way::Steps(*next_number)
+}
+
+/// How the rows that a plan's client sees are read.
+pub(super) fn output(plan: &Plan) -> Option<&Output> {
+    match &plan.run {
+        Run::Once(statement) => statement.output.as_ref(),
+        Run::PerRow(steps) => steps.write.output.as_ref(),
+        Run::Answer(_) => None,
+    }
+}
+
+/// Whether the text that runs only reads. Deparsed text begins with its keyword.
+pub(super) fn only_reads(sql: &Rewritten) -> bool {
+    sql.sql().starts_with("SELECT")
+}
+
+/// Parameters that a client gave: the body of its Bind, or texts of SQL's `EXECUTE`.
+pub(super) enum Given {
+    /// A Bind's body.
+    Bind(Bytes),
+    /// Texts.
+    Texts(Vec<Option<Box<str>>>),
+}
+
+/// The same, taken apart.
+pub(super) struct Values<'a> {
+    pub formats: Formats,
+    pub values: Vec<Option<&'a [u8]>>,
+}
+
+impl Given {
+    /// None at all.
+    pub(super) fn nothing() -> Self {
+        Self::Texts(Vec::new())
+    }
+
+    /// Takes it apart.
+    pub(super) fn values(&self) -> Result<Values<'_>, MessageError> {
+        match self {
+            Self::Bind(body) => {
+                let Bind { formats, values, .. } = Bind::decode(body)?;
+                Ok(Values { formats, values })
+            }
+            Self::Texts(texts) => Ok(Values {
+                formats: Formats::default(),
+                values: texts.iter().map(|t| t.as_deref().map(str::as_bytes)).collect(),
+            }),
+        }
+    }
+}
+
+/// A portal.
+pub(super) struct Portal {
+    /// What was bound.
+    pub stmt: Arc<Stmt>,
+    /// What was given; kept only where it is needed after binding.
+    pub given: Given,
+    /// Formats that the client asked for.
+    pub results: Formats,
+    /// How its rows are read.
+    pub reading: Option<Arc<Reading>>,
+    /// Whom it was bound for; `None` where no rows are concerned.
+    pub identity: Option<Arc<Identity>>,
+    /// Whether PostgreSQL has a portal of that name.
+    pub upstream: bool,
+}
+
+/// A cursor of SQL's DECLARE.
+pub(super) struct Cursor {
+    /// Its declaration's plan, whose output reads the rows.
+    pub plan: Arc<Plan>,
+    /// How its rows are read, with what the predicates were bound to.
+    pub reading: Option<Arc<Reading>>,
+    /// Whom it was opened for.
+    pub identity: Option<Arc<Identity>>,
+}
+
+impl Cursor {
+    /// Whether it outlives its transaction. A name that says so by chance only keeps an entry longer.
+    pub(super) fn holds(&self) -> bool {
+        matches!(&self.plan.run, Run::Once(s) if s.sql.sql().contains(" WITH HOLD "))
+    }
+}
+
+/// A message that cannot be read is a refusal with PostgreSQL's code.
+pub(super) fn misread(error: message::MessageError) -> postern_rewriter::plan::Refusal {
+    super::stop::refusal(error.sqlstate(), "protocol", error.to_string())
+}
