@@ -297,6 +297,24 @@ async fn rows_are_shown_to_verified_claims_only() {
         "replayed on another connection"
     );
 
+    // A session that entered gets the same answers; one that only says so gets none.
+    assert_eq!(rows(&client, "SELECT postern.enter() = (extract(epoch FROM backend_start) * 1000000)::int8 FROM pg_stat_activity WHERE pid = pg_backend_pid()").await, ["t"]);
+    assert_eq!(rows(&client, accounts).await, ["bob"], "entered");
+    second.batch_execute("SET postern.entered = 'on'").await.unwrap();
+    assert_eq!(refused(&second, accounts).await, "55000", "said to have entered");
+    second
+        .batch_execute("RESET postern.entered; SELECT postern.enter()")
+        .await
+        .unwrap();
+    assert_eq!(
+        rows(&second, accounts).await,
+        [] as [&str; 0],
+        "entered, and still another connection"
+    );
+    assert_eq!(refused(&second, "SELECT setval('postern.backend_start', 1)").await, "42501");
+    client.batch_execute("DISCARD ALL").await.unwrap();
+    assert_eq!(rows(&client, accounts).await, [] as [&str; 0], "discarded: guest");
+
     let disco = stand.scratch.direct("disco").await;
     assert_eq!(
         rows(&disco, "SELECT project_id FROM projects").await,

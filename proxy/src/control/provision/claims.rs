@@ -6,7 +6,11 @@
 //! The HMAC is built from PostgreSQL's own `sha256` with the key's inner and outer pads kept ready in a table that only the function's
 //! owner reads. The session user (not the current one) is covered, because migrators act as their module's owner.
 //!
-//! The function has no `SET search_path`, whose cost every statement would pay: every name and operator in it is qualified instead.
+//! Asking for the backend's start costs more than all the rest (the server copies every session's state to answer), so `postern.enter()`
+//! asks once after connecting and keeps the answer where no client can put another: as the session's own last value of a sequence that
+//! only the functions' owner may set. A session that never entered is asked each time; the answer is the same.
+//!
+//! Neither function has a `SET search_path`, whose cost every statement would pay: every name and operator in them is qualified instead.
 
 use postern_config::expr::Claim;
 use postern_config::names::quote_literal;
@@ -101,7 +105,23 @@ pub(super) fn steps(config: &Config) -> Vec<ProvisionStep> {
             Need::ClaimsKey,
             "INSERT INTO postern.claims_key (inner_pad, outer_pad) VALUES ('<inner pad>', '<outer pad>');".to_owned(),
         ),
-        verified(&everybody),
+        ProvisionStep::recorded(
+            "sequence postern.backend_start: where each session keeps its start",
+            "SELECT pg_catalog.concat_ws(' ', r.rolname, c.relacl::text) FROM pg_catalog.pg_class c \
+             JOIN pg_catalog.pg_roles r ON r.oid = c.relowner WHERE c.oid = pg_catalog.to_regclass('postern.backend_start')",
+            format!(
+                "CREATE SEQUENCE IF NOT EXISTS postern.backend_start;\nREVOKE ALL ON SEQUENCE postern.backend_start FROM PUBLIC;\n\
+                 ALTER SEQUENCE postern.backend_start OWNER TO {CLAIMS_ROLE};"
+            ),
+        ),
+        function("enter", "bigint", "VOLATILE PARALLEL UNSAFE", &enter_body(), &everybody),
+        function(
+            "verified",
+            "boolean",
+            "STABLE PARALLEL RESTRICTED",
+            &verified_body(),
+            &everybody,
+        ),
     ];
     steps.push(rows(
         "login_schema",
@@ -199,70 +219,95 @@ fn retired_logins(config: &Config) -> ProvisionStep {
     )
 }
 
-fn verified(everybody: &[String]) -> ProvisionStep {
+/// A function of the claims' own role that every session may call.
+fn function(name: &str, returns: &str, volatility: &str, body: &str, everybody: &[String]) -> ProvisionStep {
+    let callers: Vec<&str> = everybody.iter().map(String::as_str).chain([super::POLICY_ROLE]).collect();
+    let signature = format!("postern.{name}()");
     ProvisionStep::recorded(
-        "function postern.verified()",
-        function_state("postern.verified()"),
+        format!("function {signature}"),
+        function_state(&signature),
         format!(
-            "CREATE OR REPLACE FUNCTION postern.verified() RETURNS boolean\n  LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER\n  \
-             AS {};\nALTER FUNCTION postern.verified() OWNER TO {CLAIMS_ROLE};\nREVOKE ALL ON FUNCTION postern.verified() FROM PUBLIC;\n\
-             GRANT EXECUTE ON FUNCTION postern.verified() TO {};",
-            quote_literal(&verified_body()),
-            everybody
-                .iter()
-                .map(String::as_str)
-                .chain([super::POLICY_ROLE])
-                .collect::<Vec<_>>()
-                .join(", ")
+            "CREATE OR REPLACE FUNCTION {signature} RETURNS {returns}\n  LANGUAGE plpgsql {volatility} SECURITY DEFINER\n  AS {};\n\
+             ALTER FUNCTION {signature} OWNER TO {CLAIMS_ROLE};\nREVOKE ALL ON FUNCTION {signature} FROM PUBLIC;\n\
+             GRANT EXECUTE ON FUNCTION {signature} TO {};",
+            quote_literal(body),
+            callers.join(", ")
         ),
     )
 }
 
-/// The body of `postern.verified()`.
-fn verified_body() -> String {
-    let setting = |name: &str| format!("coalesce(pg_catalog.current_setting('postern.{name}', true), '')");
-    let declared: Vec<String> = Claim::ALL
-        .iter()
-        .enumerate()
-        .map(|(i, claim)| format!("  c{i} pg_catalog.text := {};", setting(claim.name())))
-        .collect();
-    let claims: Vec<String> = (0..Claim::ALL.len()).map(|i| format!("c{i}")).collect();
-    let framed: Vec<String> = ["pid", "started", "session_user"]
-        .into_iter()
-        .map(str::to_owned)
-        .chain(claims.iter().cloned())
-        .chain(["expiry".to_owned()])
-        .map(|field| format!("pg_catalog.octet_length({field}::pg_catalog.text), ':', {field}"))
-        .collect();
+/// When this backend started, in unix microseconds, as SQL over `pg_stat_get_activity` named `a`.
+const STARTED: &str = "(pg_catalog.date_part('epoch', a.backend_start) OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8";
+
+/// The body of `postern.enter()`: called once after connecting, answers the backend's start. Calling it again changes nothing. The
+/// setting is a hint and no proof: without it the start is asked for, with it and without a kept start the check fails.
+fn enter_body() -> String {
     format!(
         "
 DECLARE
-{declared}
-  expiry pg_catalog.text := {expiry};
-  pid pg_catalog.text;
-  started pg_catalog.text;
-  inner_key pg_catalog.bytea;
-  outer_key pg_catalog.bytea;
+  started pg_catalog.int8;
 BEGIN
-  IF pg_catalog.concat({claims}) OPERATOR(pg_catalog.=) '' THEN
+  SELECT {STARTED} INTO started FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) a;
+  PERFORM pg_catalog.setval('postern.backend_start'::pg_catalog.regclass, started, true);
+  PERFORM pg_catalog.set_config('postern.entered', 'on', false);
+  RETURN started;
+END
+"
+    )
+}
+
+/// The body of `postern.verified()`. A guest (no claim at all) leaves before any variable is made: each one costs a tenth of the rest.
+fn verified_body() -> String {
+    let setting = |name: &str| format!("pg_catalog.current_setting('postern.{name}', true)");
+    let declared: Vec<String> = Claim::ALL
+        .iter()
+        .enumerate()
+        .map(|(i, claim)| format!("    c{i} pg_catalog.text := coalesce({}, '');", setting(claim.name())))
+        .collect();
+    let settings: Vec<String> = Claim::ALL.iter().map(|claim| setting(claim.name())).collect();
+    let claims = (0..Claim::ALL.len()).map(|i| format!("c{i}"));
+    let framed: Vec<String> = ["pid", "started", "login"]
+        .into_iter()
+        .map(str::to_owned)
+        .chain(claims)
+        .chain(["expiry".to_owned()])
+        .map(|field| format!("pg_catalog.octet_length({field}), ':', {field}"))
+        .collect();
+    format!(
+        "
+BEGIN
+  IF pg_catalog.concat({settings}) OPERATOR(pg_catalog.=) '' THEN
     RETURN true;
   END IF;
-  SELECT k.inner_pad, k.outer_pad, a.pid::pg_catalog.text,
-      (pg_catalog.date_part('epoch', a.backend_start) OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8::pg_catalog.text
-    INTO inner_key, outer_key, pid, started
-    FROM postern.claims_key k, pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) a;
-  IF pg_catalog.encode(pg_catalog.sha256(outer_key OPERATOR(pg_catalog.||) pg_catalog.sha256(inner_key OPERATOR(pg_catalog.||)
-       pg_catalog.convert_to(pg_catalog.concat({framed}), 'UTF8'))), 'hex')
-     OPERATOR(pg_catalog.=) {mac} THEN
-    RETURN pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) OPERATOR(pg_catalog.<) expiry::pg_catalog.float8;
-  END IF;
-  RETURN false;
+  DECLARE
+{declared}
+    expiry pg_catalog.text := coalesce({expiry}, '');
+    pid pg_catalog.text := pg_catalog.pg_backend_pid()::pg_catalog.text;
+    login pg_catalog.text := session_user::pg_catalog.text;
+    started pg_catalog.text;
+    inner_key pg_catalog.bytea;
+    outer_key pg_catalog.bytea;
+  BEGIN
+    IF coalesce({entered}, '') OPERATOR(pg_catalog.=) 'on' THEN
+      started := pg_catalog.currval('postern.backend_start'::pg_catalog.regclass)::pg_catalog.text;
+    ELSE
+      SELECT {STARTED}::pg_catalog.text INTO started FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) a;
+    END IF;
+    SELECT k.inner_pad, k.outer_pad INTO inner_key, outer_key FROM postern.claims_key k;
+    IF pg_catalog.encode(pg_catalog.sha256(outer_key OPERATOR(pg_catalog.||) pg_catalog.sha256(inner_key OPERATOR(pg_catalog.||)
+         pg_catalog.convert_to(pg_catalog.concat({framed}), 'UTF8'))), 'hex')
+       OPERATOR(pg_catalog.=) coalesce({mac}, '') THEN
+      RETURN pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) OPERATOR(pg_catalog.<) expiry::pg_catalog.float8;
+    END IF;
+    RETURN false;
+  END;
 END
 ",
+        settings = settings.join(",\n    "),
         declared = declared.join("\n"),
         expiry = setting("exp"),
-        claims = claims.join(", "),
-        framed = framed.join(", "),
+        entered = setting("entered"),
+        framed = framed.join(",\n           "),
         mac = setting("mac"),
     )
 }
