@@ -47,7 +47,8 @@ fn mounts(service: &Value) -> Vec<(String, PathBuf, bool)> {
         .iter()
         .map(|m| {
             let mut parts = m.split(':');
-            let (source, target) = (parts.next().unwrap(), parts.next().unwrap());
+            let mut part = || parts.next().expect("source:target");
+            let (source, target) = (part(), part());
             (source.to_owned(), PathBuf::from(target), parts.next() == Some("ro"))
         })
         .collect()
