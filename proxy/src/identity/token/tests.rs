@@ -215,15 +215,10 @@ fn a_token_ends_to_the_second_and_never_lives_long() {
         "nanoseconds"
     );
     assert_eq!(exp(json!(u64::MAX)), Some(TokenError::Lifetime));
-    for odd in [
-        Value::Null,
-        json!("soon"),
-        json!(NOW as f64 + 300.5),
-        json!(-1),
-        json!([NOW + 300]),
-    ] {
+    for odd in [Value::Null, json!("soon"), json!(NOW as f64 + 300.5), json!(-1)] {
         assert_eq!(exp(odd.clone()), Some(TokenError::Lifetime), "{odd}");
     }
+    assert_eq!(exp(json!([NOW + 300])), Some(TokenError::Malformed));
     assert_eq!(
         issuer.judge(&issuer.with("iat", json!(NOW - 5_000))),
         Err(TokenError::Lifetime),
