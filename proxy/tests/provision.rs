@@ -1,5 +1,7 @@
 //! The second lock on a real server, met without the proxy in front of it.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops where it is")]
+
 mod support;
 
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -509,4 +511,42 @@ async fn what_cannot_be_reached_is_named() {
     assert!(said.contains("upstream.host"), "{said}");
     std::fs::remove_file(scratch.dir.join("secrets/control")).unwrap();
     assert!(failed(control::connect(&config.settings).await.err().unwrap()).contains("secrets/control"));
+}
+
+#[tokio::test]
+async fn control_connections_use_tls_where_a_ca_is_configured() {
+    let scratch = Scratch::start();
+    let mut config = scratch.config();
+    config.settings.upstream.database = "postgres".to_owned();
+    let made = || rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let (server, stranger) = (made(), made());
+    let trust = |name: &str, pem: String| {
+        let file = scratch.dir.join("secrets").join(name);
+        std::fs::write(&file, pem).unwrap();
+        Some(file)
+    };
+    config.settings.upstream.tls_ca = trust("ca.crt", server.cert.pem());
+    let failed = control::connect(&config.settings)
+        .await
+        .err()
+        .expect("the server speaks no TLS yet");
+    assert!(matches!(failed, control::ControlError::Connect { .. }), "{failed}");
+
+    scratch
+        .serve_tls(&server.cert.pem(), &server.signing_key.serialize_pem())
+        .await;
+    let pool = control::connect(&config.settings).await.unwrap_or_else(|e| panic!("{e}"));
+    let client = pool.get().await.unwrap();
+    let row = client
+        .query_one("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()", &[])
+        .await
+        .unwrap();
+    assert!(row.get::<_, bool>(0));
+
+    config.settings.upstream.tls_ca = trust("stranger.crt", stranger.cert.pem());
+    let failed = control::connect(&config.settings).await.err().expect("another CA signed it");
+    assert!(matches!(failed, control::ControlError::Connect { .. }), "{failed}");
+    config.settings.upstream.tls_ca = trust("empty.crt", String::new());
+    let failed = control::connect(&config.settings).await.err().expect("no certificate in it");
+    assert!(matches!(failed, control::ControlError::CaFile { .. }), "{failed}");
 }

@@ -131,6 +131,27 @@ impl Scratch {
         self.connect("postern_control", "control-password", "app").await
     }
 
+    /// Has the server offer TLS with this certificate from now on.
+    pub async fn serve_tls(&self, certificate: &str, key: &str) {
+        let data = self.dir.join("data");
+        std::fs::write(data.join("server.crt"), certificate).unwrap();
+        std::fs::write(data.join("server.key"), key).unwrap();
+        std::fs::set_permissions(data.join("server.key"), Permissions::from_mode(0o600)).unwrap();
+        self.give_away();
+        let admin = self.connect("postern_control", "control-password", "postgres").await;
+        admin.batch_execute("ALTER SYSTEM SET ssl = on").await.unwrap();
+        admin.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+        // The postmaster reads it in its own time.
+        for _ in 0..100 {
+            let fresh = self.connect("postern_control", "control-password", "postgres").await;
+            if fresh.query_one("SHOW ssl", &[]).await.unwrap().get::<_, String>(0) == "on" {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        panic!("the server does not offer TLS: see {}", self.log().display());
+    }
+
     fn write_secret(&self, name: &str, text: &str) {
         let file = self.dir.join("secrets").join(name);
         std::fs::write(&file, text).unwrap();
