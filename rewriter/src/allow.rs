@@ -13,15 +13,24 @@ static CATALOGUE: LazyLock<HashMap<(&'static str, &'static str), (&'static str, 
         .map(str::trim)
         .filter(|l| !l.is_empty() && !l.starts_with('#'))
         .map(|l| {
-            let (from, to) = l.split_once("->").expect("invariant: catalogue.txt maps one relation to another on each line");
-            let split = |s: &'static str| s.trim().split_once('.').expect("invariant: catalogue.txt names are qualified");
+            let (from, to) = l
+                .split_once("->")
+                .expect("invariant: catalogue.txt maps one relation to another on each line");
+            let split = |s: &'static str| {
+                s.trim()
+                    .split_once('.')
+                    .expect("invariant: catalogue.txt names are qualified")
+            };
             (split(from), split(to))
         })
         .collect()
 });
 
 fn lines(text: &'static str) -> HashSet<&'static str> {
-    text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')).collect()
+    text.lines()
+        .map(str::trim)
+        .filter(|l| !l.is_empty() && !l.starts_with('#'))
+        .collect()
 }
 
 /// Whether a function of `pg_catalog` may be called.
@@ -46,7 +55,10 @@ pub(crate) fn builtin_type(name: &str) -> bool {
 
 /// The view that stands in for a catalogue relation.
 pub(crate) fn catalogue_view(schema: &str, name: &str) -> Option<(&'static str, &'static str)> {
-    CATALOGUE.iter().find(|((s, n), _)| *s == schema && *n == name).map(|(_, to)| *to)
+    CATALOGUE
+        .iter()
+        .find(|((s, n), _)| *s == schema && *n == name)
+        .map(|(_, to)| *to)
 }
 
 /// Whether a view stands in for some catalogue relation (what a rewritten statement may name).

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use postern_config::names::{ColumnRef, TableRef};
-use postern_config::{ColumnType, Ident, Table};
+use postern_config::{ColumnType, Ident, Manifest, Table};
 
 /// A snapshot.
 #[derive(Debug, Clone)]
@@ -74,6 +74,26 @@ impl Catalog {
             closed: true,
             relations,
         }
+    }
+
+    /// A snapshot with what a manifest declares and nothing else.
+    pub fn of_manifest(manifest: &Manifest, generation: u64) -> Self {
+        let relations = manifest.tables.iter().map(|t| Relation {
+            schema: t.name.schema.as_str().into(),
+            name: t.name.name.as_str().into(),
+            kind: RelationKind::Table,
+            columns: Some(
+                t.columns
+                    .iter()
+                    .map(|c| RelationColumn {
+                        name: c.name.as_str().into(),
+                        ty: c.ty.clone(),
+                    })
+                    .collect(),
+            ),
+            declared: Some(Arc::new(t.clone())),
+        });
+        Self::new(generation, manifest.schema.clone(), relations)
     }
 
     /// A snapshot that takes every relation as own and plain (`postern explain --catalog none`).

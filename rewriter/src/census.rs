@@ -47,7 +47,13 @@ pub(crate) struct Survey {
 
 /// Refuses a tree nested deeper than `max`.
 pub(crate) fn depth_within(tree: &impl Serialize, max: usize) -> Result<(), Refusal> {
-    let mut walk = Walk { survey: Survey::default(), bytes: None, depth: 0, max, frames: Vec::new() };
+    let mut walk = Walk {
+        survey: Survey::default(),
+        bytes: None,
+        depth: 0,
+        max,
+        frames: Vec::new(),
+    };
     match tree.serialize(&mut walk) {
         Ok(()) => Ok(()),
         Err(_) => Err(Refusal::new("54001", "size", "the statement is nested too deeply").hint("Split it into smaller ones.")),
@@ -56,15 +62,29 @@ pub(crate) fn depth_within(tree: &impl Serialize, max: usize) -> Result<(), Refu
 
 /// Surveys a tree.
 pub(crate) fn survey(tree: &impl Serialize) -> Result<Survey, Refusal> {
-    let mut walk = Walk { survey: Survey::default(), bytes: None, depth: 0, max: usize::MAX, frames: Vec::new() };
-    tree.serialize(&mut walk).map_err(|_| Refusal::internal("the statement could not be surveyed"))?;
+    let mut walk = Walk {
+        survey: Survey::default(),
+        bytes: None,
+        depth: 0,
+        max: usize::MAX,
+        frames: Vec::new(),
+    };
+    tree.serialize(&mut walk)
+        .map_err(|_| Refusal::internal("the statement could not be surveyed"))?;
     Ok(walk.survey)
 }
 
 /// A tree's serialisation without source locations: equal for equal meaning.
 pub(crate) fn shape(tree: &impl Serialize) -> Result<Vec<u8>, Refusal> {
-    let mut walk = Walk { survey: Survey::default(), bytes: Some(Vec::with_capacity(4096)), depth: 0, max: usize::MAX, frames: Vec::new() };
-    tree.serialize(&mut walk).map_err(|_| Refusal::internal("the statement could not be read back"))?;
+    let mut walk = Walk {
+        survey: Survey::default(),
+        bytes: Some(Vec::with_capacity(4096)),
+        depth: 0,
+        max: usize::MAX,
+        frames: Vec::new(),
+    };
+    tree.serialize(&mut walk)
+        .map_err(|_| Refusal::internal("the statement could not be read back"))?;
     Ok(walk.bytes.unwrap_or_default())
 }
 
@@ -114,7 +134,13 @@ impl Walk {
             _ => {}
         }
         self.put(b'{', name.as_bytes());
-        self.frames.push(Frame { name, field: "", schema: String::new(), relation: String::new(), alias: String::new() });
+        self.frames.push(Frame {
+            name,
+            field: "",
+            schema: String::new(),
+            relation: String::new(),
+            alias: String::new(),
+        });
         Ok(())
     }
 
@@ -155,7 +181,12 @@ impl Walk {
     }
 
     fn is_location(field: &str) -> bool {
-        field == "location" || field.ends_with("_location") || matches!(field, "stmt_len" | "rexpr_list_start" | "rexpr_list_end" | "list_start" | "list_end")
+        field == "location"
+            || field.ends_with("_location")
+            || matches!(
+                field,
+                "stmt_len" | "rexpr_list_start" | "rexpr_list_end" | "list_start" | "list_end"
+            )
     }
 }
 
@@ -274,7 +305,13 @@ impl<'w> ser::Serializer for &'w mut Walk {
         Err(Stop)
     }
 
-    fn serialize_tuple_variant(self, _: &'static str, _: u32, _: &'static str, _: usize) -> Result<Self::SerializeTupleVariant, Stop> {
+    fn serialize_tuple_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: usize,
+    ) -> Result<Self::SerializeTupleVariant, Stop> {
         Err(Stop)
     }
 
@@ -288,7 +325,13 @@ impl<'w> ser::Serializer for &'w mut Walk {
         Ok(self)
     }
 
-    fn serialize_struct_variant(self, _: &'static str, _: u32, _: &'static str, _: usize) -> Result<Self::SerializeStructVariant, Stop> {
+    fn serialize_struct_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: usize,
+    ) -> Result<Self::SerializeStructVariant, Stop> {
         Err(Stop)
     }
 }

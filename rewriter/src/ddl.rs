@@ -18,7 +18,9 @@ use crate::{census, tree};
 
 /// Plans a DDL statement, or refuses whatever it is.
 pub(crate) fn plan(stmt: &Node, ask: &Ask<'_>) -> Result<Plan, Refusal> {
-    let Some(inner) = &stmt.node else { return Err(Refusal::internal("a statement is empty")) };
+    let Some(inner) = &stmt.node else {
+        return Err(Refusal::internal("a statement is empty"));
+    };
     let known = matches!(
         inner,
         NodeEnum::CreateStmt(_)
@@ -35,8 +37,10 @@ pub(crate) fn plan(stmt: &Node, ask: &Ask<'_>) -> Result<Plan, Refusal> {
         return Err(refused(stmt, inner, ask));
     }
     if !(ask.login.ddl || ask.login.kind == LoginKind::Migrator) {
-        return Err(Refusal::denied("ddl", format!("permission denied for schema {}", ask.catalog.schema))
-            .hint("Change the schema with the module's migrator login."));
+        return Err(
+            Refusal::denied("ddl", format!("permission denied for schema {}", ask.catalog.schema))
+                .hint("Change the schema with the module's migrator login."),
+        );
     }
     let judged = judged(stmt, ask, false, |judge, n| judge.ddl(n))?;
     let mut gathered = Gathered::default();
@@ -51,7 +55,13 @@ fn refused(stmt: &Node, inner: &NodeEnum, ask: &Ask<'_>) -> Refusal {
     let mut judge = Judge::scout(ask);
     if let Ok(survey) = census::survey(stmt) {
         for (schemaname, relname, _) in survey.relations {
-            let r = RangeVar { schemaname, relname, inh: true, location: -1, ..RangeVar::default() };
+            let r = RangeVar {
+                schemaname,
+                relname,
+                inh: true,
+                location: -1,
+                ..RangeVar::default()
+            };
             if let Err(missing) = judge.resolve(&r) {
                 return missing;
             }
@@ -59,7 +69,10 @@ fn refused(stmt: &Node, inner: &NodeEnum, ask: &Ask<'_>) -> Refusal {
     }
     if let NodeEnum::CommentStmt(c) = inner
         && let Some(NodeEnum::List(l)) = c.object.as_ref().and_then(|o| o.node.as_ref())
-        && matches!(c.objtype(), ObjectType::ObjectTable | ObjectType::ObjectView | ObjectType::ObjectColumn | ObjectType::ObjectSequence)
+        && matches!(
+            c.objtype(),
+            ObjectType::ObjectTable | ObjectType::ObjectView | ObjectType::ObjectColumn | ObjectType::ObjectSequence
+        )
     {
         let mut parts = tree::parts(&l.items).unwrap_or_default();
         if c.objtype() == ObjectType::ObjectColumn {
@@ -78,7 +91,9 @@ fn refused(stmt: &Node, inner: &NodeEnum, ask: &Ask<'_>) -> Refusal {
         NodeEnum::CreatePlangStmt(_) => denied("CREATE LANGUAGE"),
         NodeEnum::AlterSystemStmt(_) => denied("ALTER SYSTEM"),
         NodeEnum::GrantStmt(_) | NodeEnum::GrantRoleStmt(_) => denied("GRANT and REVOKE"),
-        NodeEnum::CreateRoleStmt(_) | NodeEnum::AlterRoleStmt(_) | NodeEnum::AlterRoleSetStmt(_) | NodeEnum::DropRoleStmt(_) => denied("Managing roles"),
+        NodeEnum::CreateRoleStmt(_) | NodeEnum::AlterRoleStmt(_) | NodeEnum::AlterRoleSetStmt(_) | NodeEnum::DropRoleStmt(_) => {
+            denied("Managing roles")
+        }
         NodeEnum::LoadStmt(_) => denied("LOAD"),
         NodeEnum::ListenStmt(_) | NodeEnum::UnlistenStmt(_) | NodeEnum::NotifyStmt(_) => Refusal::statement("LISTEN and NOTIFY"),
         NodeEnum::MergeStmt(_) => Refusal::statement("MERGE"),
@@ -107,7 +122,13 @@ fn named(parts: &[&str]) -> RangeVar {
         [name] => (String::new(), (*name).to_owned()),
         [] => (String::new(), String::new()),
     };
-    RangeVar { schemaname, relname, inh: true, location: -1, ..RangeVar::default() }
+    RangeVar {
+        schemaname,
+        relname,
+        inh: true,
+        location: -1,
+        ..RangeVar::default()
+    }
 }
 
 impl Judge<'_> {
@@ -151,7 +172,9 @@ impl Judge<'_> {
 
     /// The name of a relation to be made: in the module's own schema, or temporary.
     fn new_relation(&mut self, r: Option<&mut RangeVar>) -> Result<(), Refusal> {
-        let Some(r) = r else { return Err(Refusal::internal("a relation has no name")) };
+        let Some(r) = r else {
+            return Err(Refusal::internal("a relation has no name"));
+        };
         self.seen.range_vars += 1;
         if !r.catalogname.is_empty() {
             return Err(Refusal::construct("A reference to another database"));
@@ -163,17 +186,30 @@ impl Judge<'_> {
             "" => r.schemaname = own.to_owned(),
             "pg_temp" => {}
             schema if schema == own && !temporary => {}
-            schema => return Err(Refusal::new("3F000", "relation", format!("schema \"{schema}\" does not exist")).at(r.location)),
+            schema => {
+                return Err(Refusal::new("3F000", "relation", format!("schema \"{schema}\" does not exist")).at(r.location));
+            }
         }
-        if self.ask.catalog.relation(&r.schemaname, &r.relname).is_some_and(|x| x.declared.is_some()) {
-            return Err(Refusal::new("42P07", "ddl", format!("relation \"{}\" already exists", r.relname)));
+        if self
+            .ask
+            .catalog
+            .relation(&r.schemaname, &r.relname)
+            .is_some_and(|x| x.declared.is_some())
+        {
+            return Err(Refusal::new(
+                "42P07",
+                "ddl",
+                format!("relation \"{}\" already exists", r.relname),
+            ));
         }
         Ok(())
     }
 
     /// An existing relation of the module's own that no manifest declares.
     fn own_undeclared(&mut self, r: Option<&mut RangeVar>) -> Result<(), Refusal> {
-        let Some(r) = r else { return Err(Refusal::internal("a relation has no name")) };
+        let Some(r) = r else {
+            return Err(Refusal::internal("a relation has no name"));
+        };
         self.seen.range_vars += 1;
         match self.resolve(r)? {
             Target::Own(relation) if relation.declared.is_some() => Err(by_manifest(&relation.name)),
@@ -187,7 +223,10 @@ impl Judge<'_> {
                 }
                 Ok(())
             }
-            Target::Catalogue(..) => Err(Refusal::denied("relation", format!("permission denied for relation {}", r.relname))),
+            Target::Catalogue(..) => Err(Refusal::denied(
+                "relation",
+                format!("permission denied for relation {}", r.relname),
+            )),
         }
     }
 
@@ -272,7 +311,9 @@ impl Judge<'_> {
         if !matches!(c.objtype(), ObjectType::ObjectTable | ObjectType::ObjectMatview) {
             return Err(Refusal::statement("This kind of CREATE … AS"));
         }
-        let Some(into) = &mut c.into else { return Err(Refusal::internal("CREATE TABLE AS has no target")) };
+        let Some(into) = &mut c.into else {
+            return Err(Refusal::internal("CREATE TABLE AS has no target"));
+        };
         if into.view_query.is_some() {
             return Err(Refusal::internal("CREATE TABLE AS has another form"));
         }
@@ -297,7 +338,9 @@ impl Judge<'_> {
     }
 
     fn create_index(&mut self, i: &mut protobuf::IndexStmt) -> Result<(), Refusal> {
-        let Some(r) = &mut i.relation else { return Err(Refusal::internal("an index has no table")) };
+        let Some(r) = &mut i.relation else {
+            return Err(Refusal::internal("an index has no table"));
+        };
         self.seen.range_vars += 1;
         let (table, entry) = match self.resolve(r)? {
             Target::Own(relation) => {
@@ -317,12 +360,20 @@ impl Judge<'_> {
                 }
                 (None, Entry::plain(&r.relname, None))
             }
-            Target::Catalogue(..) => return Err(Refusal::denied("relation", format!("permission denied for relation {}", r.relname))),
+            Target::Catalogue(..) => {
+                return Err(Refusal::denied(
+                    "relation",
+                    format!("permission denied for relation {}", r.relname),
+                ));
+            }
         };
         if !i.table_space.is_empty() || !i.exclude_op_names.is_empty() {
             return Err(Refusal::construct("This form of CREATE INDEX"));
         }
-        if !matches!(i.access_method.as_str(), "" | "btree" | "hash" | "gin" | "gist" | "brin" | "spgist") {
+        if !matches!(
+            i.access_method.as_str(),
+            "" | "btree" | "hash" | "gin" | "gist" | "brin" | "spgist"
+        ) {
             return Err(Refusal::construct("This index method"));
         }
         storage_options(&i.options)?;
@@ -344,8 +395,12 @@ impl Judge<'_> {
                     None => {}
                     Some(p) if p.eq() => e.name = postern_config::names::eq_column(&column.name),
                     Some(_) => {
-                        return Err(Refusal::new("0A000", "sealed-operation", format!("protected column {} cannot be indexed", column.name))
-                            .hint("Add \"eq\" to its protect.search in the manifest to index it for equality."));
+                        return Err(Refusal::new(
+                            "0A000",
+                            "sealed-operation",
+                            format!("protected column {} cannot be indexed", column.name),
+                        )
+                        .hint("Add \"eq\" to its protect.search in the manifest to index it for equality."));
                     }
                 }
             }
@@ -360,7 +415,9 @@ impl Judge<'_> {
             };
             match d.arg.as_mut().and_then(|a| a.node.as_mut()) {
                 None
-                | Some(NodeEnum::Integer(_) | NodeEnum::Float(_) | NodeEnum::Boolean(_) | NodeEnum::String(_) | NodeEnum::AConst(_)) => {}
+                | Some(
+                    NodeEnum::Integer(_) | NodeEnum::Float(_) | NodeEnum::Boolean(_) | NodeEnum::String(_) | NodeEnum::AConst(_),
+                ) => {}
                 Some(NodeEnum::TypeName(ty)) => self.type_name(ty, &anything())?,
                 Some(NodeEnum::List(l)) if d.defname == "owned_by" => {
                     let parts = tree::parts(&l.items).unwrap_or_default();
@@ -399,22 +456,35 @@ impl Judge<'_> {
             _ => return Err(Refusal::statement("This kind of DROP")),
         };
         for object in &mut d.objects {
-            let Some(NodeEnum::List(l)) = &mut object.node else { return Err(Refusal::internal("DROP holds something else")) };
+            let Some(NodeEnum::List(l)) = &mut object.node else {
+                return Err(Refusal::internal("DROP holds something else"));
+            };
             let r = named(&tree::parts(&l.items).unwrap_or_default());
             let (schema, name) = match self.resolve(&r) {
                 Ok(Target::Own(relation)) if relation.declared.is_some() => return Err(by_manifest(&relation.name)),
                 Ok(Target::Own(relation)) => (relation.schema.to_string(), relation.name.to_string()),
                 Ok(Target::Assumed) => {
-                    let schema = if r.schemaname.is_empty() { self.ask.catalog.schema.as_str() } else { &r.schemaname };
+                    let schema = if r.schemaname.is_empty() {
+                        self.ask.catalog.schema.as_str()
+                    } else {
+                        &r.schemaname
+                    };
                     (schema.to_owned(), r.relname.clone())
                 }
                 Ok(Target::Catalogue(..)) => {
-                    return Err(Refusal::denied("relation", format!("permission denied for {kind} {}", r.relname)));
+                    return Err(Refusal::denied(
+                        "relation",
+                        format!("permission denied for {kind} {}", r.relname),
+                    ));
                 }
                 // Absent with IF EXISTS: PostgreSQL gives its notice for the name in the module's own schema.
                 Err(_) if d.missing_ok => (self.ask.catalog.schema.as_str().to_owned(), r.relname.clone()),
                 Err(_) => {
-                    return Err(Refusal::new("42P01", "relation", format!("{kind} \"{}\" does not exist", r.relname)));
+                    return Err(Refusal::new(
+                        "42P01",
+                        "relation",
+                        format!("{kind} \"{}\" does not exist", r.relname),
+                    ));
                 }
             };
             l.items = vec![tree::string(&schema), tree::string(&name)];
@@ -423,12 +493,17 @@ impl Judge<'_> {
     }
 
     fn alter_table(&mut self, a: &mut protobuf::AlterTableStmt) -> Result<(), Refusal> {
-        if !matches!(a.objtype(), ObjectType::ObjectTable | ObjectType::ObjectView | ObjectType::ObjectIndex | ObjectType::ObjectSequence) {
+        if !matches!(
+            a.objtype(),
+            ObjectType::ObjectTable | ObjectType::ObjectView | ObjectType::ObjectIndex | ObjectType::ObjectSequence
+        ) {
             return Err(Refusal::statement("This kind of ALTER"));
         }
         self.own_undeclared(a.relation.as_mut())?;
         for cmd in &mut a.cmds {
-            let Some(NodeEnum::AlterTableCmd(c)) = &mut cmd.node else { return Err(Refusal::internal("ALTER TABLE holds something else")) };
+            let Some(NodeEnum::AlterTableCmd(c)) = &mut cmd.node else {
+                return Err(Refusal::internal("ALTER TABLE holds something else"));
+            };
             if !matches!(
                 c.subtype(),
                 AlterTableType::AtAddColumn
@@ -466,7 +541,9 @@ fn anything() -> Scope<'static> {
 
 fn no_placement(tablespace: &str, method: &str) -> Result<(), Refusal> {
     if !tablespace.is_empty() {
-        return Err(Refusal::denied("ddl", "permission denied for tablespace").hint("Leave TABLESPACE out: the module has its own."));
+        return Err(
+            Refusal::denied("ddl", "permission denied for tablespace").hint("Leave TABLESPACE out: the module has its own.")
+        );
     }
     if !matches!(method, "" | "heap") {
         return Err(Refusal::construct("This table access method"));
@@ -478,8 +555,10 @@ fn storage_options(options: &[Node]) -> Result<(), Refusal> {
     for option in options {
         match &option.node {
             Some(NodeEnum::DefElem(d))
-                if matches!(d.defname.as_str(), "fillfactor" | "autovacuum_enabled" | "fastupdate" | "deduplicate_items" | "pages_per_range")
-                    && d.defnamespace.is_empty() => {}
+                if matches!(
+                    d.defname.as_str(),
+                    "fillfactor" | "autovacuum_enabled" | "fastupdate" | "deduplicate_items" | "pages_per_range"
+                ) && d.defnamespace.is_empty() => {}
             _ => return Err(Refusal::construct("This storage option")),
         }
     }
@@ -534,8 +613,13 @@ impl Change {
         match self {
             Change::Made(schema, name, kind) => {
                 if catalog.relation(&schema, &name).is_none() {
-                    let relation =
-                        Relation { schema: schema.into(), name: name.into(), kind, columns: None, declared: None };
+                    let relation = Relation {
+                        schema: schema.into(),
+                        name: name.into(),
+                        kind,
+                        columns: None,
+                        declared: None,
+                    };
                     catalog.insert(relation);
                 }
             }
@@ -549,7 +633,10 @@ impl Change {
             Change::Renamed(schema, name, new) => {
                 if let Some(old) = catalog.relation(&schema, &name).filter(|r| r.declared.is_none()).cloned() {
                     catalog.remove(&schema, &name);
-                    catalog.insert(Relation { name: new.into(), ..(*old).clone() });
+                    catalog.insert(Relation {
+                        name: new.into(),
+                        ..(*old).clone()
+                    });
                 }
             }
         }

@@ -63,15 +63,22 @@ impl SealedCol {
     /// An operation that this column was not declared for.
     pub(crate) fn unsupported(&self, operation: &str, search: &str) -> Refusal {
         let hint = if self.declared_later && search != "eq" {
-            format!("Column {} is sealed for {search} already; asking by it is not available in this version.", self.sealed.column)
+            format!(
+                "Column {} is sealed for {search} already; asking by it is not available in this version.",
+                self.sealed.column
+            )
         } else {
             format!(
                 "Add \"{search}\" to protect.search of column {} (modules/{}.toml, line {}).",
                 self.sealed.column, self.module, self.line
             )
         };
-        Refusal::new("0A000", "sealed-operation", format!("protected column {} does not support {operation}", self.sealed.column.column))
-            .hint(hint)
+        Refusal::new(
+            "0A000",
+            "sealed-operation",
+            format!("protected column {} does not support {operation}", self.sealed.column.column),
+        )
+        .hint(hint)
     }
 }
 
@@ -83,7 +90,10 @@ impl Judge<'_> {
             Yield::Sealed(r) => Err(Refusal::new(
                 "0A000",
                 "sealed-operation",
-                format!("protected column {} cannot be used in this expression", r.col.sealed.column.column),
+                format!(
+                    "protected column {} cannot be used in this expression",
+                    r.col.sealed.column.column
+                ),
             )
             .hint("Select the column by itself and compute in the client, or compare it by = with a value.")),
         }
@@ -127,7 +137,9 @@ impl Judge<'_> {
             }
             NodeEnum::BoolExpr(b) => self.plain_all(&mut b.args, scope)?,
             NodeEnum::NullTest(t) => {
-                let Some(arg) = &mut t.arg else { return Err(Refusal::internal("an expression is empty")) };
+                let Some(arg) = &mut t.arg else {
+                    return Err(Refusal::internal("an expression is empty"));
+                };
                 // NULL is stored as NULL, so the envelope answers.
                 self.expr(arg, scope)?;
             }
@@ -226,7 +238,10 @@ impl Judge<'_> {
                     return Err(Refusal::new(
                         "0A000",
                         "whole-row",
-                        format!("a whole-row reference to \"{}\" is not available, as it has protected columns", entry.alias),
+                        format!(
+                            "a whole-row reference to \"{}\" is not available, as it has protected columns",
+                            entry.alias
+                        ),
                     )
                     .hint("Name the columns.")
                     .at(location));
@@ -237,17 +252,26 @@ impl Judge<'_> {
                 let own_level = scope.entries.iter().any(|e| std::ptr::eq(e, entry));
                 scope.note_use(entry, &col.name);
                 match &col.nature {
-                    Nature::Plain => (Some(entry.alias.clone()), Yield::Plain, col.mask.clone().map(|m| (m, col.name.clone()))),
+                    Nature::Plain => (
+                        Some(entry.alias.clone()),
+                        Yield::Plain,
+                        col.mask.clone().map(|m| (m, col.name.clone())),
+                    ),
                     Nature::Never(sealed) => {
-                        return Err(Refusal::denied("never-column", format!("permission denied for column {}", sealed.sealed.column.column))
-                            .hint("No role reads this column through SQL.")
-                            .at(location));
+                        return Err(Refusal::denied(
+                            "never-column",
+                            format!("permission denied for column {}", sealed.sealed.column.column),
+                        )
+                        .hint("No role reads this column through SQL.")
+                        .at(location));
                     }
                     Nature::Sealed(sealed) => {
                         if !scope.entry(&entry.alias).is_some_and(|e| std::ptr::eq(e, entry)) {
-                            return Err(Refusal::construct("A protected column of an outer query whose alias is hidden")
-                                .hint("Give the outer relation an alias of its own.")
-                                .at(location));
+                            return Err(
+                                Refusal::construct("A protected column of an outer query whose alias is hidden")
+                                    .hint("Give the outer relation an alias of its own.")
+                                    .at(location),
+                            );
                         }
                         let r = SealedRef {
                             qualifier: entry.alias.clone(),
@@ -308,7 +332,9 @@ impl Judge<'_> {
         };
         let mut mode = match s.sub_link_type() {
             SubLinkType::ExistsSublink => Mode::Exists,
-            SubLinkType::AnySublink | SubLinkType::AllSublink | SubLinkType::ExprSublink | SubLinkType::ArraySublink => Mode::Values,
+            SubLinkType::AnySublink | SubLinkType::AllSublink | SubLinkType::ExprSublink | SubLinkType::ArraySublink => {
+                Mode::Values
+            }
             _ => return Err(Refusal::construct("This kind of subquery").at(s.location)),
         };
         if let Some(test) = &mut s.testexpr {
@@ -332,8 +358,12 @@ impl Judge<'_> {
         let Some(NodeEnum::TypeCast(c)) = &mut n.node else {
             return Err(Refusal::internal("a cast was expected"));
         };
-        let Some(ty) = &mut c.type_name else { return Err(Refusal::internal("a cast has no type")) };
-        let Some(arg) = &mut c.arg else { return Err(Refusal::internal("an expression is empty")) };
+        let Some(ty) = &mut c.type_name else {
+            return Err(Refusal::internal("a cast has no type"));
+        };
+        let Some(arg) = &mut c.arg else {
+            return Err(Refusal::internal("an expression is empty"));
+        };
         if self.registry_type(ty) {
             self.seen.type_names += 1;
             let literal = match &arg.node {
@@ -342,9 +372,11 @@ impl Judge<'_> {
             };
             return match literal {
                 Some(name) => self.registry_literal(ty, &name, c.location),
-                None => Err(Refusal::denied("type", "casting a value to a catalogue reference type is not allowed")
-                    .hint("Write the name as a constant, or join the catalogue views by oid.")
-                    .at(c.location)),
+                None => Err(
+                    Refusal::denied("type", "casting a value to a catalogue reference type is not allowed")
+                        .hint("Write the name as a constant, or join the catalogue views by oid.")
+                        .at(c.location),
+                ),
             };
         }
         self.type_name(ty, scope)?;
@@ -353,7 +385,9 @@ impl Judge<'_> {
 
     /// Whether a type is of the `reg…` family, whose input and output reach past the catalogue views.
     fn registry_type(&self, ty: &TypeName) -> bool {
-        tree::parts(&ty.names).and_then(|p| p.last().map(|l| l.starts_with("reg"))).unwrap_or(false)
+        tree::parts(&ty.names)
+            .and_then(|p| p.last().map(|l| l.starts_with("reg")))
+            .unwrap_or(false)
     }
 
     /// `'name'::regclass` for a relation of the module's own; anything else is as missing.
@@ -388,12 +422,16 @@ impl Judge<'_> {
         if ty.pct_type || ty.setof {
             return Err(Refusal::construct("A %TYPE or SETOF type").at(ty.location));
         }
-        let Some(parts) = tree::parts(&ty.names) else { return Err(Refusal::internal("a type has no name")) };
+        let Some(parts) = tree::parts(&ty.names) else {
+            return Err(Refusal::internal("a type has no name"));
+        };
         let builtin = match parts.as_slice() {
             [name] | ["pg_catalog", name] if allow::builtin_type(name) => Some((*name).to_owned()),
             // An array type by its internal name.
             [name] | ["pg_catalog", name] if name.strip_prefix('_').is_some_and(allow::builtin_type) => Some((*name).to_owned()),
-            [name] if self.ask.catalog.closed && self.ask.catalog.relation(self.ask.catalog.schema.as_str(), name).is_some() => None,
+            [name] if self.ask.catalog.closed && self.ask.catalog.relation(self.ask.catalog.schema.as_str(), name).is_some() => {
+                None
+            }
             [schema, name]
                 if *schema == self.ask.catalog.schema.as_str() && self.ask.catalog.relation(schema, name).is_some() =>
             {
@@ -419,7 +457,10 @@ impl Judge<'_> {
         }
         let Some(parts) = fold_qualified(literal) else { return false };
         match parts.as_slice() {
-            [name] => catalog.relation("pg_temp", name).or_else(|| catalog.relation(catalog.schema.as_str(), name)).is_some(),
+            [name] => catalog
+                .relation("pg_temp", name)
+                .or_else(|| catalog.relation(catalog.schema.as_str(), name))
+                .is_some(),
             [schema, name] => catalog.relation(schema, name).is_some(),
             _ => false,
         }

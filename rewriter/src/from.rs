@@ -32,7 +32,9 @@ impl Star {
 impl Judge<'_> {
     /// One item of a FROM list.
     pub(crate) fn from_item(&mut self, n: &mut Node, scope: &mut Scope<'_>) -> Result<Vec<Star>, Refusal> {
-        let Some(inner) = &mut n.node else { return Err(Refusal::internal("FROM holds nothing")) };
+        let Some(inner) = &mut n.node else {
+            return Err(Refusal::internal("FROM holds nothing"));
+        };
         match inner {
             NodeEnum::RangeVar(r) => {
                 let (entry, replacement) = self.range_var(r, scope, None)?;
@@ -131,7 +133,9 @@ impl Judge<'_> {
     }
 
     fn join(&mut self, n: &mut Node, scope: &mut Scope<'_>) -> Result<Vec<Star>, Refusal> {
-        let Some(NodeEnum::JoinExpr(j)) = &mut n.node else { return Err(Refusal::internal("a join has another form")) };
+        let Some(NodeEnum::JoinExpr(j)) = &mut n.node else {
+            return Err(Refusal::internal("a join has another form"));
+        };
         let (Some(left), Some(right)) = (&mut j.larg, &mut j.rarg) else {
             return Err(Refusal::internal("a join lacks a side"));
         };
@@ -155,13 +159,22 @@ impl Judge<'_> {
         }
         let mut shown = Vec::new();
         let merged = if j.is_natural {
-            left.iter().filter_map(Star::name).filter(|l| right.iter().any(|r| r.name() == Some(l))).map(Box::from).collect()
+            left.iter()
+                .filter_map(Star::name)
+                .filter(|l| right.iter().any(|r| r.name() == Some(l)))
+                .map(Box::from)
+                .collect()
         } else {
-            names_of(&j.using_clause)?.into_iter().map(Box::<str>::from).collect::<Vec<_>>()
+            names_of(&j.using_clause)?
+                .into_iter()
+                .map(Box::<str>::from)
+                .collect::<Vec<_>>()
         };
         for name in &merged {
             for star in left.iter().chain(&right) {
-                if let Star::Column { name: n, sealed: true, .. } = star
+                if let Star::Column {
+                    name: n, sealed: true, ..
+                } = star
                     && n == name
                 {
                     return Err(Refusal::construct("USING over a protected column").hint("Write the join condition with ON."));
@@ -169,7 +182,11 @@ impl Judge<'_> {
             }
             shown.push(Star::Merged(name.clone()));
         }
-        shown.extend(left.into_iter().chain(right).filter(|s| s.name().is_none_or(|n| !merged.iter().any(|m| &**m == n))));
+        shown.extend(
+            left.into_iter()
+                .chain(right)
+                .filter(|s| s.name().is_none_or(|n| !merged.iter().any(|m| &**m == n))),
+        );
         scope.merged.extend(merged);
         self.plain_opt(j.quals.as_mut(), scope)?;
         if j.join_using_alias.is_some() {
@@ -191,7 +208,11 @@ impl Judge<'_> {
 /// Adds an entry and lists what `*` takes of it.
 pub(crate) fn add(scope: &mut Scope<'_>, entry: Entry) -> Result<Vec<Star>, Refusal> {
     if !entry.alias.is_empty() && scope.entries.iter().any(|e| e.alias == entry.alias) {
-        return Err(Refusal::new("42712", "relation", format!("table name \"{}\" specified more than once", entry.alias)));
+        return Err(Refusal::new(
+            "42712",
+            "relation",
+            format!("table name \"{}\" specified more than once", entry.alias),
+        ));
     }
     let stars = stars_of(&entry);
     scope.entries.push(entry);
@@ -201,7 +222,9 @@ pub(crate) fn add(scope: &mut Scope<'_>, entry: Entry) -> Result<Vec<Star>, Refu
 /// What `alias.*` stands for.
 pub(crate) fn stars_of(entry: &Entry) -> Vec<Star> {
     match &entry.columns {
-        None => vec![Star::Unknown { alias: entry.alias.clone() }],
+        None => vec![Star::Unknown {
+            alias: entry.alias.clone(),
+        }],
         Some(columns) => columns
             .iter()
             .filter(|c| !matches!(c.nature, Nature::Never(_)))
@@ -215,7 +238,9 @@ pub(crate) fn stars_of(entry: &Entry) -> Vec<Star> {
 }
 
 fn function_name(f: &pg_query::protobuf::RangeFunction) -> Option<String> {
-    let Some(NodeEnum::List(parts)) = &f.functions.first()?.node else { return None };
+    let Some(NodeEnum::List(parts)) = &f.functions.first()?.node else {
+        return None;
+    };
     match &parts.items.first()?.node {
         Some(NodeEnum::FuncCall(call)) => call.funcname.last().and_then(tree::text_of).map(str::to_owned),
         Some(NodeEnum::SqlvalueFunction(_)) => Some("value".to_owned()),

@@ -27,8 +27,14 @@ impl Judge<'_> {
                     return Ok(Some(replacement));
                 }
             }
-            "has_table_privilege" | "has_column_privilege" | "has_any_column_privilege" | "has_sequence_privilege"
-            | "pg_relation_size" | "pg_table_size" | "pg_total_relation_size" | "pg_indexes_size" => self.relation_argument(f, &name)?,
+            "has_table_privilege"
+            | "has_column_privilege"
+            | "has_any_column_privilege"
+            | "has_sequence_privilege"
+            | "pg_relation_size"
+            | "pg_table_size"
+            | "pg_total_relation_size"
+            | "pg_indexes_size" => self.relation_argument(f, &name)?,
             "current_setting" => self.setting_argument(f)?,
             "set_config" => {
                 return Err(Refusal::denied("function", "permission denied for function set_config")
@@ -47,7 +53,8 @@ impl Judge<'_> {
         if allow::builtin_function(&name) {
             f.funcname = vec![tree::string("pg_catalog"), tree::string(&name)];
         }
-        if f.over.is_none() && allow::aggregate(&name)
+        if f.over.is_none()
+            && allow::aggregate(&name)
             && let Some(level) = self.aggregates.last_mut()
         {
             *level = true;
@@ -71,7 +78,10 @@ impl Judge<'_> {
                     return Err(Refusal::new(
                         "0A000",
                         "sealed-operation",
-                        format!("protected column {} cannot be passed to function {name}", r.col.sealed.column.column),
+                        format!(
+                            "protected column {} cannot be passed to function {name}",
+                            r.col.sealed.column.column
+                        ),
                     )
                     .hint("Select the column by itself and compute in the client.")
                     .at(f.location));
@@ -90,11 +100,15 @@ impl Judge<'_> {
 
     /// One item of an ORDER BY inside an expression.
     pub(crate) fn sort_by(&mut self, n: &mut Node, scope: &Scope<'_>) -> Result<(), Refusal> {
-        let Some(NodeEnum::SortBy(s)) = &mut n.node else { return Err(Refusal::internal("ORDER BY holds something else")) };
+        let Some(NodeEnum::SortBy(s)) = &mut n.node else {
+            return Err(Refusal::internal("ORDER BY holds something else"));
+        };
         if !s.use_op.is_empty() {
             return Err(Refusal::construct("ORDER BY … USING"));
         }
-        let Some(key) = &mut s.node else { return Err(Refusal::internal("an expression is empty")) };
+        let Some(key) = &mut s.node else {
+            return Err(Refusal::internal("an expression is empty"));
+        };
         match self.expr(key, scope)? {
             Yield::Plain => Ok(()),
             Yield::Sealed(r) => Err(r.col.unsupported("ordering", "range")),
@@ -120,14 +134,22 @@ impl Judge<'_> {
         let Some(name) = f.args.first().and_then(literal) else {
             return Err(Refusal::denied("function", "the sequence must be named by a constant").at(f.location));
         };
-        if self.own_relation_name(name) { Ok(()) } else { Err(Refusal::missing_relation(name, f.location)) }
+        if self.own_relation_name(name) {
+            Ok(())
+        } else {
+            Err(Refusal::missing_relation(name, f.location))
+        }
     }
 
     /// A relation named by a constant; a foreign one is as missing, a computed one is refused.
     fn relation_argument(&mut self, f: &protobuf::FuncCall, name: &str) -> Result<(), Refusal> {
         let relations: Vec<&str> = f.args.iter().filter_map(literal).collect();
         let sizes = name.starts_with("pg_");
-        let relation = if sizes || f.args.len() < 3 { relations.first() } else { relations.get(1) };
+        let relation = if sizes || f.args.len() < 3 {
+            relations.first()
+        } else {
+            relations.get(1)
+        };
         match relation {
             Some(relation) if f.args.iter().all(|a| literal(a).is_some()) => {
                 if !self.own_relation_name(relation) {
@@ -145,7 +167,9 @@ impl Judge<'_> {
     }
 
     fn to_regclass(&mut self, f: &protobuf::FuncCall) -> Result<Option<Node>, Refusal> {
-        let [arg] = f.args.as_slice() else { return Err(missing("to_regclass", f.location)) };
+        let [arg] = f.args.as_slice() else {
+            return Err(missing("to_regclass", f.location));
+        };
         let Some(name) = literal(arg) else {
             return Err(Refusal::denied("function", "permission denied for function to_regclass")
                 .hint("Name the relation by a constant.")

@@ -12,8 +12,8 @@ use crate::plan::{Param, Refusal, Sealed, Value};
 use crate::project::{Doors, Projection};
 use crate::scope::Scope;
 use crate::select::Mode;
-use crate::write::WriteTarget;
 use crate::tree;
+use crate::write::WriteTarget;
 
 impl Judge<'_> {
     pub(crate) fn insert(&mut self, i: &mut InsertStmt, outer: Option<&Scope<'_>>, mode: &Mode) -> Result<Projection, Refusal> {
@@ -76,13 +76,19 @@ impl Judge<'_> {
             columns.push(column_of(table, name, location)?);
         }
         let implicit = columns.is_empty();
-        let Some(source) = i.select_stmt.as_deref_mut() else { return Ok(()) };
+        let Some(source) = i.select_stmt.as_deref_mut() else {
+            return Ok(());
+        };
         let Some(NodeEnum::SelectStmt(s)) = &mut source.node else {
             return Err(Refusal::internal("an INSERT takes its rows from something else"));
         };
         let values = is_values(s);
         if implicit {
-            let width = if values { s.values_lists.iter().filter_map(|r| width_of(r)).max().unwrap_or(0) } else { s.target_list.len() };
+            let width = if values {
+                s.values_lists.iter().filter_map(|r| width_of(r)).max().unwrap_or(0)
+            } else {
+                s.target_list.len()
+            };
             let starred = !values && (s.op() != SetOperation::SetopNone || s.target_list.iter().any(has_star));
             let width = if starred { table.columns.len() } else { width };
             columns = table.columns.iter().take(width).collect();
@@ -113,12 +119,17 @@ impl Judge<'_> {
             }
             return Ok(());
         }
-        let binds = protected.iter().any(|c| columns[*c].protection.as_ref().is_some_and(|p| !p.bind_column_only));
+        let binds = protected
+            .iter()
+            .any(|c| columns[*c].protection.as_ref().is_some_and(|p| !p.bind_column_only));
         let fill: Vec<&Column> = if binds { filled_bound(table, &columns) } else { Vec::new() };
         for row in &mut s.values_lists {
             self.sealed_row(items_of(row)?, table, &columns, &fill, binds, scope)?;
         }
-        for c in protected.iter().filter(|c| columns[**c].protection.as_ref().is_some_and(|p| p.eq())) {
+        for c in protected
+            .iter()
+            .filter(|c| columns[**c].protection.as_ref().is_some_and(|p| p.eq()))
+        {
             i.cols.push(tree_target(&eq_column(&columns[*c].name)));
         }
         i.cols.extend(fill.iter().map(|c| tree_target(c.name.as_str())));
@@ -146,7 +157,10 @@ impl Judge<'_> {
         if binds {
             for name in &table.bound {
                 let column = column_of(table, name.as_str(), -1)?;
-                let given = columns.iter().position(|c| c.name == *name).filter(|p| !is_default(&items[*p]));
+                let given = columns
+                    .iter()
+                    .position(|c| c.name == *name)
+                    .filter(|p| !is_default(&items[*p]));
                 let value = match given {
                     Some(p) => self.bound_constant(&items[p], table, column)?,
                     None => {
@@ -172,12 +186,26 @@ impl Judge<'_> {
                 continue;
             };
             let value = self.sealed_constant(item, column)?;
-            let sealed = Sealed { column: table.column_ref(&column.name), ty: column.ty.clone() };
+            let sealed = Sealed {
+                column: table.column_ref(&column.name),
+                ty: column.ty.clone(),
+            };
             if protection.eq() {
-                tags.push(self.params.make(Param::EqTag { column: sealed.clone(), value: value.clone() }));
+                tags.push(self.params.make(Param::EqTag {
+                    column: sealed.clone(),
+                    value: value.clone(),
+                }));
             }
-            let bound = if protection.bind_column_only { Vec::new() } else { bound.clone() };
-            *item = self.params.make(Param::Seal { column: sealed, value, bound });
+            let bound = if protection.bind_column_only {
+                Vec::new()
+            } else {
+                bound.clone()
+            };
+            *item = self.params.make(Param::Seal {
+                column: sealed,
+                value,
+                bound,
+            });
         }
         items.extend(tags);
         for column in fill {
@@ -216,12 +244,21 @@ impl Judge<'_> {
             Refusal::new(
                 "0A000",
                 "sealed-operation",
-                format!("column {} takes only a constant or a parameter, as protected values are bound to it", column.name),
+                format!(
+                    "column {} takes only a constant or a parameter, as protected values are bound to it",
+                    column.name
+                ),
             )
             .hint("Compute the value in the client and pass it as a parameter.")
         })?;
         Ok(if column.protection.is_some() {
-            Value::Tag(Sealed { column: table.column_ref(&column.name), ty: column.ty.clone() }, Box::new(value))
+            Value::Tag(
+                Sealed {
+                    column: table.column_ref(&column.name),
+                    ty: column.ty.clone(),
+                },
+                Box::new(value),
+            )
         } else {
             value
         })
@@ -231,14 +268,18 @@ impl Judge<'_> {
     fn default_value(&mut self, table: &Table, column: &Column) -> Result<(Value, Param), Refusal> {
         match &column.default {
             None => Ok((Value::Text(None, column.ty.clone()), Param::Text(None))),
-            Some(ColumnDefault::Literal(text)) => {
-                Ok((Value::Text(Some(text.as_str().into()), column.ty.clone()), Param::Text(Some(text.as_str().into()))))
-            }
+            Some(ColumnDefault::Literal(text)) => Ok((
+                Value::Text(Some(text.as_str().into()), column.ty.clone()),
+                Param::Text(Some(text.as_str().into())),
+            )),
             Some(ColumnDefault::Serial) => {
                 let name = format!("{}_{}_seq", table.name.name, column.name);
                 let name = Ident::new(&name).map_err(|_| Refusal::internal("a sequence's name is too long"))?;
                 let index = self.generate.len();
-                self.generate.push(TableRef { schema: table.name.schema.clone(), name });
+                self.generate.push(TableRef {
+                    schema: table.name.schema.clone(),
+                    name,
+                });
                 Ok((Value::Generated(index), Param::Generated(index)))
             }
             Some(ColumnDefault::Now) => Err(Refusal::new(
@@ -267,7 +308,10 @@ impl Judge<'_> {
                     let column = column_of(table, &e.name, infer.location)?;
                     inferred.push(e.name.clone());
                     if column.never && column.protection.is_none() {
-                        return Err(Refusal::denied("never-column", format!("permission denied for column {}", column.name)));
+                        return Err(Refusal::denied(
+                            "never-column",
+                            format!("permission denied for column {}", column.name),
+                        ));
                     }
                     if let Some(protection) = &column.protection {
                         if !protection.eq() {
@@ -286,7 +330,9 @@ impl Judge<'_> {
         if c.action() != OnConflictAction::OnconflictUpdate {
             return Ok(());
         }
-        let Some(target) = level.entries.first() else { return Err(Refusal::internal("ON CONFLICT has no target")) };
+        let Some(target) = level.entries.first() else {
+            return Err(Refusal::internal("ON CONFLICT has no target"));
+        };
         let mut excluded = crate::scope::Entry::plain("excluded", target.columns.clone());
         if let Some(columns) = &mut excluded.columns {
             columns.iter_mut().for_each(|c| c.mask = None);
@@ -315,7 +361,9 @@ impl Judge<'_> {
                 return Err(Refusal::construct("Assigning part of a column"));
             }
             self.indirection(&mut t.indirection, level)?;
-            let Some(val) = &mut t.val else { return Err(Refusal::internal("an expression is empty")) };
+            let Some(val) = &mut t.val else {
+                return Err(Refusal::internal("an expression is empty"));
+            };
             let Some(table) = table else {
                 self.plain_or_default(val, level)?;
                 continue;
@@ -323,14 +371,21 @@ impl Judge<'_> {
             let column = column_of(table, &t.name, t.location)?;
             may_assign(table, column)?;
             let limits = table.policies.iter().filter(|p| p.operations.contains(&Operation::Update));
-            if limits.filter_map(|p| p.update_columns.as_ref()).any(|allowed| !allowed.contains(&column.name)) {
-                return Err(Refusal::construct("ON CONFLICT DO UPDATE of a column that some policies do not let change")
-                    .hint("Use INSERT and UPDATE by themselves."));
+            if limits
+                .filter_map(|p| p.update_columns.as_ref())
+                .any(|allowed| !allowed.contains(&column.name))
+            {
+                return Err(
+                    Refusal::construct("ON CONFLICT DO UPDATE of a column that some policies do not let change")
+                        .hint("Use INSERT and UPDATE by themselves."),
+                );
             }
             let Some(protection) = &column.protection else {
                 if table.has_protected() && table.bound.contains(&column.name) {
-                    return Err(Refusal::construct("ON CONFLICT DO UPDATE of a column that protected values are bound to")
-                        .hint("Use UPDATE, which seals the row's values anew."));
+                    return Err(
+                        Refusal::construct("ON CONFLICT DO UPDATE of a column that protected values are bound to")
+                            .hint("Use UPDATE, which seals the row's values anew."),
+                    );
                 }
                 self.plain_or_default(val, level)?;
                 continue;
@@ -349,7 +404,9 @@ impl Judge<'_> {
                         "sealed-operation",
                         format!("protected column {} cannot be set by this ON CONFLICT", column.name),
                     )
-                    .hint("It takes EXCLUDED.column where the conflict is on all columns the value is bound to; else use UPDATE."));
+                    .hint(
+                        "It takes EXCLUDED.column where the conflict is on all columns the value is bound to; else use UPDATE.",
+                    ));
                 }
             }
         }
@@ -364,8 +421,11 @@ impl Judge<'_> {
 /// Refuses to assign what cannot change.
 pub(crate) fn may_assign(table: &Table, column: &Column) -> Result<(), Refusal> {
     if column.immutable {
-        return Err(Refusal::denied("immutable-column", format!("permission denied for column {} of table {}", column.name, table.name.name))
-            .hint("The manifest declares this column immutable."));
+        return Err(Refusal::denied(
+            "immutable-column",
+            format!("permission denied for column {} of table {}", column.name, table.name.name),
+        )
+        .hint("The manifest declares this column immutable."));
     }
     Ok(())
 }
@@ -383,7 +443,12 @@ fn filled_bound<'t>(table: &'t Table, columns: &[&Column]) -> Vec<&'t Column> {
 /// A declared column of that name.
 pub(crate) fn column_of<'t>(table: &'t Table, name: &str, location: i32) -> Result<&'t Column, Refusal> {
     table.column(name).ok_or_else(|| {
-        Refusal::new("42703", "column", format!("column \"{name}\" of relation \"{}\" does not exist", table.name.name)).at(location)
+        Refusal::new(
+            "42703",
+            "column",
+            format!("column \"{name}\" of relation \"{}\" does not exist", table.name.name),
+        )
+        .at(location)
     })
 }
 
@@ -406,7 +471,11 @@ fn tree_target(name: &str) -> Node {
 }
 
 fn is_values(s: &SelectStmt) -> bool {
-    !s.values_lists.is_empty() && s.with_clause.is_none() && s.sort_clause.is_empty() && s.limit_count.is_none() && s.limit_offset.is_none()
+    !s.values_lists.is_empty()
+        && s.with_clause.is_none()
+        && s.sort_clause.is_empty()
+        && s.limit_count.is_none()
+        && s.limit_offset.is_none()
 }
 
 fn items_of(row: &mut Node) -> Result<&mut Vec<Node>, Refusal> {
@@ -441,5 +510,9 @@ fn is_ours(n: &Node) -> bool {
 
 /// The type of a value's declaration, for bound columns.
 pub(crate) fn bound_type(column: &Column) -> ColumnType {
-    if column.protection.is_some() { ColumnType::Bytea } else { column.ty.clone() }
+    if column.protection.is_some() {
+        ColumnType::Bytea
+    } else {
+        column.ty.clone()
+    }
 }

@@ -100,10 +100,16 @@ pub(crate) fn judged<T>(
     let mut tree = statement.clone();
     let mut value = walk(&mut judge, &mut tree)?;
     if judge.seen != census.counts {
-        return Err(Refusal::internal("the statement holds a part that Postern did not understand"));
+        return Err(Refusal::internal(
+            "the statement holds a part that Postern did not understand",
+        ));
     }
     if census.reserved_name {
-        return Err(Refusal::new("42602", "reserved-name", "names that start with postern$ are reserved"));
+        return Err(Refusal::new(
+            "42602",
+            "reserved-name",
+            "names that start with postern$ are reserved",
+        ));
     }
     judge.params.check()?;
     if compact || !judge.params.new.is_empty() {
@@ -115,7 +121,13 @@ pub(crate) fn judged<T>(
     let sql = second_reading(tree, &judge)?;
     let compacted = judge.params.numbering.is_some();
     let params = if compacted {
-        judge.params.plain.iter().map(|n| Param::Client(n - 1)).chain(judge.params.new).collect()
+        judge
+            .params
+            .plain
+            .iter()
+            .map(|n| Param::Client(n - 1))
+            .chain(judge.params.new)
+            .collect()
     } else {
         (0..judge.params.highest).map(Param::Client).collect()
     };
@@ -135,7 +147,11 @@ pub(crate) fn judged<T>(
 /// Prints the tree, reads the text with PostgreSQL's parser, requires the same tree, and judges what will really run: every relation is
 /// one that may be named, and every declared one stands beneath its barrier or is the target of a write that was filtered.
 fn second_reading(tree: Node, judge: &Judge<'_>) -> Result<Rewritten, Refusal> {
-    let stmt = RawStmt { stmt: Some(Box::new(tree)), stmt_location: 0, stmt_len: 0 };
+    let stmt = RawStmt {
+        stmt: Some(Box::new(tree)),
+        stmt_location: 0,
+        stmt_len: 0,
+    };
     let text = parse::deparse(&stmt)?;
     let again = pg_query::parse(&text, 0).map_err(|_| Refusal::internal("the rewritten statement could not be read back"))?;
     let [read] = again.protobuf.stmts.as_slice() else {
@@ -151,15 +167,23 @@ fn second_reading(tree: Node, judge: &Judge<'_>) -> Result<Rewritten, Refusal> {
             if judge.cte_names.contains(&name) {
                 continue;
             }
-            return Err(Refusal::internal("the rewritten statement names a relation without its schema"));
+            return Err(Refusal::internal(
+                "the rewritten statement names a relation without its schema",
+            ));
         }
         if allow::is_catalogue_view(&schema, &name) || !judge.ask.catalog.closed {
             continue;
         }
         if schema != judge.ask.catalog.schema.as_str() && schema != "pg_temp" {
-            return Err(Refusal::internal("the rewritten statement names a relation outside the module"));
+            return Err(Refusal::internal(
+                "the rewritten statement names a relation outside the module",
+            ));
         }
-        let declared = judge.ask.catalog.relation(&schema, &name).is_some_and(|r| r.declared.is_some());
+        let declared = judge
+            .ask
+            .catalog
+            .relation(&schema, &name)
+            .is_some_and(|r| r.declared.is_some());
         if declared && alias != BARRIER {
             let Some(i) = targets.iter().position(|(s, n)| *s == schema && *n == name) else {
                 return Err(Refusal::internal("the rewritten statement reads a table outside its filter"));
@@ -175,7 +199,10 @@ impl<'a> Judge<'a> {
         Self {
             ask,
             seen: Counts::default(),
-            params: Params { numbering, ..Params::default() },
+            params: Params {
+                numbering,
+                ..Params::default()
+            },
             relations: BTreeSet::new(),
             policies: BTreeSet::new(),
             opened: BTreeSet::new(),
@@ -207,7 +234,10 @@ impl Params {
         let n = self.number_of(number, location)?;
         self.plain.insert(n);
         Ok(match &self.numbering {
-            Some(numbering) => *numbering.client.get(&n).ok_or_else(|| Refusal::internal("a parameter was not numbered"))?,
+            Some(numbering) => *numbering
+                .client
+                .get(&n)
+                .ok_or_else(|| Refusal::internal("a parameter was not numbered"))?,
             None => i32::from(n),
         })
     }
@@ -217,7 +247,9 @@ impl Params {
         let n = self.number_of(number, location)?;
         match self.sealed.get(&n) {
             Some(other) if other != ty => {
-                return Err(Refusal::new("42P08", "parameter", format!("inconsistent types deduced for parameter ${n}")).at(location));
+                return Err(
+                    Refusal::new("42P08", "parameter", format!("inconsistent types deduced for parameter ${n}")).at(location),
+                );
             }
             _ => {
                 self.sealed.insert(n, ty.clone());
@@ -264,10 +296,12 @@ impl Params {
                 format!("parameter ${n} is used for a protected column and elsewhere, where its value would travel in the clear"),
             )
             .hint("Pass the value as two parameters, or leave the other use out.")),
-            None if self.plain.len() + self.new.len() > usize::from(u16::MAX) => {
-                Err(Refusal::new("54000", "size", "the statement needs more than 65535 parameters once its values are sealed")
-                    .hint("Send fewer rows per statement."))
-            }
+            None if self.plain.len() + self.new.len() > usize::from(u16::MAX) => Err(Refusal::new(
+                "54000",
+                "size",
+                "the statement needs more than 65535 parameters once its values are sealed",
+            )
+            .hint("Send fewer rows per statement.")),
             None => Ok(()),
         }
     }

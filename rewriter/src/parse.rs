@@ -44,7 +44,11 @@ pub fn leading_token(sql: &str) -> Result<Option<(&str, &str)>, Refusal> {
     let Some((token, rest)) = body.split_once("*/") else {
         return Err(Refusal::syntax("unterminated /* comment"));
     };
-    if token.is_empty() || !token.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_')) {
+    if token.is_empty()
+        || !token
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+    {
         return Err(Refusal::new("28000", "token", "the token comment does not hold a token")
             .hint("Write /*postern:TOKEN*/ with a token as the issuer gave it."));
     }
@@ -53,8 +57,12 @@ pub fn leading_token(sql: &str) -> Result<Option<(&str, &str)>, Refusal> {
 
 fn bounds(sql: &str, max_bytes: usize) -> Result<(), Refusal> {
     if sql.len() > max_bytes {
-        return Err(Refusal::new("54000", "size", format!("the statement is longer than the {max_bytes} bytes allowed"))
-            .hint("Send fewer rows per statement, or raise limits.max_sql_bytes."));
+        return Err(Refusal::new(
+            "54000",
+            "size",
+            format!("the statement is longer than the {max_bytes} bytes allowed"),
+        )
+        .hint("Send fewer rows per statement, or raise limits.max_sql_bytes."));
     }
     if sql.bytes().any(|b| b == 0) {
         return Err(Refusal::new("22021", "encoding", "the statement holds a zero byte"));
@@ -85,7 +93,10 @@ fn bounds(sql: &str, max_bytes: usize) -> Result<(), Refusal> {
 fn syntax_error(error: &pg_query::Error) -> Refusal {
     let text = match error {
         pg_query::Error::Parse(text) => text.as_str(),
-        _ => return Refusal::new("54001", "size", "the statement could not be read").hint("Make it smaller or less deeply nested."),
+        _ => {
+            return Refusal::new("54001", "size", "the statement could not be read")
+                .hint("Make it smaller or less deeply nested.");
+        }
     };
     if text.contains("stack depth") || text.contains("memory") {
         return Refusal::new("54001", "size", "the statement is nested too deeply");
@@ -94,7 +105,11 @@ fn syntax_error(error: &pg_query::Error) -> Refusal {
         Some((head, near)) => {
             let word = near.trim_matches('"');
             let plain = !word.is_empty() && word.len() <= 63 && word.bytes().all(|b| b.is_ascii_alphabetic() || b == b'_');
-            if plain { format!("{head} at or near \"{word}\"") } else { head.to_owned() }
+            if plain {
+                format!("{head} at or near \"{word}\"")
+            } else {
+                head.to_owned()
+            }
         }
         None => text.to_owned(),
     };
@@ -103,6 +118,9 @@ fn syntax_error(error: &pg_query::Error) -> Refusal {
 
 /// Prints one statement.
 pub(crate) fn deparse(stmt: &RawStmt) -> Result<String, Refusal> {
-    let tree = protobuf::ParseResult { version: 0, stmts: vec![stmt.clone()] };
+    let tree = protobuf::ParseResult {
+        version: 0,
+        stmts: vec![stmt.clone()],
+    };
     pg_query::deparse(&tree, Default::default()).map_err(|_| Refusal::internal("the statement could not be printed"))
 }

@@ -16,14 +16,21 @@ pub fn verify_policies(manifest: &Manifest) -> Result<(), Vec<(usize, String)>> 
             let (written, printed) = (reading(&w.text), reading(&w.expr.source()));
             written.is_none() || written != printed
         })
-        .map(|w| (w.line, "PostgreSQL reads this predicate differently from Postern; write it with more parentheses".to_owned()))
+        .map(|w| {
+            (
+                w.line,
+                "PostgreSQL reads this predicate differently from Postern; write it with more parentheses".to_owned(),
+            )
+        })
         .collect();
     if differing.is_empty() { Ok(()) } else { Err(differing) }
 }
 
 fn reading(predicate: &str) -> Option<Vec<u8>> {
     let mut parsed = pg_query::parse(&format!("SELECT {predicate}"), 0).ok()?;
-    let [stmt] = parsed.protobuf.stmts.as_mut_slice() else { return None };
+    let [stmt] = parsed.protobuf.stmts.as_mut_slice() else {
+        return None;
+    };
     let stmt = stmt.stmt.as_mut()?;
     flatten(stmt);
     census::shape(&**stmt).ok()

@@ -10,8 +10,8 @@ use crate::from::{Star, stars_of};
 use crate::judge::Judge;
 use crate::plan::{DoorCheck, Field, Open, Output, Refusal, Sealed};
 use crate::scope::{Col, Nature, Scope, SealedCol};
-use crate::select::Mode;
 use crate::sealed::Matched;
+use crate::select::Mode;
 use crate::tree;
 
 /// An output column while its query level is being judged; one of an unknown `*` has no name.
@@ -53,13 +53,32 @@ struct GivenSealed {
 
 impl Projection {
     pub(crate) fn plain(outputs: &[Shown]) -> Self {
-        let columns = outputs.iter().map(|o| o.name.clone().map(|name| Given { name, sealed: None })).collect();
-        Self { columns, fields: outputs.len(), doors: Vec::new() }
+        let columns = outputs
+            .iter()
+            .map(|o| o.name.clone().map(|name| Given { name, sealed: None }))
+            .collect();
+        Self {
+            columns,
+            fields: outputs.len(),
+            doors: Vec::new(),
+        }
     }
 
     pub(crate) fn of_names(names: Vec<String>) -> Self {
         let fields = names.len();
-        Self { columns: Some(names.into_iter().map(|n| Given { name: n.into(), sealed: None }).collect()), fields, doors: Vec::new() }
+        Self {
+            columns: Some(
+                names
+                    .into_iter()
+                    .map(|n| Given {
+                        name: n.into(),
+                        sealed: None,
+                    })
+                    .collect(),
+            ),
+            fields,
+            doors: Vec::new(),
+        }
     }
 
     pub(crate) fn carries_sealed(&self) -> bool {
@@ -68,7 +87,9 @@ impl Projection {
 
     /// Whether two arms of UNION ALL give the same protected columns at the same places.
     pub(crate) fn aligned_with(&self, other: &Projection) -> bool {
-        let (Some(a), Some(b)) = (&self.columns, &other.columns) else { return false };
+        let (Some(a), Some(b)) = (&self.columns, &other.columns) else {
+            return false;
+        };
         a.len() == b.len()
             && self.fields == other.fields
             && a.iter().zip(b).all(|(x, y)| match (&x.sealed, &y.sealed) {
@@ -110,13 +131,22 @@ impl Projection {
                         envelope: name.clone(),
                         tag: s.tag.clone(),
                         tag_key: s.base.tag_key.clone(),
-                        bound: s.bound.iter().zip(&s.base.bound).map(|((_, n), (_, ty))| (n.clone(), ty.clone())).collect(),
+                        bound: s
+                            .bound
+                            .iter()
+                            .zip(&s.base.bound)
+                            .map(|((_, n), (_, ty))| (n.clone(), ty.clone()))
+                            .collect(),
                         declared_later: s.base.declared_later,
                         line: s.base.line,
                         module: s.base.module.clone(),
                     })),
                 };
-                Col { name, nature, mask: None }
+                Col {
+                    name,
+                    nature,
+                    mask: None,
+                }
             })
             .collect();
         (Some(cols), self.carries_sealed())
@@ -135,16 +165,29 @@ impl Projection {
                 None => Field::Plain,
                 Some(s) => Field::Open(Open {
                     column: s.base.sealed.clone(),
-                    bound: s.bound.iter().zip(&s.base.bound).map(|((i, _), (_, ty))| (*i, ty.clone())).collect(),
+                    bound: s
+                        .bound
+                        .iter()
+                        .zip(&s.base.bound)
+                        .map(|((i, _), (_, ty))| (*i, ty.clone()))
+                        .collect(),
                 }),
             })
             .collect();
-        Some(Output { visible, upstream_fields: self.fields, door: self.doors.clone() })
+        Some(Output {
+            visible,
+            upstream_fields: self.fields,
+            door: self.doors.clone(),
+        })
     }
 
     /// Base columns that it opens.
     pub(crate) fn opened(&self) -> impl Iterator<Item = &Sealed> {
-        self.columns.iter().flatten().filter_map(|c| c.sealed.as_ref()).map(|s| &s.base.sealed)
+        self.columns
+            .iter()
+            .flatten()
+            .filter_map(|c| c.sealed.as_ref())
+            .map(|s| &s.base.sealed)
     }
 }
 
@@ -158,7 +201,9 @@ impl Judge<'_> {
             let Some(NodeEnum::ResTarget(t)) = &mut item.node else {
                 return Err(Refusal::internal("an output list holds something else"));
             };
-            let Some(val) = &mut t.val else { return Err(Refusal::internal("an expression is empty")) };
+            let Some(val) = &mut t.val else {
+                return Err(Refusal::internal("an expression is empty"));
+            };
             match star_of(val) {
                 Some(qualifier) => {
                     self.seen.column_refs += 1;
@@ -166,9 +211,15 @@ impl Judge<'_> {
                     let (stars, hides, unqualify): (&[Star], bool, bool) = match &qualifier {
                         None => (shown, guarded, false),
                         Some((schema, alias)) => {
-                            let foreign = schema.as_ref().is_some_and(|s| self.ask.catalog.closed && s != self.ask.catalog.schema.as_str());
+                            let foreign = schema
+                                .as_ref()
+                                .is_some_and(|s| self.ask.catalog.closed && s != self.ask.catalog.schema.as_str());
                             let entry = scope.entry(alias).filter(|_| !foreign).ok_or_else(|| {
-                                Refusal::new("42P01", "relation", format!("missing FROM-clause entry for table \"{alias}\""))
+                                Refusal::new(
+                                    "42P01",
+                                    "relation",
+                                    format!("missing FROM-clause entry for table \"{alias}\""),
+                                )
                             })?;
                             one = stars_of(entry);
                             (&one, entry.guarded, schema.is_some())
@@ -190,7 +241,10 @@ impl Judge<'_> {
                             t.name = name.clone();
                         }
                     }
-                    outputs.push(Shown { name: Some(name.into()), sealed });
+                    outputs.push(Shown {
+                        name: Some(name.into()),
+                        sealed,
+                    });
                     rewritten.push(item);
                 }
             }
@@ -217,10 +271,19 @@ impl Judge<'_> {
                         if let Some(entry) = scope.entry(alias) {
                             scope.note_use(entry, name);
                         }
-                        Shown { name: Some(name.clone()), sealed: None }
+                        Shown {
+                            name: Some(name.clone()),
+                            sealed: None,
+                        }
                     }
-                    Star::Merged(name) => Shown { name: Some(name.clone()), sealed: None },
-                    Star::Unknown { .. } => Shown { name: None, sealed: None },
+                    Star::Merged(name) => Shown {
+                        name: Some(name.clone()),
+                        sealed: None,
+                    },
+                    Star::Unknown { .. } => Shown {
+                        name: None,
+                        sealed: None,
+                    },
                 });
             }
             rewritten.push(item);
@@ -276,12 +339,16 @@ impl Judge<'_> {
         let known = outputs.iter().all(|o| o.name.is_some());
         if !known {
             if outputs.iter().any(|o| o.sealed.is_some()) || !doors.0.is_empty() {
-                return Err(Refusal::construct("A * over relations whose columns are not known, beside protected columns")
-                    .hint("Name the columns."));
+                return Err(
+                    Refusal::construct("A * over relations whose columns are not known, beside protected columns")
+                        .hint("Name the columns."),
+                );
             }
             return Ok(Projection::plain(outputs));
         }
         let mut fields = outputs.len();
+        // Several envelopes of one relation share their siblings.
+        let mut carried: Vec<(Node, usize, Box<str>)> = Vec::new();
         let mut given = Vec::with_capacity(outputs.len());
         for (i, output) in outputs.iter().enumerate() {
             let name = output.name.clone().unwrap_or_default();
@@ -290,11 +357,18 @@ impl Judge<'_> {
                 continue;
             };
             let by_group = grouped.iter().any(|g| g.same_as(r));
-            if by_group && let Some(Node { node: Some(NodeEnum::ResTarget(t)) }) = list.get_mut(i) {
+            if by_group
+                && let Some(Node {
+                    node: Some(NodeEnum::ResTarget(t)),
+                }) = list.get_mut(i)
+            {
                 t.val = Some(Box::new(tree::first_of_group(r.envelope())));
             }
-            let sealed = self.append_parts(list, &mut fields, r, by_group, with_tags);
-            given.push(Given { name, sealed: Some(sealed) });
+            let sealed = self.append_parts(list, &mut fields, &mut carried, r, by_group, with_tags);
+            given.push(Given {
+                name,
+                sealed: Some(sealed),
+            });
         }
         let mut checks = Vec::new();
         for matched in doors.0 {
@@ -307,7 +381,7 @@ impl Judge<'_> {
                     let name = self.hidden_name();
                     list.push(tree::target(r.envelope(), &name));
                     fields += 1;
-                    let s = self.append_parts(list, &mut fields, r, false, false);
+                    let s = self.append_parts(list, &mut fields, &mut carried, r, false, false);
                     (envelope, s.bound.iter().map(|(f, _)| *f).collect())
                 }
             };
@@ -316,33 +390,55 @@ impl Judge<'_> {
                 envelope,
                 open: Open {
                     column: r.col.sealed.clone(),
-                    bound: bound.into_iter().zip(&r.col.bound).map(|(f, (_, ty))| (f, ty.clone())).collect(),
+                    bound: bound
+                        .into_iter()
+                        .zip(&r.col.bound)
+                        .map(|(f, (_, ty))| (f, ty.clone()))
+                        .collect(),
                 },
                 one_of: matched.one_of,
                 array: matched.array,
             });
         }
-        Ok(Projection { columns: Some(given), fields, doors: checks })
+        Ok(Projection {
+            columns: Some(given),
+            fields,
+            doors: checks,
+        })
     }
 
-    fn append_parts(&mut self, list: &mut Vec<Node>, fields: &mut usize, r: &SealedRef, grouped: bool, with_tag: bool) -> GivenSealed {
+    fn append_parts(
+        &mut self,
+        list: &mut Vec<Node>,
+        fields: &mut usize,
+        carried: &mut Vec<(Node, usize, Box<str>)>,
+        r: &SealedRef,
+        grouped: bool,
+        with_tag: bool,
+    ) -> GivenSealed {
+        let mut carry = |judge: &mut Self, node: Node| match carried.iter().find(|(n, ..)| *n == node) {
+            Some((_, field, name)) => (*field, name.clone()),
+            None => {
+                let name: Box<str> = judge.hidden_name().into();
+                list.push(tree::target(node.clone(), &name));
+                carried.push((node, *fields, name.clone()));
+                *fields += 1;
+                (*fields - 1, name)
+            }
+        };
         let mut bound = Vec::with_capacity(r.col.bound.len());
         for node in r.bound() {
-            let name = self.hidden_name();
-            list.push(tree::target(if grouped { tree::first_of_group(node) } else { node }, &name));
-            bound.push((*fields, name.into()));
-            *fields += 1;
+            bound.push(carry(self, if grouped { tree::first_of_group(node) } else { node }));
         }
         let tag = match r.tag() {
-            Ok(node) if with_tag => {
-                let name = self.hidden_name();
-                list.push(tree::target(node, &name));
-                *fields += 1;
-                Some(name.into())
-            }
+            Ok(node) if with_tag => Some(carry(self, node).1),
             _ => None,
         };
-        GivenSealed { base: r.col.clone(), tag, bound }
+        GivenSealed {
+            base: r.col.clone(),
+            tag,
+            bound,
+        }
     }
 }
 
@@ -351,7 +447,12 @@ impl Judge<'_> {
 fn star_of(n: &Node) -> Option<Option<(Option<String>, String)>> {
     let Some(NodeEnum::ColumnRef(c)) = &n.node else { return None };
     match c.fields.as_slice() {
-        [.., Node { node: Some(NodeEnum::AStar(_)) }] => {}
+        [
+            ..,
+            Node {
+                node: Some(NodeEnum::AStar(_)),
+            },
+        ] => {}
         _ => return None,
     }
     let names: Vec<&str> = c.fields[..c.fields.len() - 1].iter().filter_map(tree::text_of).collect();
@@ -379,7 +480,12 @@ fn figure(n: &Node) -> Option<(String, bool)> {
         Some(NodeEnum::AExpr(e)) if e.kind() == pg_query::protobuf::AExprKind::AexprNullif => strong("nullif"),
         Some(NodeEnum::TypeCast(c)) => match c.arg.as_deref().and_then(figure).filter(|(_, strong)| *strong) {
             Some(named) => Some(named),
-            None => c.type_name.as_ref().and_then(|t| t.names.last()).and_then(tree::text_of).map(|t| (t.to_owned(), false)),
+            None => c
+                .type_name
+                .as_ref()
+                .and_then(|t| t.names.last())
+                .and_then(tree::text_of)
+                .map(|t| (t.to_owned(), false)),
         },
         Some(NodeEnum::CollateClause(c)) => c.arg.as_deref().and_then(figure),
         Some(NodeEnum::GroupingFunc(_)) => strong("grouping"),
@@ -403,7 +509,11 @@ fn figure(n: &Node) -> Option<(String, bool)> {
         Some(NodeEnum::AArrayExpr(_)) => strong("array"),
         Some(NodeEnum::RowExpr(_)) => strong("row"),
         Some(NodeEnum::CoalesceExpr(_)) => strong("coalesce"),
-        Some(NodeEnum::MinMaxExpr(m)) => strong(if m.op == pg_query::protobuf::MinMaxOp::IsGreatest as i32 { "greatest" } else { "least" }),
+        Some(NodeEnum::MinMaxExpr(m)) => strong(if m.op == pg_query::protobuf::MinMaxOp::IsGreatest as i32 {
+            "greatest"
+        } else {
+            "least"
+        }),
         Some(NodeEnum::SqlvalueFunction(f)) => {
             use pg_query::protobuf::SqlValueFunctionOp as Op;
             strong(match f.op() {

@@ -7,7 +7,13 @@ use crate::plan::Refusal;
 
 impl Refusal {
     pub(crate) fn new(sqlstate: &'static str, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { sqlstate, message: message.into(), hint: None, reason, position: None }
+        Self {
+            sqlstate,
+            message: message.into(),
+            hint: None,
+            reason,
+            position: None,
+        }
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {

@@ -31,7 +31,11 @@ impl Judge<'_> {
     /// Resolves a relation's name, CTEs apart. A foreign relation is missing, with PostgreSQL's own words.
     pub(crate) fn resolve(&mut self, r: &RangeVar) -> Result<Target, Refusal> {
         let catalog = self.ask.catalog;
-        let shown = if r.schemaname.is_empty() { r.relname.clone() } else { format!("{}.{}", r.schemaname, r.relname) };
+        let shown = if r.schemaname.is_empty() {
+            r.relname.clone()
+        } else {
+            format!("{}.{}", r.schemaname, r.relname)
+        };
         if !r.catalogname.is_empty() {
             return Err(Refusal::construct("A reference to another database").at(r.location));
         }
@@ -65,7 +69,11 @@ impl Judge<'_> {
             return Ok(Target::Catalogue(schema, name));
         }
         if !catalog.closed {
-            let schema = if r.schemaname.is_empty() { catalog.schema.as_str() } else { &r.schemaname };
+            let schema = if r.schemaname.is_empty() {
+                catalog.schema.as_str()
+            } else {
+                &r.schemaname
+            };
             if matches!(schema, "pg_catalog" | "information_schema") || r.relname.starts_with("pg_") {
                 return Err(Refusal::missing_relation(&shown, r.location));
             }
@@ -125,10 +133,16 @@ impl Judge<'_> {
                 }
                 None => {
                     if matches!(relation.kind, RelationKind::Index | RelationKind::Composite) {
-                        return Err(Refusal::new("42809", "relation", format!("cannot open relation \"{}\"", relation.name)).at(r.location));
+                        return Err(
+                            Refusal::new("42809", "relation", format!("cannot open relation \"{}\"", relation.name))
+                                .at(r.location),
+                        );
                     }
                     r.schemaname = relation.schema.to_string();
-                    let columns = relation.columns.as_ref().map(|cs| cs.iter().map(|c| Col::plain(&c.name)).collect());
+                    let columns = relation
+                        .columns
+                        .as_ref()
+                        .map(|cs| cs.iter().map(|c| Col::plain(&c.name)).collect());
                     let mut entry = Entry::plain(&alias, rename(columns, &renames));
                     entry.system_columns = true;
                     Ok((entry, None))
@@ -145,7 +159,10 @@ impl Judge<'_> {
             // A leaky predicate of the client must not run on rows that the filter hides.
             Enforce::Rewrite => " OFFSET 0",
         };
-        let columns: Vec<String> = barrier_columns(table, self.subqueries()).into_iter().map(|(e, n)| format!("{e} AS {}", quote_ident(&n))).collect();
+        let columns: Vec<String> = barrier_columns(table, self.subqueries())
+            .into_iter()
+            .map(|(e, n)| format!("{e} AS {}", quote_ident(&n)))
+            .collect();
         let text = format!(
             "SELECT * FROM (SELECT {} FROM {}{} AS {} WHERE {}{fence}) AS {}",
             columns.join(", "),
@@ -156,17 +173,27 @@ impl Judge<'_> {
             quote_ident(alias),
         );
         let parsed = pg_query::parse(&text, 0).map_err(|_| Refusal::internal("a table's filter could not be read"))?;
-        let Some(NodeEnum::SelectStmt(mut outer)) =
-            parsed.protobuf.stmts.into_iter().next().and_then(|s| s.stmt).and_then(|n| n.node)
+        let Some(NodeEnum::SelectStmt(mut outer)) = parsed
+            .protobuf
+            .stmts
+            .into_iter()
+            .next()
+            .and_then(|s| s.stmt)
+            .and_then(|n| n.node)
         else {
             return Err(Refusal::internal("a table's filter could not be read"));
         };
-        let mut from = outer.from_clause.pop().ok_or_else(|| Refusal::internal("a table's filter could not be read"))?;
+        let mut from = outer
+            .from_clause
+            .pop()
+            .ok_or_else(|| Refusal::internal("a table's filter could not be read"))?;
         if let Some(NodeEnum::RangeSubselect(sub)) = &mut from.node {
             if let (Some(a), Some(given)) = (&mut sub.alias, &r.alias) {
                 a.colnames = given.colnames.clone();
             }
-            if let Some(Node { node: Some(NodeEnum::RangeTableSample(s)) }) = sample
+            if let Some(Node {
+                node: Some(NodeEnum::RangeTableSample(s)),
+            }) = sample
                 && let Some(NodeEnum::SelectStmt(inner)) = sub.subquery.as_mut().and_then(|q| q.node.as_mut())
                 && let Some(base) = inner.from_clause.pop()
             {
@@ -195,13 +222,24 @@ impl Judge<'_> {
                 None => None,
             };
             let parts = sealed_col(table, column, |bound| {
-                if bound.protection.is_some() { eq_column(&bound.name) } else { bound.name.as_str().to_owned() }
+                if bound.protection.is_some() {
+                    eq_column(&bound.name)
+                } else {
+                    bound.name.as_str().to_owned()
+                }
             });
             let nature = nature_of(column, parts);
-            columns.push(Col { name: column.name.as_str().into(), nature, mask });
+            columns.push(Col {
+                name: column.name.as_str().into(),
+                nature,
+                mask,
+            });
         }
         let mut entry = Entry::plain(alias, Some(columns));
-        entry.guarded = table.columns.iter().any(|c| c.protection.is_some() || c.never || c.shown_when.is_some());
+        entry.guarded = table
+            .columns
+            .iter()
+            .any(|c| c.protection.is_some() || c.never || c.shown_when.is_some());
         Ok(entry)
     }
 }
@@ -210,12 +248,22 @@ impl Judge<'_> {
 pub(crate) fn predicate(e: &Expr, alias: &str, subqueries: Subqueries) -> Result<Node, Refusal> {
     let text = format!("SELECT {}", e.sql(alias, subqueries));
     let parsed = pg_query::parse(&text, 0).map_err(|_| Refusal::internal("a policy could not be read"))?;
-    let target = match parsed.protobuf.stmts.into_iter().next().and_then(|s| s.stmt).and_then(|n| n.node) {
+    let target = match parsed
+        .protobuf
+        .stmts
+        .into_iter()
+        .next()
+        .and_then(|s| s.stmt)
+        .and_then(|n| n.node)
+    {
         Some(NodeEnum::SelectStmt(mut s)) => s.target_list.pop(),
         _ => None,
     };
     match target.and_then(|t| t.node) {
-        Some(NodeEnum::ResTarget(t)) => t.val.map(|v| *v).ok_or_else(|| Refusal::internal("a policy could not be read")),
+        Some(NodeEnum::ResTarget(t)) => t
+            .val
+            .map(|v| *v)
+            .ok_or_else(|| Refusal::internal("a policy could not be read")),
         _ => Err(Refusal::internal("a policy could not be read")),
     }
 }
@@ -233,16 +281,26 @@ fn barrier_columns(table: &Table, subqueries: Subqueries) -> Vec<(String, String
         None => expr,
     };
     let visible = table.columns.iter().filter(|c| !c.never);
-    let mut out: Vec<(String, String)> =
-        visible.clone().map(|c| (masked(c, base(c.name.as_str())), c.name.as_str().to_owned())).collect();
+    let mut out: Vec<(String, String)> = visible
+        .clone()
+        .map(|c| (masked(c, base(c.name.as_str())), c.name.as_str().to_owned()))
+        .collect();
     for column in visible.filter(|c| c.protection.as_ref().is_some_and(|p| p.eq())) {
         let tag = eq_column(&column.name);
         out.push((masked(column, base(&tag)), tag));
     }
-    if table.columns.iter().any(|c| c.protection.as_ref().is_some_and(|p| !p.bind_column_only)) {
+    if table
+        .columns
+        .iter()
+        .any(|c| c.protection.as_ref().is_some_and(|p| !p.bind_column_only))
+    {
         for name in &table.bound {
             let Some(column) = table.column(name.as_str()) else { continue };
-            let stored = if column.protection.is_some() { eq_column(&column.name) } else { column.name.as_str().to_owned() };
+            let stored = if column.protection.is_some() {
+                eq_column(&column.name)
+            } else {
+                column.name.as_str().to_owned()
+            };
             out.push((base(&stored), bound_name(name.as_str())));
         }
     }
@@ -257,12 +315,18 @@ fn barrier_entry(table: &Table, alias: &str, renames: &[String]) -> Entry {
             column.name.as_str().into()
         } else {
             position += 1;
-            renames.get(position - 1).map_or_else(|| column.name.as_str().into(), |n| n.as_str().into())
+            renames
+                .get(position - 1)
+                .map_or_else(|| column.name.as_str().into(), |n| n.as_str().into())
         };
         let mut parts = sealed_col(table, column, |bound| bound_name(bound.name.as_str()));
         parts.envelope = shown.clone();
         let nature = nature_of(column, parts);
-        columns.push(Col { name: shown, nature, mask: None });
+        columns.push(Col {
+            name: shown,
+            nature,
+            mask: None,
+        });
     }
     let mut entry = Entry::plain(alias, Some(columns));
     entry.guarded = table.has_protected();
@@ -290,14 +354,20 @@ pub(crate) fn sealed_col(table: &Table, column: &Column, bound_part: impl Fn(&Co
             .iter()
             .filter_map(|name| table.column(name.as_str()))
             .map(|b| {
-                let ty = if b.protection.is_some() { ColumnType::Bytea } else { b.ty.clone() };
+                let ty = if b.protection.is_some() {
+                    ColumnType::Bytea
+                } else {
+                    b.ty.clone()
+                };
                 (bound_part(b).into(), ty)
             })
             .collect()
     };
     SealedCol {
         envelope: column.name.as_str().into(),
-        tag: protection.filter(|p| Protection::eq(p)).map(|_| eq_column(&column.name).into()),
+        tag: protection
+            .filter(|p| Protection::eq(p))
+            .map(|_| eq_column(&column.name).into()),
         tag_key: match protection.and_then(|p| p.join_group.clone()) {
             Some(group) => TagKey::Group(group),
             None => TagKey::Column(column_ref.clone()),
@@ -306,7 +376,10 @@ pub(crate) fn sealed_col(table: &Table, column: &Column, bound_part: impl Fn(&Co
         declared_later: protection.is_some_and(|p| p.search.iter().any(|s| *s != postern_config::Search::Eq)),
         line: column.line,
         module: table.name.schema.as_str().into(),
-        sealed: Sealed { column: column_ref, ty: column.ty.clone() },
+        sealed: Sealed {
+            column: column_ref,
+            ty: column.ty.clone(),
+        },
     }
 }
 
@@ -320,7 +393,11 @@ fn alias_columns(r: &RangeVar) -> Result<Vec<String>, Refusal> {
 pub(crate) fn names_of(nodes: &[Node]) -> Result<Vec<String>, Refusal> {
     nodes
         .iter()
-        .map(|n| tree::text_of(n).map(str::to_owned).ok_or_else(|| Refusal::internal("a list of names holds something else")))
+        .map(|n| {
+            tree::text_of(n)
+                .map(str::to_owned)
+                .ok_or_else(|| Refusal::internal("a list of names holds something else"))
+        })
         .collect()
 }
 

@@ -113,7 +113,13 @@ const SYSTEM_COLUMNS: [&str; 6] = ["ctid", "xmin", "xmax", "cmin", "cmax", "tabl
 
 impl<'o> Scope<'o> {
     pub(crate) fn new(outer: Option<&'o Scope<'o>>) -> Self {
-        Self { outer, entries: Vec::new(), merged: Vec::new(), ctes: Vec::new(), used: RefCell::new(BTreeSet::new()) }
+        Self {
+            outer,
+            entries: Vec::new(),
+            merged: Vec::new(),
+            ctes: Vec::new(),
+            used: RefCell::new(BTreeSet::new()),
+        }
     }
 
     /// Notes a reference at the level the entry belongs to.
@@ -127,17 +133,29 @@ impl<'o> Scope<'o> {
 
     /// Names of an entry's columns that were referred to.
     pub(crate) fn used_of(&self, alias: &str) -> Vec<Box<str>> {
-        self.used.borrow().iter().filter(|(a, _)| &**a == alias).map(|(_, c)| c.clone()).collect()
+        self.used
+            .borrow()
+            .iter()
+            .filter(|(a, _)| &**a == alias)
+            .map(|(_, c)| c.clone())
+            .collect()
     }
 
     /// The CTE of that name, innermost first.
     pub(crate) fn cte(&self, name: &str) -> Option<&Cte> {
-        self.ctes.iter().rev().find(|c| &*c.name == name).or_else(|| self.outer.and_then(|o| o.cte(name)))
+        self.ctes
+            .iter()
+            .rev()
+            .find(|c| &*c.name == name)
+            .or_else(|| self.outer.and_then(|o| o.cte(name)))
     }
 
     /// The entry of that alias as PostgreSQL finds it: innermost level first.
     pub(crate) fn entry(&self, alias: &str) -> Option<&Entry> {
-        self.entries.iter().find(|e| &*e.alias == alias).or_else(|| self.outer.and_then(|o| o.entry(alias)))
+        self.entries
+            .iter()
+            .find(|e| &*e.alias == alias)
+            .or_else(|| self.outer.and_then(|o| o.entry(alias)))
     }
 
     /// An unqualified name.
@@ -185,7 +203,12 @@ impl<'o> Scope<'o> {
     /// `alias.name`.
     pub(crate) fn qualified(&self, alias: &str, name: &str, location: i32) -> Result<Found<'_>, Refusal> {
         let Some(entry) = self.entry(alias) else {
-            return Err(Refusal::new("42P01", "relation", format!("missing FROM-clause entry for table \"{alias}\"")).at(location));
+            return Err(Refusal::new(
+                "42P01",
+                "relation",
+                format!("missing FROM-clause entry for table \"{alias}\""),
+            )
+            .at(location));
         };
         match &entry.columns {
             None => Ok(Found::Plain),
@@ -214,6 +237,10 @@ impl Entry {
 
 impl Col {
     pub(crate) fn plain(name: &str) -> Self {
-        Self { name: name.into(), nature: Nature::Plain, mask: None }
+        Self {
+            name: name.into(),
+            nature: Nature::Plain,
+            mask: None,
+        }
     }
 }

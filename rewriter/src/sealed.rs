@@ -30,10 +30,16 @@ impl Judge<'_> {
     pub(crate) fn comparison(&mut self, e: &mut protobuf::AExpr, scope: &Scope<'_>) -> Result<Option<Matched>, Refusal> {
         self.operator_name(e)?;
         let kind = e.kind();
-        let operator = tree::parts(&e.name).and_then(|p| p.last().map(|o| (*o).to_owned())).unwrap_or_default();
+        let operator = tree::parts(&e.name)
+            .and_then(|p| p.last().map(|o| (*o).to_owned()))
+            .unwrap_or_default();
         let asks = match (kind, operator.as_str()) {
-            (AExprKind::AexprOp | AExprKind::AexprIn | AExprKind::AexprOpAny, "=") | (AExprKind::AexprNotDistinct, _) => Asks::Equal,
-            (AExprKind::AexprOp | AExprKind::AexprIn | AExprKind::AexprOpAll, "<>") | (AExprKind::AexprDistinct, _) => Asks::Unequal,
+            (AExprKind::AexprOp | AExprKind::AexprIn | AExprKind::AexprOpAny, "=") | (AExprKind::AexprNotDistinct, _) => {
+                Asks::Equal
+            }
+            (AExprKind::AexprOp | AExprKind::AexprIn | AExprKind::AexprOpAll, "<>") | (AExprKind::AexprDistinct, _) => {
+                Asks::Unequal
+            }
             _ => Asks::Other,
         };
         let (Some(left), Some(right)) = (&mut e.lexpr, &mut e.rexpr) else {
@@ -45,14 +51,22 @@ impl Judge<'_> {
         // The side that may be a column is walked first; a constant facing an envelope must not be walked as a plain value.
         let flipped = is_constant(left);
         let (subject, other) = if flipped { (right, left) } else { (left, right) };
-        let subject_ref = if is_constant(subject) { None } else { sealed_of(self.expr(subject, scope)?) };
+        let subject_ref = if is_constant(subject) {
+            None
+        } else {
+            sealed_of(self.expr(subject, scope)?)
+        };
         let Some(r) = subject_ref else {
             if is_constant(subject) {
                 self.plain(subject, scope)?;
             }
             // The left side may be plain and the right one an envelope.
             if let Some(r) = sealed_of(self.expr(other, scope)?) {
-                return Err(if asks == Asks::Other { by_order(&r, &operator) } else { mixed(&r) });
+                return Err(if asks == Asks::Other {
+                    by_order(&r, &operator)
+                } else {
+                    mixed(&r)
+                });
             }
             return Ok(None);
         };
@@ -61,20 +75,32 @@ impl Judge<'_> {
         }
         let matched = match kind {
             AExprKind::AexprIn => {
-                let Some(NodeEnum::List(list)) = &mut other.node else { return Err(mixed(&r)) };
+                let Some(NodeEnum::List(list)) = &mut other.node else {
+                    return Err(mixed(&r));
+                };
                 let mut values = Vec::with_capacity(list.items.len());
                 for item in &mut list.items {
                     values.push(self.tag_of_constant(item, &r.col, &r)?);
                 }
-                Some(Matched { column: r.clone(), one_of: values, array: false })
+                Some(Matched {
+                    column: r.clone(),
+                    one_of: values,
+                    array: false,
+                })
             }
             AExprKind::AexprOpAny | AExprKind::AexprOpAll => Some(self.tags_of_array(other, &r)?),
             _ if is_constant(other) => {
                 let value = self.tag_of_constant(other, &r.col, &r)?;
-                Some(Matched { column: r.clone(), one_of: vec![value], array: false })
+                Some(Matched {
+                    column: r.clone(),
+                    one_of: vec![value],
+                    array: false,
+                })
             }
             _ => {
-                let Some(second) = sealed_of(self.expr(other, scope)?) else { return Err(mixed(&r)) };
+                let Some(second) = sealed_of(self.expr(other, scope)?) else {
+                    return Err(mixed(&r));
+                };
                 if second.col.tag_key != r.col.tag_key {
                     return Err(Refusal::new(
                         "0A000",
@@ -97,7 +123,10 @@ impl Judge<'_> {
     fn tag_of_constant(&mut self, n: &mut Node, col: &SealedCol, r: &SealedRef) -> Result<Value, Refusal> {
         r.tag()?;
         let value = self.constant_for(n, &col.sealed.ty, true)?.ok_or_else(|| mixed(r))?;
-        *n = self.params.make(Param::EqTag { column: col.sealed.clone(), value: value.clone() });
+        *n = self.params.make(Param::EqTag {
+            column: col.sealed.clone(),
+            value: value.clone(),
+        });
         Ok(value)
     }
 
@@ -108,7 +137,11 @@ impl Judge<'_> {
             for item in &mut a.elements {
                 values.push(self.tag_of_constant(item, &r.col, r)?);
             }
-            return Ok(Matched { column: r.clone(), one_of: values, array: false });
+            return Ok(Matched {
+                column: r.clone(),
+                one_of: values,
+                array: false,
+            });
         }
         // ARRAY[...]::text[] is a cast around the constructor.
         if let Some(NodeEnum::TypeCast(c)) = &mut n.node
@@ -122,8 +155,15 @@ impl Judge<'_> {
             return self.tags_of_array(n, r);
         }
         let value = self.array_for(n, &r.col.sealed.ty)?.ok_or_else(|| mixed(r))?;
-        *n = self.params.make(Param::EqTags { column: r.col.sealed.clone(), value: value.clone() });
-        Ok(Matched { column: r.clone(), one_of: vec![value], array: true })
+        *n = self.params.make(Param::EqTags {
+            column: r.col.sealed.clone(),
+            value: value.clone(),
+        });
+        Ok(Matched {
+            column: r.clone(),
+            one_of: vec![value],
+            array: true,
+        })
     }
 
     /// The constant or parameter at `n` as a value of the declared type; `None` if it is something else. With `seals`, a parameter's
@@ -134,12 +174,17 @@ impl Judge<'_> {
             Some(NodeEnum::AConst(k)) => constant_text(k, ty).map(|text| Some(Value::Text(Some(text.into()), ty.clone()))),
             Some(NodeEnum::ParamRef(p)) => {
                 self.seen.param_refs += 1;
-                let index =
-                    if seals { self.params.sealed(p.number, ty, p.location)? } else { self.params.valued(p.number, p.location)? };
+                let index = if seals {
+                    self.params.sealed(p.number, ty, p.location)?
+                } else {
+                    self.params.valued(p.number, p.location)?
+                };
                 Ok(Some(Value::Client(index, ty.clone())))
             }
             Some(NodeEnum::TypeCast(c)) => {
-                let (Some(to), Some(arg)) = (&c.type_name, &c.arg) else { return Ok(None) };
+                let (Some(to), Some(arg)) = (&c.type_name, &c.arg) else {
+                    return Ok(None);
+                };
                 if !is_constant(arg) {
                     return Ok(None);
                 }
@@ -170,7 +215,9 @@ impl Judge<'_> {
                 Ok(Some(Value::Client(index, ty.clone())))
             }
             Some(NodeEnum::TypeCast(c)) => {
-                let (Some(to), Some(arg)) = (&c.type_name, &c.arg) else { return Ok(None) };
+                let (Some(to), Some(arg)) = (&c.type_name, &c.arg) else {
+                    return Ok(None);
+                };
                 if !is_constant(arg) || !same_type(to, ty) {
                     return Ok(None);
                 }
@@ -193,7 +240,10 @@ fn mixed(r: &SealedRef) -> Refusal {
     Refusal::new(
         "0A000",
         "sealed-operation",
-        format!("protected column {} can only be compared with a constant, a parameter or a column of its join group", r.col.sealed.column.column),
+        format!(
+            "protected column {} can only be compared with a constant, a parameter or a column of its join group",
+            r.col.sealed.column.column
+        ),
     )
     .hint("Compute the value in the client and pass it as a parameter.")
 }
@@ -205,7 +255,10 @@ fn by_order(r: &SealedRef, operator: &str) -> Refusal {
         _ => Refusal::new(
             "0A000",
             "sealed-operation",
-            format!("protected column {} does not support this operator", r.col.sealed.column.column),
+            format!(
+                "protected column {} does not support this operator",
+                r.col.sealed.column.column
+            ),
         )
         .hint("Select the column by itself and compute in the client."),
     }
@@ -222,7 +275,10 @@ pub(crate) fn is_constant(n: &Node) -> bool {
 
 /// The text of a constant where its kind suits the type, as PostgreSQL would coerce it.
 fn constant_text(k: &protobuf::AConst, ty: &ColumnType) -> Result<String, Refusal> {
-    let numeric = matches!(ty, ColumnType::Int2 | ColumnType::Int4 | ColumnType::Int8 | ColumnType::Float8 | ColumnType::Numeric(_));
+    let numeric = matches!(
+        ty,
+        ColumnType::Int2 | ColumnType::Int4 | ColumnType::Int8 | ColumnType::Float8 | ColumnType::Numeric(_)
+    );
     let text = match &k.val {
         Some(a_const::Val::Sval(s)) => return Ok(s.sval.clone()),
         Some(a_const::Val::Ival(i)) if numeric => i.ival.to_string(),
@@ -232,9 +288,13 @@ fn constant_text(k: &protobuf::AConst, ty: &ColumnType) -> Result<String, Refusa
         None if numeric => "0".to_owned(),
         None if *ty == ColumnType::Bool => "f".to_owned(),
         _ => {
-            return Err(Refusal::new("42804", "sealed-operation", format!("a constant does not suit a protected column of type {ty}"))
-                .hint(format!("Write it as a {ty} value."))
-                .at(k.location));
+            return Err(Refusal::new(
+                "42804",
+                "sealed-operation",
+                format!("a constant does not suit a protected column of type {ty}"),
+            )
+            .hint(format!("Write it as a {ty} value."))
+            .at(k.location));
         }
     };
     Ok(text)

@@ -85,7 +85,10 @@ impl Judge<'_> {
                 if let Some(r) = outputs.iter().find_map(|o| o.sealed.as_ref()) {
                     return Err(Refusal::denied(
                         "sealed-flow",
-                        format!("protected column {} cannot be used as a plain value", r.col.sealed.column.column),
+                        format!(
+                            "protected column {} cannot be used as a plain value",
+                            r.col.sealed.column.column
+                        ),
                     )
                     .hint("An opened value never reaches a plain column or expression; read it in the client."));
                 }
@@ -97,8 +100,12 @@ impl Judge<'_> {
                             t.val = Some(Box::new(r.tag()?));
                         }
                         _ => {
-                            return Err(Refusal::new("0A000", "sealed-operation", "a protected column is compared with a subquery of another kind")
-                                .hint("Both columns need the same protect.join_group."));
+                            return Err(Refusal::new(
+                                "0A000",
+                                "sealed-operation",
+                                "a protected column is compared with a subquery of another kind",
+                            )
+                            .hint("Both columns need the same protect.join_group."));
                         }
                     }
                 }
@@ -124,7 +131,11 @@ impl Judge<'_> {
             // PostgreSQL lets recursive siblings refer forwards; all of them are visible, their columns taken as plain until known.
             for cte in &with.ctes {
                 if let Some(NodeEnum::CommonTableExpr(c)) = &cte.node {
-                    scope.ctes.push(Cte { name: c.ctename.as_str().into(), columns: None, guarded: false });
+                    scope.ctes.push(Cte {
+                        name: c.ctename.as_str().into(),
+                        columns: None,
+                        guarded: false,
+                    });
                 }
             }
         }
@@ -155,7 +166,11 @@ impl Judge<'_> {
                     known.columns = columns;
                 }
             } else {
-                scope.ctes.push(Cte { name: c.ctename.as_str().into(), columns, guarded });
+                scope.ctes.push(Cte {
+                    name: c.ctename.as_str().into(),
+                    columns,
+                    guarded,
+                });
             }
         }
         Ok(())
@@ -173,13 +188,19 @@ impl Judge<'_> {
                     .hint("Use UNION ALL, or leave the protected column out."));
             }
             if !left.aligned_with(&right) {
-                return Err(Refusal::construct("A set operation whose arms give different protected columns")
-                    .hint("Select the same protected columns at the same positions in every arm."));
+                return Err(
+                    Refusal::construct("A set operation whose arms give different protected columns")
+                        .hint("Select the same protected columns at the same positions in every arm."),
+                );
             }
         }
         for order in &mut s.sort_clause {
-            let Some(NodeEnum::SortBy(o)) = &mut order.node else { return Err(Refusal::internal("ORDER BY holds something else")) };
-            let Some(key) = &mut o.node else { return Err(Refusal::internal("an expression is empty")) };
+            let Some(NodeEnum::SortBy(o)) = &mut order.node else {
+                return Err(Refusal::internal("ORDER BY holds something else"));
+            };
+            let Some(key) = &mut o.node else {
+                return Err(Refusal::internal("an expression is empty"));
+            };
             if let Some(sealed) = left.sealed_output(key) {
                 return Err(sealed.unsupported("ordering", "range"));
             }
@@ -212,7 +233,10 @@ impl Judge<'_> {
         let names: Vec<String> = (1..=width).map(|i| format!("column{i}")).collect();
         for order in &mut s.sort_clause {
             let mut level = Scope::new(Some(scope));
-            level.entries.push(crate::scope::Entry::plain("*VALUES*", Some(names.iter().map(|n| Col::plain(n)).collect())));
+            level.entries.push(crate::scope::Entry::plain(
+                "*VALUES*",
+                Some(names.iter().map(|n| Col::plain(n)).collect()),
+            ));
             self.sort_by(order, &level)?;
         }
         let empty = Scope::new(None);
@@ -232,14 +256,18 @@ impl Judge<'_> {
             // An output's position or, where no input column has the name, its alias.
             let output = match &key.node {
                 Some(NodeEnum::AConst(k)) => match &k.val {
-                    Some(pg_query::protobuf::a_const::Val::Ival(i)) => {
-                        usize::try_from(i.ival).ok().and_then(|i| i.checked_sub(1)).and_then(|i| outputs.get(i))
-                    }
+                    Some(pg_query::protobuf::a_const::Val::Ival(i)) => usize::try_from(i.ival)
+                        .ok()
+                        .and_then(|i| i.checked_sub(1))
+                        .and_then(|i| outputs.get(i)),
                     _ => None,
                 },
                 Some(NodeEnum::ColumnRef(c)) if c.fields.len() == 1 => {
                     let name = c.fields.first().and_then(tree::text_of).unwrap_or_default().to_owned();
-                    let alias = scope.bare(&name, -1).is_err().then(|| outputs.iter().find(|o| o.name.as_deref() == Some(&name)));
+                    let alias = scope
+                        .bare(&name, -1)
+                        .is_err()
+                        .then(|| outputs.iter().find(|o| o.name.as_deref() == Some(&name)));
                     if let Some(Some(_)) = alias {
                         self.seen.column_refs += 1;
                     }
@@ -274,7 +302,11 @@ impl Judge<'_> {
 
     /// A barrier has no primary key, so where a query groups by one, the other columns that it uses are added: they depend on it.
     fn expand_keys(&mut self, s: &mut SelectStmt, scope: &Scope<'_>) {
-        if s.group_clause.is_empty() || s.group_clause.iter().any(|k| matches!(k.node, Some(NodeEnum::GroupingSet(_)))) {
+        if s.group_clause.is_empty()
+            || s.group_clause
+                .iter()
+                .any(|k| matches!(k.node, Some(NodeEnum::GroupingSet(_))))
+        {
             return;
         }
         for entry in scope.entries.iter().filter(|e| !e.primary_key.is_empty()) {
@@ -286,11 +318,17 @@ impl Judge<'_> {
                 },
                 _ => false,
             };
-            if !entry.primary_key.iter().all(|k| s.group_clause.iter().any(|g| names_key(g, k))) {
+            if !entry
+                .primary_key
+                .iter()
+                .all(|k| s.group_clause.iter().any(|g| names_key(g, k)))
+            {
                 continue;
             }
             for name in scope.used_of(&entry.alias) {
-                let Some(col) = entry.columns.as_ref().and_then(|cs| cs.iter().find(|c| c.name == name)) else { continue };
+                let Some(col) = entry.columns.as_ref().and_then(|cs| cs.iter().find(|c| c.name == name)) else {
+                    continue;
+                };
                 if !s.group_clause.iter().any(|g| names_key(g, &name)) {
                     s.group_clause.push(tree::column(&entry.alias, &name));
                 }
@@ -310,16 +348,21 @@ impl Judge<'_> {
     /// ORDER BY of a SELECT: an output's alias or position, else an input expression.
     fn order_by(&mut self, sort: &mut [Node], scope: Option<&Scope<'_>>, outputs: &[Shown]) -> Result<(), Refusal> {
         for order in sort {
-            let Some(NodeEnum::SortBy(o)) = &mut order.node else { return Err(Refusal::internal("ORDER BY holds something else")) };
+            let Some(NodeEnum::SortBy(o)) = &mut order.node else {
+                return Err(Refusal::internal("ORDER BY holds something else"));
+            };
             if !o.use_op.is_empty() {
                 return Err(Refusal::construct("ORDER BY … USING"));
             }
-            let Some(key) = &mut o.node else { return Err(Refusal::internal("an expression is empty")) };
+            let Some(key) = &mut o.node else {
+                return Err(Refusal::internal("an expression is empty"));
+            };
             let output = match &key.node {
                 Some(NodeEnum::AConst(k)) => match &k.val {
-                    Some(pg_query::protobuf::a_const::Val::Ival(i)) => {
-                        usize::try_from(i.ival).ok().and_then(|i| i.checked_sub(1)).and_then(|i| outputs.get(i))
-                    }
+                    Some(pg_query::protobuf::a_const::Val::Ival(i)) => usize::try_from(i.ival)
+                        .ok()
+                        .and_then(|i| i.checked_sub(1))
+                        .and_then(|i| outputs.get(i)),
                     _ => None,
                 },
                 Some(NodeEnum::ColumnRef(c)) if c.fields.len() == 1 => {

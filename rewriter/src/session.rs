@@ -67,7 +67,10 @@ pub(crate) fn set(v: &VariableSetStmt, stmt: &Node, ask: &Ask<'_>) -> Result<Pla
         SettingRule::Show => false,
         _ if resets => true,
         SettingRule::Only(only) => {
-            let folded: Vec<String> = values.iter().map(|s| s.to_ascii_lowercase().replace(['-', '_'], "")).collect();
+            let folded: Vec<String> = values
+                .iter()
+                .map(|s| s.to_ascii_lowercase().replace(['-', '_'], ""))
+                .collect();
             match (only, folded.as_slice()) {
                 ("on", [v]) => matches!(v.as_str(), "on" | "true" | "yes" | "1"),
                 ("utf8", [v]) => matches!(v.as_str(), "utf8" | "unicode"),
@@ -75,9 +78,9 @@ pub(crate) fn set(v: &VariableSetStmt, stmt: &Node, ask: &Ask<'_>) -> Result<Pla
                 _ => false,
             }
         }
-        SettingRule::OwnSchema => values
-            .iter()
-            .all(|s| s.is_empty() || s == ask.catalog.schema.as_str() || matches!(s.as_str(), "pg_catalog" | "pg_temp" | "$user")),
+        SettingRule::OwnSchema => values.iter().all(|s| {
+            s.is_empty() || s == ask.catalog.schema.as_str() || matches!(s.as_str(), "pg_catalog" | "pg_temp" | "$user")
+        }),
     };
     if !allowed {
         return Err(denied());
@@ -88,10 +91,21 @@ pub(crate) fn set(v: &VariableSetStmt, stmt: &Node, ask: &Ask<'_>) -> Result<Pla
 fn token(v: &VariableSetStmt, kind: VariableSetKind) -> Result<Plan, Refusal> {
     match kind {
         VariableSetKind::VarSetValue => match v.args.as_slice() {
-            [Node { node: Some(NodeEnum::AConst(k)) }] => match string_constant(k) {
+            [
+                Node {
+                    node: Some(NodeEnum::AConst(k)),
+                },
+            ] => match string_constant(k) {
                 Some(text) => {
                     let token = Value::Text(Some(text.into()), ColumnType::Text);
-                    Ok(answered("SET", Effect::Token { token, local: v.is_local, as_select: false }))
+                    Ok(answered(
+                        "SET",
+                        Effect::Token {
+                            token,
+                            local: v.is_local,
+                            as_select: false,
+                        },
+                    ))
                 }
                 None => Err(Refusal::new("28000", "token", "postern.token takes a token in quotes")),
             },
@@ -111,8 +125,10 @@ fn setting_text(n: &Node) -> Option<String> {
 pub(crate) fn show(v: &VariableShowStmt, stmt: &Node, ask: &Ask<'_>) -> Result<Plan, Refusal> {
     match allow::setting(&v.name) {
         Some(_) => verbatim(stmt, ask, Effect::None),
-        None => Err(Refusal::denied("setting", format!("permission denied to examine parameter \"{}\"", v.name))
-            .hint("The settings that a module may see are listed in the reference.")),
+        None => Err(
+            Refusal::denied("setting", format!("permission denied to examine parameter \"{}\"", v.name))
+                .hint("The settings that a module may see are listed in the reference."),
+        ),
     }
 }
 
@@ -167,8 +183,14 @@ pub(crate) fn discard(d: &DiscardStmt, stmt: &Node, ask: &Ask<'_>) -> Result<Pla
 
 /// A name for a prepared statement or cursor that is not one of Postern's own.
 pub(crate) fn own_name(name: &str) -> Result<(), Refusal> {
-    if name.len() >= RESERVED_PREFIX.len() && name.as_bytes()[..RESERVED_PREFIX.len()].eq_ignore_ascii_case(RESERVED_PREFIX.as_bytes()) {
-        return Err(Refusal::new("42602", "reserved-name", "names that start with postern$ are reserved"));
+    if name.len() >= RESERVED_PREFIX.len()
+        && name.as_bytes()[..RESERVED_PREFIX.len()].eq_ignore_ascii_case(RESERVED_PREFIX.as_bytes())
+    {
+        return Err(Refusal::new(
+            "42602",
+            "reserved-name",
+            "names that start with postern$ are reserved",
+        ));
     }
     Ok(())
 }
@@ -180,7 +202,11 @@ pub(crate) fn declared_type(ty: &protobuf::TypeName) -> Result<ColumnType, Refus
         Some(parts) => return Err(Refusal::missing_type(&parts.join("."), ty.location)),
         None => return Err(Refusal::internal("a type has no name")),
     };
-    Ok(if ty.array_bounds.is_empty() { ColumnType::parse(&name) } else { ColumnType::Other(format!("{name}[]").into()) })
+    Ok(if ty.array_bounds.is_empty() {
+        ColumnType::parse(&name)
+    } else {
+        ColumnType::Other(format!("{name}[]").into())
+    })
 }
 
 /// A constant as text; the outer `None` is something that has no plain text form.

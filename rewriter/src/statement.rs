@@ -21,7 +21,10 @@ pub fn plan_batch(sql: &str, ask: &Ask<'_>) -> Result<Vec<Plan>, Refusal> {
     for parsed in statements {
         let made = ddl::foreseen(&parsed.stmt, ask);
         let plan = {
-            let ask = Ask { catalog: ahead.as_ref().unwrap_or(ask.catalog), ..*ask };
+            let ask = Ask {
+                catalog: ahead.as_ref().unwrap_or(ask.catalog),
+                ..*ask
+            };
             plan(parsed, &ask).map_err(|r| r.in_characters(sql))?
         };
         if let Some(change) = made {
@@ -54,9 +57,18 @@ fn plan(parsed: Parsed, ask: &Ask<'_>) -> Result<Plan, Refusal> {
 /// Plans one statement.
 pub(crate) fn plan_node(stmt: Node, ask: &Ask<'_>) -> Result<Plan, Refusal> {
     if let Some(token) = token_call(&stmt)? {
-        return Ok(answered("SELECT 1", Effect::Token { token, local: false, as_select: true }));
+        return Ok(answered(
+            "SELECT 1",
+            Effect::Token {
+                token,
+                local: false,
+                as_select: true,
+            },
+        ));
     }
-    let Some(inner) = &stmt.node else { return Err(Refusal::internal("a statement is empty")) };
+    let Some(inner) = &stmt.node else {
+        return Err(Refusal::internal("a statement is empty"));
+    };
     match inner {
         NodeEnum::SelectStmt(_) | NodeEnum::InsertStmt(_) | NodeEnum::DeleteStmt(_) => data(&stmt, ask, Effect::None),
         NodeEnum::UpdateStmt(u) => match update_plan(u, ask)? {
@@ -106,7 +118,9 @@ pub(crate) fn walk_data(judge: &mut crate::judge::Judge<'_>, n: &mut Node, mode:
 /// EXPLAIN, bounded: it never runs the statement, and shows costs (which count hidden rows) to superadmins only.
 fn explain(e: &protobuf::ExplainStmt, ask: &Ask<'_>) -> Result<Plan, Refusal> {
     for option in &e.options {
-        let Some(NodeEnum::DefElem(d)) = &option.node else { return Err(Refusal::internal("EXPLAIN holds something else")) };
+        let Some(NodeEnum::DefElem(d)) = &option.node else {
+            return Err(Refusal::internal("EXPLAIN holds something else"));
+        };
         match d.defname.to_ascii_lowercase().as_str() {
             "costs" | "format" => {}
             "analyze" if option_is_off(d) => {}
@@ -115,7 +129,10 @@ fn explain(e: &protobuf::ExplainStmt, ask: &Ask<'_>) -> Result<Plan, Refusal> {
                     .hint("It would tell how many hidden rows there are; use plain EXPLAIN."));
             }
             other => {
-                return Err(Refusal::denied("explain", format!("permission denied for EXPLAIN option {other}")).hint("Use COSTS or FORMAT."));
+                return Err(
+                    Refusal::denied("explain", format!("permission denied for EXPLAIN option {other}"))
+                        .hint("Use COSTS or FORMAT."),
+                );
             }
         }
     }
@@ -132,8 +149,12 @@ fn explain(e: &protobuf::ExplainStmt, ask: &Ask<'_>) -> Result<Plan, Refusal> {
     let superadmin = ask.superadmin;
     let options = std::mem::take(&mut wrapped.options);
     let judged = judged(&whole, ask, false, move |judge, n| {
-        let Some(NodeEnum::ExplainStmt(e)) = &mut n.node else { return Err(Refusal::internal("an EXPLAIN was expected")) };
-        let Some(query) = &mut e.query else { return Err(Refusal::internal("an EXPLAIN is empty")) };
+        let Some(NodeEnum::ExplainStmt(e)) = &mut n.node else {
+            return Err(Refusal::internal("an EXPLAIN was expected"));
+        };
+        let Some(query) = &mut e.query else {
+            return Err(Refusal::internal("an EXPLAIN is empty"));
+        };
         walk_data(judge, query, &Mode::Client)?;
         if !superadmin && !judge.policies.is_empty() {
             e.options = options.iter().filter(|o| !is_option(o, "costs")).cloned().collect();
@@ -173,7 +194,9 @@ fn costs_off() -> Node {
 /// PREPARE: the inner statement's plan under a name; its parameter types become part of the plan.
 fn prepare(p: &protobuf::PrepareStmt, ask: &Ask<'_>) -> Result<Plan, Refusal> {
     session::own_name(&p.name)?;
-    let Some(query) = &p.query else { return Err(Refusal::internal("a PREPARE is empty")) };
+    let Some(query) = &p.query else {
+        return Err(Refusal::internal("a PREPARE is empty"));
+    };
     if !matches!(
         query.node,
         Some(NodeEnum::SelectStmt(_) | NodeEnum::InsertStmt(_) | NodeEnum::UpdateStmt(_) | NodeEnum::DeleteStmt(_))
@@ -182,7 +205,9 @@ fn prepare(p: &protobuf::PrepareStmt, ask: &Ask<'_>) -> Result<Plan, Refusal> {
     }
     let mut plan = plan_node((**query).clone(), ask)?;
     for (i, n) in p.argtypes.iter().enumerate() {
-        let Some(NodeEnum::TypeName(ty)) = &n.node else { return Err(Refusal::internal("PREPARE holds something else")) };
+        let Some(NodeEnum::TypeName(ty)) = &n.node else {
+            return Err(Refusal::internal("PREPARE holds something else"));
+        };
         let index = u16::try_from(i).map_err(|_| Refusal::syntax("too many parameter types"))?;
         // Types PostgreSQL would be told; sealed parameters keep their declared one.
         if !plan.param_types.iter().any(|(n, _)| *n == index) {
@@ -200,8 +225,12 @@ fn declare(d: &protobuf::DeclareCursorStmt, stmt: &Node, ask: &Ask<'_>) -> Resul
     session::own_name(&d.portalname)?;
     let mut gathered = Gathered::default();
     let judged = judged(stmt, ask, false, |judge, n| {
-        let Some(NodeEnum::DeclareCursorStmt(d)) = &mut n.node else { return Err(Refusal::internal("a DECLARE was expected")) };
-        let Some(query) = &mut d.query else { return Err(Refusal::internal("a DECLARE is empty")) };
+        let Some(NodeEnum::DeclareCursorStmt(d)) = &mut n.node else {
+            return Err(Refusal::internal("a DECLARE was expected"));
+        };
+        let Some(query) = &mut d.query else {
+            return Err(Refusal::internal("a DECLARE is empty"));
+        };
         match &query.node {
             Some(NodeEnum::SelectStmt(_)) => walk_data(judge, query, &Mode::Client),
             _ => Err(Refusal::statement("DECLARE CURSOR for this kind of statement")),
@@ -210,25 +239,48 @@ fn declare(d: &protobuf::DeclareCursorStmt, stmt: &Node, ask: &Ask<'_>) -> Resul
     let output = judged.value.output();
     gathered.opened.extend(judged.value.opened().map(|s| s.column.clone()));
     let (statement, _) = gathered.statement(judged, output);
-    Ok(finish(Run::Once(statement), Effect::Declare(d.portalname.as_str().into()), gathered))
+    Ok(finish(
+        Run::Once(statement),
+        Effect::Declare(d.portalname.as_str().into()),
+        gathered,
+    ))
 }
 
 /// `SELECT postern.set_token(…)` and nothing else in the statement.
 fn token_call(stmt: &Node) -> Result<Option<Value>, Refusal> {
-    let Some(NodeEnum::SelectStmt(s)) = &stmt.node else { return Ok(None) };
-    let [Node { node: Some(NodeEnum::ResTarget(t)) }] = s.target_list.as_slice() else { return Ok(None) };
-    let Some(NodeEnum::FuncCall(f)) = t.val.as_ref().and_then(|v| v.node.as_ref()) else { return Ok(None) };
+    let Some(NodeEnum::SelectStmt(s)) = &stmt.node else {
+        return Ok(None);
+    };
+    let [
+        Node {
+            node: Some(NodeEnum::ResTarget(t)),
+        },
+    ] = s.target_list.as_slice()
+    else {
+        return Ok(None);
+    };
+    let Some(NodeEnum::FuncCall(f)) = t.val.as_ref().and_then(|v| v.node.as_ref()) else {
+        return Ok(None);
+    };
     if tree::parts(&f.funcname).as_deref() != Some(&["postern", "set_token"]) {
         return Ok(None);
     }
-    let mut bare = protobuf::SelectStmt { target_list: s.target_list.clone(), ..protobuf::SelectStmt::default() };
+    let mut bare = protobuf::SelectStmt {
+        target_list: s.target_list.clone(),
+        ..protobuf::SelectStmt::default()
+    };
     bare.limit_option = s.limit_option;
     bare.op = s.op;
     if **s != bare || f.args.len() != 1 {
-        return Err(Refusal::syntax("postern.set_token stands in a SELECT by itself, with one argument"));
+        return Err(Refusal::syntax(
+            "postern.set_token stands in a SELECT by itself, with one argument",
+        ));
     }
     let mut arg = f.args.first();
-    while let Some(Node { node: Some(NodeEnum::TypeCast(c)) }) = arg {
+    while let Some(Node {
+        node: Some(NodeEnum::TypeCast(c)),
+    }) = arg
+    {
         arg = c.arg.as_deref();
     }
     match arg.and_then(|a| a.node.as_ref()) {
@@ -244,7 +296,13 @@ fn token_call(stmt: &Node) -> Result<Option<Value>, Refusal> {
 /// A plan that Postern answers by itself.
 pub(crate) fn answered(tag: &'static str, effect: Effect) -> Plan {
     let mut gathered = Gathered::default();
-    let param = matches!(&effect, Effect::Token { token: Value::Client(..), .. });
+    let param = matches!(
+        &effect,
+        Effect::Token {
+            token: Value::Client(..),
+            ..
+        }
+    );
     if param {
         gathered.highest = 1;
         gathered.param_types.insert(1, postern_config::ColumnType::Text);
@@ -262,7 +320,11 @@ pub(crate) fn finish(run: Run, effect: Effect, gathered: Gathered) -> Plan {
         Run::PerRow(p) => vec![&p.read, &p.write],
         Run::Answer(_) => Vec::new(),
     };
-    let weight = statements.iter().map(|s| s.sql.sql().len() + s.params.len() * size_of::<Param>() * 2 + 256).sum::<usize>() + 512;
+    let weight = statements
+        .iter()
+        .map(|s| s.sql.sql().len() + s.params.len() * size_of::<Param>() * 2 + 256)
+        .sum::<usize>()
+        + 512;
     let cacheable = !matches!(effect, Effect::Token { .. });
     Plan {
         run,

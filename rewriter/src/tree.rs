@@ -1,7 +1,9 @@
 //! Small makers of parse-tree nodes, as PostgreSQL's grammar would have made them.
 
 use pg_query::NodeEnum;
-use pg_query::protobuf::{self, AConst, AIndices, Alias, BoolExpr, BoolExprType, ColumnRef, FuncCall, Node, ParamRef, ResTarget, a_const};
+use pg_query::protobuf::{
+    self, AConst, AIndices, Alias, BoolExpr, BoolExprType, ColumnRef, FuncCall, Node, ParamRef, ResTarget, a_const,
+};
 
 pub(crate) fn node(inner: NodeEnum) -> Node {
     Node { node: Some(inner) }
@@ -12,16 +14,25 @@ pub(crate) fn string(text: &str) -> Node {
 }
 
 pub(crate) fn alias(name: &str) -> Alias {
-    Alias { aliasname: name.to_owned(), colnames: Vec::new() }
+    Alias {
+        aliasname: name.to_owned(),
+        colnames: Vec::new(),
+    }
 }
 
 /// `qualifier.column`.
 pub(crate) fn column(qualifier: &str, name: &str) -> Node {
-    node(NodeEnum::ColumnRef(ColumnRef { fields: vec![string(qualifier), string(name)], location: -1 }))
+    node(NodeEnum::ColumnRef(ColumnRef {
+        fields: vec![string(qualifier), string(name)],
+        location: -1,
+    }))
 }
 
 pub(crate) fn bare_column(name: &str) -> Node {
-    node(NodeEnum::ColumnRef(ColumnRef { fields: vec![string(name)], location: -1 }))
+    node(NodeEnum::ColumnRef(ColumnRef {
+        fields: vec![string(name)],
+        location: -1,
+    }))
 }
 
 pub(crate) fn param(number: i32) -> Node {
@@ -29,12 +40,20 @@ pub(crate) fn param(number: i32) -> Node {
 }
 
 pub(crate) fn null() -> Node {
-    node(NodeEnum::AConst(AConst { isnull: true, location: -1, val: None }))
+    node(NodeEnum::AConst(AConst {
+        isnull: true,
+        location: -1,
+        val: None,
+    }))
 }
 
 pub(crate) fn integer(value: i32) -> Node {
     let val = Some(a_const::Val::Ival(protobuf::Integer { ival: value }));
-    node(NodeEnum::AConst(AConst { isnull: false, location: -1, val }))
+    node(NodeEnum::AConst(AConst {
+        isnull: false,
+        location: -1,
+        val,
+    }))
 }
 
 /// An output column.
@@ -55,12 +74,22 @@ pub(crate) fn and(filter: Node, rest: Option<Node>) -> Node {
         other => vec![Node { node: other }],
     };
     args.push(rest);
-    node(NodeEnum::BoolExpr(Box::new(BoolExpr { xpr: None, boolop: BoolExprType::AndExpr as i32, args, location: -1 })))
+    node(NodeEnum::BoolExpr(Box::new(BoolExpr {
+        xpr: None,
+        boolop: BoolExprType::AndExpr as i32,
+        args,
+        location: -1,
+    })))
 }
 
 /// `CASE WHEN condition THEN value END` (ELSE NULL), or with `ELSE false` for a guard.
 pub(crate) fn case(condition: Node, value: Node, otherwise: Option<Node>) -> Node {
-    let when = protobuf::CaseWhen { xpr: None, expr: Some(Box::new(condition)), result: Some(Box::new(value)), location: -1 };
+    let when = protobuf::CaseWhen {
+        xpr: None,
+        expr: Some(Box::new(condition)),
+        result: Some(Box::new(value)),
+        location: -1,
+    };
     node(NodeEnum::CaseExpr(Box::new(protobuf::CaseExpr {
         xpr: None,
         casetype: 0,
@@ -74,7 +103,11 @@ pub(crate) fn case(condition: Node, value: Node, otherwise: Option<Node>) -> Nod
 
 pub(crate) fn boolean(value: bool) -> Node {
     let val = Some(a_const::Val::Boolval(protobuf::Boolean { boolval: value }));
-    node(NodeEnum::AConst(AConst { isnull: false, location: -1, val }))
+    node(NodeEnum::AConst(AConst {
+        isnull: false,
+        location: -1,
+        val,
+    }))
 }
 
 /// `(pg_catalog.array_agg(value))[1]`: the value of the group's first row. All such aggregates of one query level meet the rows in the
@@ -89,7 +122,11 @@ pub(crate) fn first_of_group(value: Node) -> Node {
     };
     node(NodeEnum::AIndirection(Box::new(protobuf::AIndirection {
         arg: Some(Box::new(node(NodeEnum::FuncCall(Box::new(call))))),
-        indirection: vec![node(NodeEnum::AIndices(Box::new(AIndices { is_slice: false, lidx: None, uidx: Some(Box::new(integer(1))) })))],
+        indirection: vec![node(NodeEnum::AIndices(Box::new(AIndices {
+            is_slice: false,
+            lidx: None,
+            uidx: Some(Box::new(integer(1))),
+        })))],
     })))
 }
 

@@ -82,7 +82,11 @@ impl Judge<'_> {
         let own = u.where_clause.take().map(|w| *w);
         u.where_clause = Some(Box::new(self.filtered(&table, &alias, Operation::Update, &assigned, own)?));
         // An assigned column's new value is what RETURNING would give: the door is checked only on columns that stay.
-        let doors = if assigned.iter().any(|c| c.protection.is_some()) { Doors::default() } else { doors };
+        let doors = if assigned.iter().any(|c| c.protection.is_some()) {
+            Doors::default()
+        } else {
+            doors
+        };
         self.returning(u.returning_clause.as_mut(), &level, doors, mode)
     }
 
@@ -110,9 +114,13 @@ impl Judge<'_> {
     }
 
     fn plain_assignment(&mut self, n: &mut Node, scope: &Scope<'_>) -> Result<(), Refusal> {
-        let Some(NodeEnum::ResTarget(t)) = &mut n.node else { return Err(Refusal::internal("SET holds something else")) };
+        let Some(NodeEnum::ResTarget(t)) = &mut n.node else {
+            return Err(Refusal::internal("SET holds something else"));
+        };
         self.indirection(&mut t.indirection, scope)?;
-        let Some(val) = &mut t.val else { return Err(Refusal::internal("an expression is empty")) };
+        let Some(val) = &mut t.val else {
+            return Err(Refusal::internal("an expression is empty"));
+        };
         match &mut val.node {
             Some(NodeEnum::MultiAssignRef(m)) => self.plain_opt(m.source.as_mut(), scope),
             _ => self.plain_or_default(val, scope),
@@ -145,8 +153,12 @@ impl Judge<'_> {
             }
             match bound {
                 Bound::Pinned(pins) => pins.get(name).cloned().ok_or_else(|| {
-                    Refusal::new("0A000", "sealed-operation", "this UPDATE cannot seal a value for a row that is not known")
-                        .hint("Run the UPDATE by itself, without FROM or WITH around it.")
+                    Refusal::new(
+                        "0A000",
+                        "sealed-operation",
+                        "this UPDATE cannot seal a value for a row that is not known",
+                    )
+                    .hint("Run the UPDATE by itself, without FROM or WITH around it.")
                 }),
                 Bound::Row => {
                     let index = table.bound.iter().position(|b| b == name).unwrap_or(usize::MAX);
@@ -161,12 +173,22 @@ impl Judge<'_> {
                 self.plain_assignment(n, scope)?;
                 continue;
             };
-            let Some(NodeEnum::ResTarget(t)) = &mut n.node else { return Err(Refusal::internal("SET holds something else")) };
-            let Some(val) = &mut t.val else { return Err(Refusal::internal("an expression is empty")) };
+            let Some(NodeEnum::ResTarget(t)) = &mut n.node else {
+                return Err(Refusal::internal("SET holds something else"));
+            };
+            let Some(val) = &mut t.val else {
+                return Err(Refusal::internal("an expression is empty"));
+            };
             let value = self.sealed_constant(val, column)?;
-            let sealed = Sealed { column: table.column_ref(&column.name), ty: column.ty.clone() };
+            let sealed = Sealed {
+                column: table.column_ref(&column.name),
+                ty: column.ty.clone(),
+            };
             if protection.eq() {
-                let tag = self.params.make(Param::EqTag { column: sealed.clone(), value: value.clone() });
+                let tag = self.params.make(Param::EqTag {
+                    column: sealed.clone(),
+                    value: value.clone(),
+                });
                 tags.push(tree::target(tag, &eq_column(&column.name)));
             }
             let bound = if protection.bind_column_only {
@@ -174,13 +196,24 @@ impl Judge<'_> {
             } else {
                 table.bound.iter().map(&values).collect::<Result<_, _>>()?
             };
-            **val = self.params.make(Param::Seal { column: sealed, value, bound });
+            **val = self.params.make(Param::Seal {
+                column: sealed,
+                value,
+                bound,
+            });
         }
         for (i, name) in reseal.iter().enumerate() {
             let column = column_of(table, name.as_str(), -1)?;
-            let sealed = Sealed { column: table.column_ref(name), ty: column.ty.clone() };
+            let sealed = Sealed {
+                column: table.column_ref(name),
+                ty: column.ty.clone(),
+            };
             let bound = table.bound.iter().map(&values).collect::<Result<_, _>>()?;
-            let envelope = self.params.make(Param::Seal { column: sealed, value: Value::Opened(i), bound });
+            let envelope = self.params.make(Param::Seal {
+                column: sealed,
+                value: Value::Opened(i),
+                bound,
+            });
             tags.push(tree::target(envelope, name.as_str()));
         }
         list.extend(tags);
@@ -197,16 +230,22 @@ impl Judge<'_> {
         };
         for n in conjuncts {
             let Some(NodeEnum::AExpr(e)) = &n.node else { continue };
-            let (Some(left), Some(right)) = (&e.lexpr, &e.rexpr) else { continue };
+            let (Some(left), Some(right)) = (&e.lexpr, &e.rexpr) else {
+                continue;
+            };
             let equals = e.kind() == AExprKind::AexprOp && matches!(tree::parts(&e.name).as_deref(), Some(["="]));
             let (column, constant) = if is_constant(left) { (right, left) } else { (left, right) };
-            let Some(NodeEnum::ColumnRef(c)) = &column.node else { continue };
+            let Some(NodeEnum::ColumnRef(c)) = &column.node else {
+                continue;
+            };
             let name = match tree::parts(&c.fields).as_deref() {
                 Some([name]) => (*name).to_owned(),
                 Some([a, name]) if *a == alias => (*name).to_owned(),
                 _ => continue,
             };
-            let Some(column) = table.column(&name).filter(|c| table.bound.contains(&c.name)) else { continue };
+            let Some(column) = table.column(&name).filter(|c| table.bound.contains(&c.name)) else {
+                continue;
+            };
             if equals && is_constant(constant) {
                 // A constant that does not suit the type pins nothing; PostgreSQL will say so.
                 let before = self.seen.clone();
@@ -222,12 +261,20 @@ impl Judge<'_> {
 
 /// Decides how an UPDATE is carried out, looking at the target and what it assigns.
 pub(crate) fn update_plan(u: &UpdateStmt, ask: &Ask<'_>) -> Result<UpdatePlan, Refusal> {
-    let Some(relation) = &u.relation else { return Ok(UpdatePlan::Once) };
+    let Some(relation) = &u.relation else {
+        return Ok(UpdatePlan::Once);
+    };
     let mut judge = Judge::scout(ask);
-    let Target::Own(own) = judge.resolve(relation)? else { return Ok(UpdatePlan::Once) };
-    let Some(table) = own.declared.clone() else { return Ok(UpdatePlan::Once) };
+    let Target::Own(own) = judge.resolve(relation)? else {
+        return Ok(UpdatePlan::Once);
+    };
+    let Some(table) = own.declared.clone() else {
+        return Ok(UpdatePlan::Once);
+    };
     let assigned = assigned_columns(&u.target_list, &table)?;
-    let seals = assigned.iter().any(|c| c.protection.as_ref().is_some_and(|p| !p.bind_column_only));
+    let seals = assigned
+        .iter()
+        .any(|c| c.protection.as_ref().is_some_and(|p| !p.bind_column_only));
     let moves = table.has_protected() && assigned.iter().any(|c| table.bound.contains(&c.name));
     if !seals && !moves {
         return Ok(UpdatePlan::Once);
@@ -239,8 +286,12 @@ pub(crate) fn update_plan(u: &UpdateStmt, ask: &Ask<'_>) -> Result<UpdatePlan, R
         }
     }
     if !u.from_clause.is_empty() || u.with_clause.is_some() {
-        return Err(Refusal::new("0A000", "sealed-operation", "an UPDATE of protected values takes neither FROM nor WITH")
-            .hint("Read the keys first, then update by key."));
+        return Err(Refusal::new(
+            "0A000",
+            "sealed-operation",
+            "an UPDATE of protected values takes neither FROM nor WITH",
+        )
+        .hint("Read the keys first, then update by key."));
     }
     let reseal = if moves {
         table
@@ -266,14 +317,18 @@ pub(crate) fn per_row(u: &UpdateStmt, parts: &PerRowParts, ask: &Ask<'_>, gather
 
     let reading = tree::node(NodeEnum::UpdateStmt(Box::new(reading)));
     let read = judged(&reading, ask, true, |judge, n| {
-        let Some(NodeEnum::UpdateStmt(u)) = &mut n.node else { return Err(Refusal::internal("an UPDATE was expected")) };
+        let Some(NodeEnum::UpdateStmt(u)) = &mut n.node else {
+            return Err(Refusal::internal("an UPDATE was expected"));
+        };
         let select = judge.read_step(u, &assigned_list, parts)?;
         *n = tree::node(NodeEnum::SelectStmt(Box::new(select)));
         Ok(())
     })?;
     let writing = tree::node(NodeEnum::UpdateStmt(Box::new(writing)));
     let write = judged(&writing, ask, true, |judge, n| {
-        let Some(NodeEnum::UpdateStmt(u)) = &mut n.node else { return Err(Refusal::internal("an UPDATE was expected")) };
+        let Some(NodeEnum::UpdateStmt(u)) = &mut n.node else {
+            return Err(Refusal::internal("an UPDATE was expected"));
+        };
         judge.write_step(u, parts)
     })?;
 
@@ -290,8 +345,17 @@ pub(crate) fn per_row(u: &UpdateStmt, parts: &PerRowParts, ask: &Ask<'_>, gather
         .enumerate()
         .filter_map(|(i, name)| {
             let column = table.column(name.as_str())?;
-            let sealed = Sealed { column: table.column_ref(name), ty: column.ty.clone() };
-            Some((table.bound.len() + i, Open { column: sealed, bound: bound.clone() }))
+            let sealed = Sealed {
+                column: table.column_ref(name),
+                ty: column.ty.clone(),
+            };
+            Some((
+                table.bound.len() + i,
+                Open {
+                    column: sealed,
+                    bound: bound.clone(),
+                },
+            ))
         })
         .collect();
     let output: Option<Output> = write.value.output();
@@ -299,7 +363,11 @@ pub(crate) fn per_row(u: &UpdateStmt, parts: &PerRowParts, ask: &Ask<'_>, gather
     let read = gathered.statement(read, None);
     let write = gathered.statement(write, output);
     gathered.opened.extend(opened_columns);
-    Ok(PerRow { read: read.0, opened, write: write.0 })
+    Ok(PerRow {
+        read: read.0,
+        opened,
+        write: write.0,
+    })
 }
 
 /// What the statements of one plan have in common, gathered.
@@ -320,7 +388,15 @@ impl Gathered {
         self.relations.extend(judged.relations);
         self.policies.extend(judged.policies);
         self.opened.extend(judged.opened);
-        (Statement { sql: judged.sql, params: judged.params, generate: judged.generate, output }, judged.value)
+        (
+            Statement {
+                sql: judged.sql,
+                params: judged.params,
+                generate: judged.generate,
+                output,
+            },
+            judged.value,
+        )
     }
 }
 
@@ -340,13 +416,20 @@ impl Judge<'_> {
         let mut outputs = Vec::new();
         for name in &parts.table.bound {
             let column = column_of(&parts.table, name.as_str(), -1)?;
-            let stored = if column.protection.is_some() { eq_column(name) } else { name.as_str().to_owned() };
+            let stored = if column.protection.is_some() {
+                eq_column(name)
+            } else {
+                name.as_str().to_owned()
+            };
             outputs.push(tree::target(tree::column(&alias, &stored), ""));
         }
         for name in &parts.reseal {
             outputs.push(tree::target(tree::column(&alias, name.as_str()), ""));
         }
-        let relation = u.relation.take().ok_or_else(|| Refusal::internal("an UPDATE has no target"))?;
+        let relation = u
+            .relation
+            .take()
+            .ok_or_else(|| Refusal::internal("an UPDATE has no target"))?;
         Ok(SelectStmt {
             target_list: outputs,
             from_clause: vec![tree::node(NodeEnum::RangeVar(relation))],
@@ -373,7 +456,11 @@ impl Judge<'_> {
         let mut key: Option<Node> = None;
         for (i, name) in parts.table.primary_key.iter().enumerate() {
             let column = column_of(&parts.table, name.as_str(), -1)?;
-            let stored = if column.protection.is_some() { eq_column(name) } else { name.as_str().to_owned() };
+            let stored = if column.protection.is_some() {
+                eq_column(name)
+            } else {
+                name.as_str().to_owned()
+            };
             let equal = tree::node(NodeEnum::AExpr(Box::new(pg_query::protobuf::AExpr {
                 kind: AExprKind::AexprOp as i32,
                 name: vec![tree::string("=")],
@@ -388,7 +475,9 @@ impl Judge<'_> {
                 None => equal,
             });
         }
-        u.where_clause = Some(Box::new(key.ok_or_else(|| Refusal::internal("a table with bound values has no key"))?));
+        u.where_clause = Some(Box::new(
+            key.ok_or_else(|| Refusal::internal("a table with bound values has no key"))?,
+        ));
         self.returning(u.returning_clause.as_mut(), &level, Doors::default(), &Mode::Client)
     }
 }
@@ -405,13 +494,20 @@ fn assigned_columns<'t>(list: &[Node], table: &'t Table) -> Result<Vec<&'t Colum
 }
 
 fn assignment<'n, 't>(n: &'n Node, table: &'t Table) -> Result<(&'t Column, Option<&'n Node>), Refusal> {
-    let Some(NodeEnum::ResTarget(t)) = &n.node else { return Err(Refusal::internal("SET holds something else")) };
+    let Some(NodeEnum::ResTarget(t)) = &n.node else {
+        return Err(Refusal::internal("SET holds something else"));
+    };
     let column = column_of(table, &t.name, t.location)?;
-    let multiple = matches!(t.val.as_ref().and_then(|v| v.node.as_ref()), Some(NodeEnum::MultiAssignRef(_)));
+    let multiple = matches!(
+        t.val.as_ref().and_then(|v| v.node.as_ref()),
+        Some(NodeEnum::MultiAssignRef(_))
+    );
     let special = column.protection.is_some() || table.has_protected() && table.bound.contains(&column.name);
     if special && (multiple || !t.indirection.is_empty()) {
-        return Err(Refusal::construct("Assigning several columns at once, or part of one, where values are sealed")
-            .hint("Write SET column = value for each column."));
+        return Err(
+            Refusal::construct("Assigning several columns at once, or part of one, where values are sealed")
+                .hint("Write SET column = value for each column."),
+        );
     }
     Ok((column, t.val.as_deref()))
 }

@@ -29,20 +29,29 @@ pub(crate) struct WriteTarget {
 impl Judge<'_> {
     /// Resolves the target of a write and qualifies it. A CTE is never a target.
     pub(crate) fn write_target(&mut self, r: Option<&mut RangeVar>) -> Result<WriteTarget, Refusal> {
-        let Some(r) = r else { return Err(Refusal::internal("a write has no target")) };
+        let Some(r) = r else {
+            return Err(Refusal::internal("a write has no target"));
+        };
         self.seen.range_vars += 1;
         let alias = target_alias(r);
         match self.resolve(r)? {
-            Target::Catalogue(..) => Err(Refusal::denied("relation", format!("permission denied for table {}", r.relname)).at(r.location)),
+            Target::Catalogue(..) => {
+                Err(Refusal::denied("relation", format!("permission denied for table {}", r.relname)).at(r.location))
+            }
             Target::Assumed => {
                 if r.schemaname.is_empty() {
                     r.schemaname = self.ask.catalog.schema.as_str().to_owned();
                 }
-                Ok(WriteTarget { table: None, entry: plain_entry(&alias, None) })
+                Ok(WriteTarget {
+                    table: None,
+                    entry: plain_entry(&alias, None),
+                })
             }
             Target::Own(relation) => {
                 if !matches!(relation.kind, RelationKind::Table | RelationKind::View) {
-                    return Err(Refusal::new("42809", "relation", format!("cannot change relation \"{}\"", relation.name)).at(r.location));
+                    return Err(
+                        Refusal::new("42809", "relation", format!("cannot change relation \"{}\"", relation.name)).at(r.location),
+                    );
                 }
                 r.schemaname = relation.schema.to_string();
                 self.own_target(&relation, &alias)
@@ -52,21 +61,34 @@ impl Judge<'_> {
 
     fn own_target(&mut self, relation: &Relation, alias: &str) -> Result<WriteTarget, Refusal> {
         let Some(table) = &relation.declared else {
-            let columns = relation.columns.as_ref().map(|cs| cs.iter().map(|c| Col::plain(&c.name)).collect());
-            return Ok(WriteTarget { table: None, entry: plain_entry(alias, columns) });
+            let columns = relation
+                .columns
+                .as_ref()
+                .map(|cs| cs.iter().map(|c| Col::plain(&c.name)).collect());
+            return Ok(WriteTarget {
+                table: None,
+                entry: plain_entry(alias, columns),
+            });
         };
         self.targets.push((relation.schema.to_string(), relation.name.to_string()));
         let table = table.clone();
         let entry = self.target_entry(&table, alias)?;
-        Ok(WriteTarget { table: Some(table), entry })
+        Ok(WriteTarget {
+            table: Some(table),
+            entry,
+        })
     }
 
     /// A write whose rows must satisfy a check needs PostgreSQL to check the row as it will be stored.
     pub(crate) fn needs_native_checks(&self) -> Result<(), Refusal> {
         match self.ask.enforce {
             Enforce::Both => Ok(()),
-            Enforce::Rewrite => Err(Refusal::new("0A000", "check", "writing to a table with policies needs native row-level security")
-                .hint("Set enforce = \"both\" and provision the database.")),
+            Enforce::Rewrite => Err(Refusal::new(
+                "0A000",
+                "check",
+                "writing to a table with policies needs native row-level security",
+            )
+            .hint("Set enforce = \"both\" and provision the database.")),
         }
     }
 
@@ -82,14 +104,24 @@ impl Judge<'_> {
     ) -> Result<Node, Refusal> {
         let permits = |p: &&postern_config::manifest::Policy| {
             p.operations.contains(&operation)
-                && p.update_columns.as_ref().is_none_or(|columns| assigned.iter().all(|a| columns.contains(&a.name)))
+                && p.update_columns
+                    .as_ref()
+                    .is_none_or(|columns| assigned.iter().all(|a| columns.contains(&a.name)))
         };
         if !table.policies.iter().any(|p| permits(&p)) {
-            return Err(Refusal::denied("policy", format!("permission denied for table {}", table.name.name))
-                .hint("No policy permits this operation on these columns."));
+            return Err(
+                Refusal::denied("policy", format!("permission denied for table {}", table.name.name))
+                    .hint("No policy permits this operation on these columns."),
+            );
         }
         let permitted = policy::any(table.policies.iter().filter(permits).filter_map(|p| p.using.clone()));
-        let filter = policy::all(table.restrictions.iter().cloned().chain([permitted, table.using(Operation::Select)]));
+        let filter = policy::all(
+            table
+                .restrictions
+                .iter()
+                .cloned()
+                .chain([permitted, table.using(Operation::Select)]),
+        );
         self.note_policies(table, operation);
         let filter = predicate(&filter, alias, self.subqueries())?;
         Ok(match self.ask.enforce {
@@ -110,11 +142,18 @@ impl Judge<'_> {
         doors: Doors,
         mode: &Mode,
     ) -> Result<Projection, Refusal> {
-        let Some(clause) = clause else { return Ok(Projection::of_names(Vec::new())) };
+        let Some(clause) = clause else {
+            return Ok(Projection::of_names(Vec::new()));
+        };
         if !clause.options.is_empty() {
             return Err(Refusal::construct("RETURNING WITH"));
         }
-        let shown: Vec<_> = scope.entries.iter().filter(|e| !e.qualified_only).flat_map(stars_of).collect();
+        let shown: Vec<_> = scope
+            .entries
+            .iter()
+            .filter(|e| !e.qualified_only)
+            .flat_map(stars_of)
+            .collect();
         let mut outputs = self.targets(&mut clause.exprs, scope, &shown)?;
         self.seal_outputs(&mut clause.exprs, &mut outputs, &[], doors, mode)
     }
