@@ -3,12 +3,14 @@
 pub mod control;
 pub mod identity;
 pub mod observe;
+pub mod root_key;
 pub mod secrets;
 pub mod session;
 pub mod shared;
 pub mod wire;
 
 pub mod serve;
+pub mod stop;
 
 pub mod cli;
 pub mod demo;

@@ -1,0 +1,158 @@
+//! `postern check`: all mistakes at once; where there are none, what was understood and what each search gives away.
+
+use std::io::Write;
+use std::path::Path;
+
+use postern_config::settings::Enforce;
+use postern_config::{Config, ConfigError, LoginKind, Manifest, Problem, Search};
+
+use super::CliError;
+
+pub(super) fn run(file: &Path, out: &mut impl Write) -> Result<(), CliError> {
+    let config = validated(file)?;
+    summary(&config, out).map_err(|source| CliError::Stream {
+        doing: "write the summary",
+        source,
+    })
+}
+
+/// Loads the configuration and has PostgreSQL's own parser confirm how the policies read.
+pub(super) fn validated(file: &Path) -> Result<Config, CliError> {
+    let config = postern_config::load(file)?;
+    let mut problems = Vec::new();
+    for manifest in &config.modules {
+        // A manifest stands in the file of its module's name; loading has seen to that.
+        let file = file.with_file_name("modules").join(format!("{}.toml", manifest.module));
+        if let Err(misread) = postern_rewriter::verify_policies(manifest) {
+            problems.extend(misread.into_iter().map(|(line, message)| Problem {
+                file: file.clone(),
+                line,
+                message,
+            }));
+        }
+    }
+    if problems.is_empty() {
+        Ok(config)
+    } else {
+        Err(CliError::Config(ConfigError(problems)))
+    }
+}
+
+fn summary(config: &Config, out: &mut impl Write) -> std::io::Result<()> {
+    let settings = &config.settings;
+    writeln!(out, "{}: valid", config.file.display())?;
+    writeln!(
+        out,
+        "  listens on     {}, metrics on {}",
+        settings.listen.address, settings.admin
+    )?;
+    let tls = match (&settings.listen.tls, settings.listen.require_tls) {
+        (None, _) => "none: clients connect in the clear",
+        (Some(_), false) => "offered to clients",
+        (Some(_), true) => "required of clients",
+    };
+    writeln!(out, "  TLS            {tls}")?;
+    let upstream = &settings.upstream;
+    let secured = if upstream.tls_ca.is_some() { "TLS" } else { "in the clear" };
+    writeln!(
+        out,
+        "  upstream       {}:{}/{}, {secured}",
+        upstream.host, upstream.port, upstream.database
+    )?;
+    let locks = match settings.enforce {
+        Enforce::Both => "by the proxy and by PostgreSQL's row-level security",
+        Enforce::Rewrite => "by the proxy alone",
+    };
+    writeln!(out, "  row filters    {locks}")?;
+    if settings.tokens.dev_issuer {
+        writeln!(out, "  tokens         of a DEVELOPMENT issuer, whose private key lies here")?;
+    }
+    for manifest in &config.modules {
+        module(manifest, out)?;
+    }
+    Ok(())
+}
+
+fn module(manifest: &Manifest, out: &mut impl Write) -> std::io::Result<()> {
+    writeln!(out, "\nmodule {} (schema {})", manifest.module, manifest.schema)?;
+    for login in &manifest.logins {
+        let kind = match login.kind {
+            LoginKind::Runtime => "runtime",
+            LoginKind::Migrator => "migrator",
+            LoginKind::Service => "service",
+        };
+        let ddl = if login.ddl { ", DDL" } else { "" };
+        writeln!(out, "  login {} ({kind}{ddl})", login.name)?;
+    }
+    if manifest.accepts_second_lock_only_bodies {
+        writeln!(
+            out,
+            "  functions may be made: inside a plpgsql body only PostgreSQL's own privileges hold"
+        )?;
+    }
+    for table in &manifest.tables {
+        let sealed = table.columns.iter().filter(|c| c.protection.is_some()).count();
+        writeln!(
+            out,
+            "  table {}: {} columns, {sealed} sealed, {} policies{}",
+            table.name.name,
+            table.columns.len(),
+            table.policies.len(),
+            if table.policies.is_empty() {
+                " (nobody may use it)"
+            } else {
+                ""
+            },
+        )?;
+        for column in &table.columns {
+            let Some(protection) = &column.protection else {
+                continue;
+            };
+            let never = if column.never {
+                "; no role may read it through SQL"
+            } else {
+                ""
+            };
+            writeln!(out, "    {} {}: {}{never}", column.name, column.ty, leak(&protection.search))?;
+        }
+    }
+    Ok(())
+}
+
+/// What somebody who reads the database learns of a column, beyond the size of each value and which are NULL.
+fn leak(search: &[Search]) -> String {
+    if search.is_empty() {
+        return "no search; gives away sizes and NULLs only".to_owned();
+    }
+    let parts: Vec<&str> = search
+        .iter()
+        .map(|s| match s {
+            Search::Eq => "eq gives away which rows hold the same value, and how often",
+            Search::Range => "range: sealed, its search comes in a later version, so it gives away nothing yet",
+            Search::Match => "match: sealed, its search comes in a later version, so it gives away nothing yet",
+        })
+        .collect();
+    parts.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_search_says_what_it_gives_away() {
+        assert!(leak(&[]).contains("sizes"));
+        assert!(leak(&[Search::Eq, Search::Match]).contains("same value"));
+    }
+
+    #[test]
+    fn the_examples_are_valid_and_a_missing_file_is_a_problem() {
+        let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/examples/postern.toml");
+        let mut out = Vec::new();
+        run(&examples, &mut out).expect("the examples are valid");
+        let text = String::from_utf8(out).expect("text");
+        assert!(text.contains("module disco") && text.contains("eq gives away"), "{text}");
+        let missing = run(Path::new("/nonexistent/postern.toml"), &mut Vec::new()).expect_err("nothing is there");
+        assert_eq!(missing.exit_code(), 64);
+    }
+}

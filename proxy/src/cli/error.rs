@@ -1,0 +1,168 @@
+//! What the command line says when something is wrong: the cause, then the remedy, and a code that scripts can tell apart.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use postern_config::ConfigError;
+
+use crate::control::ControlError;
+use crate::demo::DemoError;
+use crate::identity::mint::MintError;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The configuration is wrong; every problem is printed.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The control plane failed.
+    #[error("{doing}: {source}")]
+    Control {
+        /// What was being done.
+        doing: &'static str,
+        /// Its error.
+        source: Box<ControlError>,
+    },
+    /// The demonstration failed.
+    #[error(transparent)]
+    Demo(#[from] DemoError),
+    /// No token could be minted.
+    #[error(transparent)]
+    Mint(#[from] MintError),
+    /// A name that the configuration does not have.
+    #[error("the configuration has no {what} `{name}`; there {}", there(.known))]
+    Unknown {
+        /// `module`, `login`, `person`.
+        what: &'static str,
+        /// What was given.
+        name: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// An option that this combination needs.
+    #[error("{option} is missing: {why}")]
+    Option {
+        /// The option.
+        option: &'static str,
+        /// Why it is needed.
+        why: &'static str,
+    },
+    /// `explain` was asked about a statement that is refused; the answer was printed.
+    #[error("the statement is refused")]
+    Refused,
+    /// The root key could not be had.
+    #[error("the root key: {0}")]
+    RootKey(Box<crate::root_key::RootKeyError>),
+    /// Keys or secrets could not be used.
+    #[error("{what}: {reason}")]
+    Secret {
+        /// Which.
+        what: &'static str,
+        /// Why not.
+        reason: String,
+    },
+    /// The proxy could not start or go on.
+    #[error(transparent)]
+    Serve(Box<crate::serve::ServeError>),
+    /// The asynchronous runtime could not be made.
+    #[error("cannot start threads: {source}")]
+    Runtime {
+        /// The operating system's answer.
+        source: std::io::Error,
+    },
+    /// Reading standard input or writing standard output failed.
+    #[error("cannot {doing}: {source}")]
+    Stream {
+        /// What was being done.
+        doing: &'static str,
+        /// The operating system's answer.
+        source: std::io::Error,
+    },
+    /// A file could not be read.
+    #[error("cannot read {}: {source}", .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: std::io::Error,
+    },
+}
+
+fn there(known: &[String]) -> String {
+    match known.len() {
+        0 => "are none".to_owned(),
+        _ => format!("are {}", known.join(", ")),
+    }
+}
+
+impl From<crate::serve::ServeError> for CliError {
+    fn from(e: crate::serve::ServeError) -> Self {
+        Self::Serve(Box::new(e))
+    }
+}
+
+impl From<crate::root_key::RootKeyError> for CliError {
+    fn from(e: crate::root_key::RootKeyError) -> Self {
+        Self::RootKey(Box::new(e))
+    }
+}
+
+impl CliError {
+    /// The process's exit code; `postern --help` lists them.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) | Self::Demo(DemoError::Config(_)) => 64,
+            Self::Unknown { .. } | Self::Refused | Self::Mint(_) | Self::Demo(DemoError::Tour { .. }) => 65,
+            Self::Option { .. } => 2,
+            Self::Demo(DemoError::PortBusy { .. } | DemoError::Locked(_)) => 75,
+            Self::Demo(DemoError::Interrupted) => 130,
+            Self::Demo(
+                DemoError::ForeignDirectory { .. } | DemoError::NotOurs(_) | DemoError::Unreachable { .. } | DemoError::Io { .. },
+            )
+            | Self::File { .. }
+            | Self::Stream { .. }
+            | Self::RootKey(_)
+            | Self::Secret { .. } => 73,
+            Self::Serve(e) => e.exit_code(),
+            Self::Demo(DemoError::Serve(e)) => e.exit_code(),
+            Self::Demo(DemoError::Crashed) => 70,
+            Self::Control { .. } | Self::Demo(_) => 69,
+            Self::Runtime { .. } => 70,
+        }
+    }
+
+    fn remedy(&self) -> String {
+        match self {
+            Self::Config(_) => "Mend these lines and run `postern check` again.".to_owned(),
+            Self::Control { source, .. } => source.remedy().to_owned(),
+            Self::Demo(e) => e.remedy(),
+            Self::Mint(_) => "Nothing was printed; --help shows examples.".to_owned(),
+            Self::Unknown { .. } => "Name one of those.".to_owned(),
+            Self::Option { .. } => "Add it; --help shows examples.".to_owned(),
+            Self::Refused => String::new(),
+            Self::RootKey(_) => {
+                "Put root_file and passphrase_file back where [keys] says; delete nothing: the root key is the only way back."
+                    .to_owned()
+            }
+            Self::Secret { .. } => "See the message; `postern check` shows where each file is expected.".to_owned(),
+            Self::Serve(e) => e.remedy(),
+            Self::Runtime { .. } => "Raise the limit on processes (ulimit -u) or free memory.".to_owned(),
+            Self::Stream { .. } => "See that the other end of the pipe is still there.".to_owned(),
+            Self::File { .. } => "See that the file exists and that you may read it.".to_owned(),
+        }
+    }
+
+    /// Cause, then remedy. Configuration problems come one per line, as compilers print them.
+    pub fn print(&self, out: &mut impl Write) {
+        if let Self::Config(e) | Self::Demo(DemoError::Config(e)) = self {
+            for problem in &e.0 {
+                let _ = writeln!(out, "{problem}");
+            }
+        }
+        if matches!(self, Self::Refused) {
+            return;
+        }
+        let _ = writeln!(out, "postern: {self}");
+        let _ = writeln!(out, "{}", self.remedy());
+    }
+}
