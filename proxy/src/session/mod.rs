@@ -16,6 +16,8 @@ mod describe;
 mod effects;
 mod engine;
 mod extended;
+#[cfg(test)]
+mod fixture;
 mod identity;
 mod link;
 mod names;
