@@ -471,7 +471,9 @@ fn count(size: usize) -> [u8; 2] {
 }
 
 fn int32(body: &[u8], at: usize) -> io::Result<i32> {
-    let bytes = body.get(at..at + 4).ok_or_else(|| io::Error::other("a message is too short"))?;
+    let bytes = body
+        .get(at..at + 4)
+        .ok_or_else(|| io::Error::other("a message is too short"))?;
     Ok(i32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
 }
 
@@ -482,7 +484,11 @@ fn ready_status(body: &[u8]) -> char {
 /// Reads an ErrorResponse.
 pub fn error_fields(body: &[u8]) -> ErrorFields {
     let parts = body.split(|b| *b == 0).filter(|p| !p.is_empty());
-    ErrorFields(parts.map(|p| (char::from(p[0]), String::from_utf8_lossy(&p[1..]).into_owned())).collect())
+    ErrorFields(
+        parts
+            .map(|p| (char::from(p[0]), String::from_utf8_lossy(&p[1..]).into_owned()))
+            .collect(),
+    )
 }
 
 fn columns(body: &[u8]) -> io::Result<Vec<Column>> {

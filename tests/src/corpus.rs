@@ -77,7 +77,9 @@ fn read_file(file: &Path) -> Vec<Group> {
         let here = format!("{}:{}", file.display(), number + 1);
         if next.sql.is_empty() {
             if let Some(comment) = line.strip_prefix("--") {
-                let (word, rest) = comment.split_once(':').map_or((comment.trim(), ""), |(w, r)| (w.trim(), r.trim()));
+                let (word, rest) = comment
+                    .split_once(':')
+                    .map_or((comment.trim(), ""), |(w, r)| (w.trim(), r.trim()));
                 match word {
                     "login" => {
                         rest.clone_into(&mut login);
@@ -114,7 +116,9 @@ fn read_file(file: &Path) -> Vec<Group> {
         if let Some(sql) = next.sql.trim_end().strip_suffix(';') {
             let sql = sql.to_owned();
             let done = std::mem::take(&mut next);
-            let group = groups.last_mut().unwrap_or_else(|| panic!("{here}: a statement before the first group"));
+            let group = groups
+                .last_mut()
+                .unwrap_or_else(|| panic!("{here}: a statement before the first group"));
             group.statements.push(Statement {
                 sql,
                 line: done.line,
@@ -197,16 +201,23 @@ pub fn difference(copy: &Reply, proxy: &Reply, ordered: bool) -> Option<String> 
         return Some(format!("expected tag {:?}, got {:?}", copy.tag, proxy.tag));
     }
     if copy.parameters != proxy.parameters {
-        return Some(format!("expected parameter types {:?}, got {:?}", copy.parameters, proxy.parameters));
+        return Some(format!(
+            "expected parameter types {:?}, got {:?}",
+            copy.parameters, proxy.parameters
+        ));
     }
     let shape = |columns: &Option<Vec<Column>>| {
-        columns
-            .as_ref()
-            .map(|all| all.iter().map(|c| (c.name.clone(), c.oid, c.size, c.modifier, c.format)).collect::<Vec<_>>())
+        columns.as_ref().map(|all| {
+            all.iter()
+                .map(|c| (c.name.clone(), c.oid, c.size, c.modifier, c.format))
+                .collect::<Vec<_>>()
+        })
     };
     let (expected, got) = (shape(&copy.columns), shape(&proxy.columns));
     if expected != got {
-        return Some(format!("expected columns (name, type, size, modifier, format)\n    {expected:?}\n    got {got:?}"));
+        return Some(format!(
+            "expected columns (name, type, size, modifier, format)\n    {expected:?}\n    got {got:?}"
+        ));
     }
     let (mut expected, mut got) = (copy.rows.clone(), proxy.rows.clone());
     if !ordered {
@@ -216,7 +227,11 @@ pub fn difference(copy: &Reply, proxy: &Reply, ordered: bool) -> Option<String> 
     if expected == got {
         return None;
     }
-    let at = expected.iter().zip(&got).position(|(e, g)| e != g).unwrap_or(expected.len().min(got.len()));
+    let at = expected
+        .iter()
+        .zip(&got)
+        .position(|(e, g)| e != g)
+        .unwrap_or(expected.len().min(got.len()));
     let show = |rows: &[Vec<Option<Vec<u8>>>]| rows.get(at).map_or_else(|| "nothing".to_owned(), |row| readable(row));
     Some(format!(
         "expected {} row(s), got {}; first difference at {at}:\n    expected {}\n    got      {}",

@@ -32,7 +32,10 @@ impl Canary {
                 forms.push((format!("base64url at {skip}"), URL_SAFE_NO_PAD.encode(whole).into_bytes()));
             }
         }
-        Self { name: name.to_owned(), forms }
+        Self {
+            name: name.to_owned(),
+            forms,
+        }
     }
 
     /// Adds another form that the value takes (its text beside its binary form).
@@ -65,7 +68,11 @@ impl<'c> Needles<'c> {
         let mut starts = vec![Vec::new(); 1 << 16];
         for canary in canaries {
             for (label, form) in &canary.forms {
-                assert!(form.len() >= 6, "{}: {label} is too short to be told from chance", canary.name);
+                assert!(
+                    form.len() >= 6,
+                    "{}: {label} is too short to be told from chance",
+                    canary.name
+                );
                 starts[start_of(form)].push((canary, label.as_str(), form.as_slice()));
             }
         }
@@ -99,14 +106,22 @@ pub fn scan(roots: &[&Path], canaries: &[Canary]) -> Vec<Finding> {
             pending.extend(entries.filter_map(Result::ok).map(|e| e.path()));
         } else if kind.is_symlink() {
             // Tablespaces are links out of the data directory.
-            pending.extend(fs::canonicalize(&path).ok().filter(|p| !roots.iter().any(|r| p.starts_with(r))));
+            pending.extend(
+                fs::canonicalize(&path)
+                    .ok()
+                    .filter(|p| !roots.iter().any(|r| p.starts_with(r))),
+            );
         } else if kind.is_file() {
             // A server may remove a file between the listing and the read.
             let Ok(bytes) = fs::read(&path) else { continue };
             needles.find(&bytes, |canary, form| {
                 let known = |f: &Finding| f.canary == canary.name && f.form == form && f.file == path;
                 if !findings.iter().any(known) {
-                    findings.push(Finding { canary: canary.name.clone(), form: form.to_owned(), file: path.clone() });
+                    findings.push(Finding {
+                        canary: canary.name.clone(),
+                        form: form.to_owned(),
+                        file: path.clone(),
+                    });
                 }
             });
         }
@@ -133,7 +148,11 @@ mod tests {
         }
         for prefix in ["", "a", "ab"] {
             let inside = STANDARD_NO_PAD.encode(format!("{prefix}Zq8vK2mX7pLw4TnB and more"));
-            assert!(!in_text(inside.as_bytes(), &canaries).is_empty(), "at alignment {}", prefix.len());
+            assert!(
+                !in_text(inside.as_bytes(), &canaries).is_empty(),
+                "at alignment {}",
+                prefix.len()
+            );
         }
         assert!(in_text(b"Zq8vK2mX7pLw4Tn", &canaries).is_empty());
     }

@@ -55,9 +55,18 @@ impl Kept {
             .expect("a shell can be started");
         let mut line = String::new();
         let stdout = keeper.stdout.take().expect("the keeper's output is piped");
-        std::io::BufReader::new(stdout).read_line(&mut line).expect("the keeper speaks");
-        let pid = line.trim().parse().unwrap_or_else(|_| panic!("the keeper did not start {command:?}"));
-        Self { keeper, pid, log: log.to_owned() }
+        std::io::BufReader::new(stdout)
+            .read_line(&mut line)
+            .expect("the keeper speaks");
+        let pid = line
+            .trim()
+            .parse()
+            .unwrap_or_else(|_| panic!("the keeper did not start {command:?}"));
+        Self {
+            keeper,
+            pid,
+            log: log.to_owned(),
+        }
     }
 
     /// Whether the server still runs (a zombie does not).
@@ -108,7 +117,11 @@ impl Stand {
             if let Some(value) = fs::read(&ready).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
                 break value;
             }
-            assert!(kept.alive(), "`postern demo` ended before it was ready; its output:\n{}", kept.log_text());
+            assert!(
+                kept.alive(),
+                "`postern demo` ended before it was ready; its output:\n{}",
+                kept.log_text()
+            );
             assert!(
                 began.elapsed() < START_LIMIT,
                 "`postern demo` was not ready after {START_LIMIT:?}; its output:\n{}",
@@ -116,7 +129,14 @@ impl Stand {
             );
             sleep(Duration::from_millis(100));
         };
-        Self { dir, demo, kept, tokens: Mutex::default(), quiet: RwLock::default(), gate: OnceLock::new() }
+        Self {
+            dir,
+            demo,
+            kept,
+            tokens: Mutex::default(),
+            quiet: RwLock::default(),
+            gate: OnceLock::new(),
+        }
     }
 
     /// Held by tests that may run beside each other.
@@ -190,7 +210,11 @@ impl Stand {
         let file = self.secrets_dir().join(format!("{}.upstream", login.user));
         let password = fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
         let dba = self.dba();
-        Target { user: login.user, password: password.trim_end_matches('\n').to_owned(), ..dba }
+        Target {
+            user: login.user,
+            password: password.trim_end_matches('\n').to_owned(),
+            ..dba
+        }
     }
 
     /// Where the demo keeps the passwords.
@@ -264,7 +288,9 @@ impl Stand {
 
     /// The audit trail: the configured file, or what went to standard error.
     pub fn audit_text(&self) -> String {
-        let file = postern_config::load(&self.config_file()).ok().and_then(|c| c.settings.audit_file);
+        let file = postern_config::load(&self.config_file())
+            .ok()
+            .and_then(|c| c.settings.audit_file);
         file.map_or_else(|| self.log_text(), |f| fs::read_to_string(f).unwrap_or_default())
     }
 }
@@ -357,7 +383,9 @@ pub fn copy_directory(from: &Path, to: &Path) {
 /// Mints a token by the command line.
 pub fn mint(config: &Path, module: &str, who: &str, ttl: &str) -> String {
     let config = config.to_str().expect("the configuration's path is UTF-8");
-    let mut arguments = vec!["token", "mint", "--config", config, "--module", module, "--as", who, "--ttl", ttl];
+    let mut arguments = vec![
+        "token", "mint", "--config", config, "--module", module, "--as", who, "--ttl", ttl,
+    ];
     if who == "root" {
         arguments.extend(["--reason", "end-to-end test"]);
     }
@@ -382,8 +410,12 @@ pub fn postern() -> &'static Path {
         if let Ok(cargo) = std::env::var("CARGO") {
             // The whole workspace, so that features unify as they did for this test and nothing is built twice.
             let mut build = Command::new(cargo);
-            build.args(["build", "--quiet", "--locked", "--workspace", "--bin", "postern"]).current_dir(workspace());
-            build.arg("--target-dir").arg(profile.parent().expect("a profile lies in the target directory"));
+            build
+                .args(["build", "--quiet", "--locked", "--workspace", "--bin", "postern"])
+                .current_dir(workspace());
+            build
+                .arg("--target-dir")
+                .arg(profile.parent().expect("a profile lies in the target directory"));
             if !cfg!(debug_assertions) {
                 build.arg("--release");
             }
@@ -415,7 +447,9 @@ pub fn run_postern(arguments: &[&str]) -> Output {
 
 /// The workspace's root.
 pub fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the workspace")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests/ lies in the workspace")
 }
 
 /// A new empty directory that a non-root PostgreSQL can reach; its name is unique to this process.

@@ -139,7 +139,10 @@ mod tests {
     #[test]
     fn a_url_survives_the_round_trip() {
         let target = Target::parse("postgresql://disco_app:a%2Fb%40c@127.0.0.1:7432/postern");
-        assert_eq!((target.user.as_str(), target.password.as_str(), target.port), ("disco_app", "a/b@c", 7432));
+        assert_eq!(
+            (target.user.as_str(), target.password.as_str(), target.port),
+            ("disco_app", "a/b@c", 7432)
+        );
         assert_eq!(Target::parse(&target.url()).password, "a/b@c");
     }
 }

@@ -11,7 +11,9 @@ use serde_json::Value;
 /// `cargo metadata` of the workspace, offline: nothing is fetched for a question about what is here.
 fn metadata(dependencies: bool) -> Value {
     let mut command = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()));
-    command.args(["metadata", "--format-version", "1", "--offline", "--locked"]).current_dir(workspace());
+    command
+        .args(["metadata", "--format-version", "1", "--offline", "--locked"])
+        .current_dir(workspace());
     if !dependencies {
         command.arg("--no-deps");
     }
@@ -21,7 +23,13 @@ fn metadata(dependencies: bool) -> Value {
 }
 
 fn texts<'v>(value: &'v Value, pointer: &str) -> Vec<&'v str> {
-    value.pointer(pointer).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect()
+    value
+        .pointer(pointer)
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect()
 }
 
 /// Normal and build dependencies of each package of the workspace, by name.
@@ -46,13 +54,19 @@ fn reached(root: &str) -> BTreeSet<String> {
     let name = |id: &str| {
         let packages = metadata["packages"].as_array().expect("packages");
         let found = packages.iter().find(|p| p["id"].as_str() == Some(id));
-        found.and_then(|p| p["name"].as_str()).expect("every node is a package").to_owned()
+        found
+            .and_then(|p| p["name"].as_str())
+            .expect("every node is a package")
+            .to_owned()
     };
     let start = texts(&metadata, "/workspace_members").into_iter().find(|id| name(id) == root);
     let mut pending = vec![start.unwrap_or_else(|| panic!("no package {root}")).to_owned()];
     let mut seen = BTreeSet::new();
     while let Some(id) = pending.pop() {
-        let node = nodes.iter().find(|n| n["id"].as_str() == Some(&id)).expect("a resolved package is a node");
+        let node = nodes
+            .iter()
+            .find(|n| n["id"].as_str() == Some(&id))
+            .expect("a resolved package is a node");
         for dep in node["deps"].as_array().expect("deps") {
             let kinds = dep["dep_kinds"].as_array().expect("kinds");
             let package = dep["pkg"].as_str().expect("an id").to_owned();
@@ -74,10 +88,21 @@ fn arrows_between_crates_point_down() {
         ("postern", &["postern-config", "postern-keys", "postern-rewriter"][..]),
     ]);
     let members: BTreeSet<&str> = direct.keys().map(String::as_str).collect();
-    let expected = BTreeSet::from(["postern", "postern-bench", "postern-config", "postern-keys", "postern-rewriter", "postern-tests"]);
+    let expected = BTreeSet::from([
+        "postern",
+        "postern-bench",
+        "postern-config",
+        "postern-keys",
+        "postern-rewriter",
+        "postern-tests",
+    ]);
     assert_eq!(members, expected, "a new crate needs its place in the arrows");
     for (name, may_use) in &allowed {
-        let own: Vec<&str> = direct[*name].iter().map(String::as_str).filter(|d| members.contains(d)).collect();
+        let own: Vec<&str> = direct[*name]
+            .iter()
+            .map(String::as_str)
+            .filter(|d| members.contains(d))
+            .collect();
         let wrong: Vec<_> = own.iter().filter(|d| !may_use.contains(d)).collect();
         assert!(wrong.is_empty(), "{name} uses {wrong:?}");
     }
@@ -97,7 +122,10 @@ fn the_pure_crates_never_reach_a_runtime_or_a_network() {
         }
     }
     assert!(reached("postern").contains("tokio"), "the test itself would see an arrow");
-    assert!(!reached("postern-rewriter").contains("aes-gcm-siv"), "the rewriter reaches cryptography");
+    assert!(
+        !reached("postern-rewriter").contains("aes-gcm-siv"),
+        "the rewriter reaches cryptography"
+    );
 }
 
 #[test]
@@ -106,7 +134,10 @@ fn every_crate_takes_the_workspaces_lints_and_no_switch_is_for_tests() {
         let file = workspace().join(member).join("Cargo.toml");
         let text = fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
         let manifest: toml::Table = text.parse().unwrap_or_else(|e| panic!("{}: {e}", file.display()));
-        let lints = manifest.get("lints").and_then(|l| l.get("workspace")).and_then(toml::Value::as_bool);
+        let lints = manifest
+            .get("lints")
+            .and_then(|l| l.get("workspace"))
+            .and_then(toml::Value::as_bool);
         assert_eq!(lints, Some(true), "{member} does not take the workspace's lints");
         // Features unify over a workspace: a switch that only tests may use would be in a release build one day.
         let features = manifest.get("features").and_then(toml::Value::as_table);
@@ -144,14 +175,21 @@ fn client_sql_meets_one_parser_only() {
             assert!(!uses.contains("pg_query"), "{name} parses SQL by itself");
         }
         if name != "postern-config" && name != "postern-rewriter" {
-            assert!(!uses.contains("sqlparser"), "{name} uses sqlparser, which belongs to the manifest");
+            assert!(
+                !uses.contains("sqlparser"),
+                "{name} uses sqlparser, which belongs to the manifest"
+            );
         }
     }
     let mut files = Vec::new();
     sources(&workspace().join("rewriter/src"), &mut files);
     for file in files {
         let text = fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
-        assert!(!text.contains("sqlparser::"), "{}: sqlparser never touches client SQL", file.display());
+        assert!(
+            !text.contains("sqlparser::"),
+            "{}: sqlparser never touches client SQL",
+            file.display()
+        );
     }
 }
 

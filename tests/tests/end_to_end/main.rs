@@ -1,0 +1,14 @@
+//! The product, whole: one `postern demo` for all of these tests, clients before it, the DBA behind it.
+//!
+//! Tests that only add to the data or roll back run beside each other; those that need the data to hold still, or that break something
+//! and mend it, take the stand for themselves (`Stand::alone`).
+
+mod attacks;
+mod canary;
+mod differential;
+mod drivers;
+mod identity;
+mod operations;
+mod protocol;
+mod second_lock;
+mod tamper;
