@@ -18,13 +18,16 @@ use super::statement::{Values, misread};
 use super::stop::refusal;
 use crate::wire::message::{self, Format};
 
+/// A value that was opened, with its type; `None` is NULL.
+pub(super) type Opened = Option<(ColumnType, Zeroizing<Vec<u8>>)>;
+
 /// A row that the first step of an UPDATE read.
 #[derive(Clone, Copy)]
 pub(super) struct Row<'a> {
     /// Its fields, binary.
     pub fields: &'a [Option<&'a [u8]>],
     /// What was opened of it, with its type.
-    pub opened: &'a [Option<(ColumnType, Zeroizing<Vec<u8>>)>],
+    pub opened: &'a [Opened],
 }
 
 /// Where values come from.

@@ -85,7 +85,7 @@ impl Session {
         };
         let prepared = Stmt {
             source: None,
-            types: Vec::new(),
+            types: declared_types(plan),
             plan: Some(plan.clone()),
             way,
             generation: stmt.generation,
@@ -95,6 +95,12 @@ impl Session {
         };
         self.prepare(name, Arc::new(prepared), To::Quiet)
     }
+}
+
+/// The types of `PREPARE name (types)`, as Parse would carry them.
+fn declared_types(plan: &Plan) -> Vec<u32> {
+    let of = |i| plan.param_types.iter().find(|(n, _)| *n == i).and_then(|(_, ty)| ty.oid()).unwrap_or(0);
+    (0..plan.client_params).map(of).collect()
 }
 
 /// The token, from the statement or from its parameter.

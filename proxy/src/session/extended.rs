@@ -229,7 +229,10 @@ impl Session {
         if stmt.way != Way::Relay && !portal.is_empty() && self.portals.get(portal).is_some() {
             return Err(taken("cursor", portal).into());
         }
-        let reading = self.reading(&stmt, &given, &results, identity.as_ref()).await?.map(Arc::new);
+        let reading = match stmt.way {
+            Way::Ours => None,
+            Way::Relay | Way::Steps(_) => self.reading(&stmt, &given, &results, identity.as_ref()).await?.map(Arc::new),
+        };
         let bound = match stmt.once() {
             Some(statement) if stmt.way == Way::Relay => {
                 let formats = match &reading {

@@ -3,12 +3,11 @@
 //! Promised: same rows, same tag, same RETURNING as the statement would have had; either all rows are written or the transaction fails.
 //! Every write names the key that its value was sealed for; one that meets no row ends the statement (40001).
 
-use postern_config::ColumnType;
 use postern_rewriter::plan::{PerRow, Run};
 use zeroize::Zeroizing;
 
 use super::ask::{Answer, PORTAL};
-use super::bind::{Binder, Row, Source};
+use super::bind::{Binder, Opened, Row, Source};
 use super::engine::{Counted, Session};
 use super::replies::{Execute, Expect, Mode, To};
 use super::rows::{column_keys, open_field};
@@ -86,7 +85,7 @@ impl Session {
         self.put_close(Target::Portal(PORTAL), To::Quiet)
     }
 
-    fn open_fields(&mut self, steps: &PerRow, fields: &[Option<&[u8]>]) -> Result<Vec<Option<(ColumnType, Zeroizing<Vec<u8>>)>>, Stop> {
+    fn open_fields(&mut self, steps: &PerRow, fields: &[Option<&[u8]>]) -> Result<Vec<Opened>, Stop> {
         let mut opened = Vec::with_capacity(steps.opened.len());
         for (field, open) in &steps.opened {
             let Some(envelope) = fields.get(*field).copied().flatten() else {

@@ -47,11 +47,6 @@ impl Told {
         message::put_fields(out, kind, self.fields.iter().map(|(code, text)| (*code, text.as_str())))
     }
 
-    /// Its SQLSTATE.
-    pub(super) fn sqlstate(&self) -> &str {
-        self.field(b'C')
-    }
-
     /// Whether PostgreSQL ends the connection with it.
     pub(super) fn is_fatal(&self) -> bool {
         matches!(self.field(b'V'), "FATAL" | "PANIC")
@@ -109,7 +104,7 @@ mod tests {
     #[test]
     fn names_of_another_schema_and_of_ours_are_gone() {
         let told = scrubbed(&[(b'V', "FATAL"), (b'C', "42501"), (b'M', "permission denied for schema postern_catalog"), (b's', "sys_account"), (b't', "accounts")]);
-        assert_eq!(told.sqlstate(), "42501");
+        assert_eq!(told.field(b'C'), "42501");
         assert_eq!(told.field(b'M'), "the database refused the statement");
         assert_eq!(told.field(b't'), "");
         assert!(told.is_fatal());

@@ -54,9 +54,6 @@ impl Session {
             return Ok(true);
         }
         for plan in plans.iter() {
-            if plan.client_params > 0 {
-                return Err(refusal("42P02", "parameter", "there is no parameter $1").into());
-            }
             let way = way(plan, &mut self.next_number);
             let stmt = Stmt {
                 source: None,
@@ -68,6 +65,9 @@ impl Session {
                 token: token.clone(),
                 by_prepare: false,
             };
+            if stmt.params() > 0 {
+                return Err(refusal("42P02", "parameter", "there is no parameter $1").into());
+            }
             self.run_one(Arc::new(stmt)).await?;
             if self.discarding {
                 break;

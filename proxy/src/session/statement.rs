@@ -57,7 +57,11 @@ impl Stmt {
 
     /// How many parameters the client must give.
     pub(super) fn params(&self) -> usize {
-        let mentioned = self.plan.as_ref().map_or(0, |p| usize::from(p.client_params));
+        let mentioned = match (&self.plan, self.effect()) {
+            // Those are the parameters of what is prepared.
+            (_, Effect::Prepare(_)) | (None, _) => 0,
+            (Some(plan), _) => usize::from(plan.client_params),
+        };
         mentioned.max(self.types.len())
     }
 

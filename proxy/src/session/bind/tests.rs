@@ -5,6 +5,8 @@ use super::*;
 use crate::session::fixture::{manifest, ring, sealed};
 use crate::wire::message::{Bind, Formats};
 
+type Bound = Vec<(Format, Option<Vec<u8>>)>;
+
 struct Bench {
     ring: KeyRing,
     session: SessionFormat,
@@ -18,7 +20,7 @@ impl Bench {
     }
 
     /// Binds the parameters to what the client gave; answers the upstream values and their formats.
-    fn bind(&mut self, params: Vec<Param>, given: &Values<'_>, types: &[u32], drawn: &[i64]) -> Result<Vec<(Format, Option<Vec<u8>>)>, Refusal> {
+    fn bind(&mut self, params: Vec<Param>, given: &Values<'_>, types: &[u32], drawn: &[i64]) -> Result<Bound, Refusal> {
         let sql = postern_rewriter::plan::Rewritten::abort();
         let statement = Statement { sql, params, generate: Vec::new(), output: None::<Output> };
         let mut binder = Binder {
