@@ -87,12 +87,12 @@ impl Cluster {
     }
 
     /// Starts the server and waits until it answers. `preferred` is the port that is taken if it is free.
-    pub async fn start(place: &Place, binaries: &Binaries, password: &str, preferred: u16) -> Result<Self, DemoError> {
+    pub async fn start(place: &Place, binaries: &Binaries, password: &str, preferred: Option<u16>) -> Result<Self, DemoError> {
         stop_leftover(place, binaries)?;
         let mut last = None;
         // Between choosing a free port and using it somebody else may take it: choose again.
         for attempt in 0..3 {
-            let port = free_port(Some(preferred).filter(|_| attempt == 0))?;
+            let port = free_port(preferred.filter(|_| attempt == 0))?;
             match Self::start_on(place, binaries, password, port).await {
                 Ok(cluster) => return Ok(cluster),
                 Err(e @ DemoError::NotStarted { .. }) => last = Some(e),

@@ -20,11 +20,12 @@ mod visitor;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Instant;
 
 use postern_config::Config;
+use postern_config::names::{quote_ident, quote_literal};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -39,7 +40,7 @@ use announce::Announcement;
 use binaries::Binaries;
 use cluster::{Cluster, free_port};
 use files::Ports;
-use place::{Place, write_file};
+use place::Place;
 use visitor::Door;
 
 /// What was asked for on the command line.
@@ -54,11 +55,6 @@ pub struct Options {
     /// End after the tour.
     pub tour_only: bool,
 }
-
-/// The port that is taken for metrics if it is free.
-const ADMIN_PORT: u16 = 9432;
-/// The port that is taken for PostgreSQL if it is free.
-const DATABASE_PORT: u16 = 7433;
 
 /// Runs the demonstration until it is told to stop. Must be the runtime's main future: PostgreSQL is tethered to the thread that starts
 /// it, and the main thread is the one that lives as long as the process.
@@ -85,14 +81,18 @@ pub async fn run(options: &Options, out: &mut impl Write) -> Result<(), DemoErro
         tell(out, "  making a data directory …");
     }
     Cluster::initialise(&place, &binaries, &password)?;
+    // Debian keeps it beside the server; elsewhere PATH knows it.
+    let psql = Some(binaries.program("psql"))
+        .filter(|p| p.is_file())
+        .unwrap_or_else(|| PathBuf::from("psql"));
     let mut gate = None;
     // Whatever happens between here and the end, the cluster is dropped last, which shuts PostgreSQL down.
     let cluster = tokio::select! {
-        started = Cluster::start(&place, &binaries, &password, DATABASE_PORT) => started?,
+        started = Cluster::start(&place, &binaries, &password, port.checked_add(1)) => started?,
         () = stop.asked() => return Err(DemoError::Interrupted),
     };
     let ended = tokio::select! {
-        shown = show(options, &place, &cluster, port, &mut gate, out) => shown,
+        shown = show(options, &place, &cluster, &psql, port, &mut gate, out) => shown,
         () = stop.asked() => Err(DemoError::Interrupted),
     };
     let ended = match ended {
@@ -121,13 +121,15 @@ async fn show(
     options: &Options,
     place: &Place,
     cluster: &Cluster,
+    psql: &Path,
     port: u16,
     gate: &mut Option<Gate>,
     out: &mut impl Write,
 ) -> Result<Option<Announcement>, DemoError> {
     let ports = Ports {
         proxy: port,
-        admin: free_port(Some(ADMIN_PORT).filter(|_| options.port != 0))?,
+        // 9432 beside 7432; any other if that is taken.
+        admin: free_port(port.checked_add(2000))?,
         database: cluster.port,
     };
     let (config, changed) = files::prepare(place, ports)?;
@@ -144,20 +146,18 @@ async fn show(
     running.ready().await?;
 
     let door = Door::new(&config)?;
-    let marker = place.path("loaded");
-    if std::fs::read_to_string(&marker).is_ok_and(|m| m == dataset::EDITION) {
+    if loaded(cluster, &config).await? {
         tell(out, "  the data set is there already");
     } else {
-        empty(cluster, &config).await?;
         tell(out, "  loading the data set through the proxy …");
         let began = Instant::now();
+        empty(cluster, &config).await?;
         let rows = dataset::load::load(&door, |table, rows| tell(out, &format!("    {table:<28} {rows:>6} rows"))).await?;
+        mark_loaded(cluster, &config).await?;
         tell(out, &format!("    {rows} rows in {:.1} s", began.elapsed().as_secs_f64()));
-        settle_statistics(cluster, &config).await?;
-        write_file(&marker, 0o600, dataset::EDITION.as_bytes())?;
     }
 
-    let verdict = tour::run(&door, cluster, out).await?;
+    let verdict = tour::run(&door, cluster, psql, out).await?;
     tell(
         out,
         &format!("\n{} of {} steps passed", verdict.total - verdict.failed, verdict.total),
@@ -277,9 +277,8 @@ async fn create_database(cluster: &Cluster, config: &Config) -> Result<(), DemoE
         .query_opt("SELECT FROM pg_database WHERE datname = $1", &[&upstream.database])
         .await
         .map_err(doing())?;
-    let quote = postern_config::names::quote_ident;
     if exists.is_none() {
-        dba.batch_execute(&format!("CREATE DATABASE {}", quote(&upstream.database)))
+        dba.batch_execute(&format!("CREATE DATABASE {}", quote_ident(&upstream.database)))
             .await
             .map_err(doing())?;
     }
@@ -294,8 +293,8 @@ async fn create_database(cluster: &Cluster, config: &Config) -> Result<(), DemoE
     let password = files::kept_secret(&upstream.control_password_file)?;
     let role = format!(
         "{verb} ROLE {} LOGIN SUPERUSER PASSWORD {}",
-        quote(&upstream.control_user),
-        postern_config::names::quote_literal(&scram_verifier(&password))
+        quote_ident(&upstream.control_user),
+        quote_literal(&scram_verifier(&password))
     );
     dba.batch_execute(&role).await.map_err(doing())
 }
@@ -316,28 +315,36 @@ async fn provisioned(config: &Config) -> Result<(), DemoError> {
     Ok(())
 }
 
-/// An interrupted load starts over, from empty tables.
-async fn empty(cluster: &Cluster, config: &Config) -> Result<(), DemoError> {
-    let tables = declared(config);
-    let dba = cluster
-        .connect(&config.settings.upstream.database)
-        .await
-        .map_err(DemoError::sql("emptying the tables"))?;
-    dba.batch_execute(&format!("TRUNCATE {}", tables.join(", ")))
-        .await
-        .map_err(DemoError::sql("emptying the tables"))
+/// Whether the database says that it holds this edition of the data set.
+async fn loaded(cluster: &Cluster, config: &Config) -> Result<bool, DemoError> {
+    let doing = || DemoError::sql("asking what the database holds");
+    let dba = cluster.connect(&config.settings.upstream.database).await.map_err(doing())?;
+    let question = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = current_database()";
+    let said: Option<String> = dba.query_one(question, &[]).await.map_err(doing())?.get(0);
+    Ok(said.as_deref() == Some(dataset::EDITION))
 }
 
-/// What autovacuum would do within a minute: the planner should know its tables from the first query on.
-async fn settle_statistics(cluster: &Cluster, config: &Config) -> Result<(), DemoError> {
-    let tables = declared(config);
-    let dba = cluster
-        .connect(&config.settings.upstream.database)
+/// An interrupted load starts over, from empty tables.
+async fn empty(cluster: &Cluster, config: &Config) -> Result<(), DemoError> {
+    let doing = || DemoError::sql("emptying the tables");
+    let dba = cluster.connect(&config.settings.upstream.database).await.map_err(doing())?;
+    dba.batch_execute(&format!("TRUNCATE {}", declared(config).join(", ")))
         .await
-        .map_err(DemoError::sql("analysing the tables"))?;
-    dba.batch_execute(&format!("ANALYZE {}", tables.join(", ")))
-        .await
-        .map_err(DemoError::sql("analysing the tables"))
+        .map_err(doing())
+}
+
+/// Says so in the database, and does what autovacuum would do within a minute: the planner should know its tables from the start.
+async fn mark_loaded(cluster: &Cluster, config: &Config) -> Result<(), DemoError> {
+    let doing = || DemoError::sql("finishing the load");
+    let database = &config.settings.upstream.database;
+    let dba = cluster.connect(database).await.map_err(doing())?;
+    let sql = format!(
+        "ANALYZE {}; COMMENT ON DATABASE {} IS {}",
+        declared(config).join(", "),
+        quote_ident(database),
+        quote_literal(dataset::EDITION)
+    );
+    dba.batch_execute(&sql).await.map_err(doing())
 }
 
 fn declared(config: &Config) -> Vec<String> {

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use postern_config::names::quote_ident;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Statement};
 
@@ -102,11 +103,13 @@ impl<'c> Inserts<'c> {
 
 fn insert(table: &Rows, rows: usize) -> String {
     let width = table.columns.len();
+    // `binary` is a keyword.
+    let columns: Vec<String> = table.columns.iter().map(|c| quote_ident(c)).collect();
     let mut sql = format!(
         "INSERT INTO {}.{} ({}) VALUES ",
         table.module,
         table.table,
-        table.columns.join(", ")
+        columns.join(", ")
     );
     for r in 0..rows {
         let holes: Vec<String> = (1..=width).map(|c| format!("${}", r * width + c)).collect();

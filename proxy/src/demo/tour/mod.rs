@@ -5,9 +5,11 @@
 mod mistakes;
 mod outcome;
 mod print;
+mod psql;
 mod steps;
 
 use std::io::Write;
+use std::path::Path;
 
 use postern_config::LoginKind;
 use tokio_postgres::{Client, NoTls};
@@ -16,12 +18,15 @@ use super::cluster::Cluster;
 use super::error::DemoError;
 use super::visitor::{Door, Visitor, upstream_password};
 pub use outcome::{Expect, Outcome};
+use psql::Psql;
 
 /// Who speaks in one part of a step.
 #[derive(Debug, Clone, Copy)]
 pub enum Who {
     /// A client of the proxy.
     Visitor(Visitor),
+    /// A client of the proxy that is PostgreSQL's own `psql`, one statement each time.
+    Psql(Visitor),
     /// The DBA, straight at PostgreSQL, as superuser.
     Dba,
     /// Somebody who stole a module's upstream password and goes straight to PostgreSQL: only the second lock is left.
@@ -56,9 +61,11 @@ pub struct Verdict {
 }
 
 /// Runs every step. A step that fails is reported and the tour goes on.
-pub async fn run(door: &Door<'_>, cluster: &Cluster, out: &mut impl Write) -> Result<Verdict, DemoError> {
+pub async fn run(door: &Door<'_>, cluster: &Cluster, psql: &Path, out: &mut impl Write) -> Result<Verdict, DemoError> {
+    let house = House { door, cluster, psql };
     let mut verdict = Verdict { total: 0, failed: 0 };
     for (chapter, steps) in [
+        ("Three modules at work, through PostgreSQL's own psql", steps::PSQL),
         ("The same rows, seen by different people", steps::STEPS),
         ("Eleven mistakes that module developers really made", mistakes::STEPS),
     ] {
@@ -66,7 +73,7 @@ pub async fn run(door: &Door<'_>, cluster: &Cluster, out: &mut impl Write) -> Re
         for step in steps {
             verdict.total += 1;
             print::heading(out, verdict.total, step);
-            let passed = run_step(door, cluster, step, out).await?;
+            let passed = run_step(&house, step, out).await?;
             print::verdict(out, passed);
             verdict.failed += usize::from(!passed);
         }
@@ -74,12 +81,19 @@ pub async fn run(door: &Door<'_>, cluster: &Cluster, out: &mut impl Write) -> Re
     Ok(verdict)
 }
 
-async fn run_step(door: &Door<'_>, cluster: &Cluster, step: &Step, out: &mut impl Write) -> Result<bool, DemoError> {
+/// Where the tour takes place.
+struct House<'a> {
+    door: &'a Door<'a>,
+    cluster: &'a Cluster,
+    psql: &'a Path,
+}
+
+async fn run_step(house: &House<'_>, step: &Step, out: &mut impl Write) -> Result<bool, DemoError> {
     let mut passed = true;
     for part in step.parts {
-        print::speaker(out, &part.who, door)?;
-        let client = match connect(door, cluster, &part.who).await {
-            Ok(client) => client,
+        print::speaker(out, &part.who, house.door)?;
+        let speaker = match house.admit(&part.who).await {
+            Ok(speaker) => speaker,
             Err(e) => {
                 print::complaint(out, &e.to_string());
                 passed = false;
@@ -88,8 +102,8 @@ async fn run_step(door: &Door<'_>, cluster: &Cluster, step: &Step, out: &mut imp
         };
         for (sql, expected) in part.says {
             print::statement(out, sql);
-            let outcome = Outcome::of(&client, &with_tokens(door, &part.who, sql)?).await;
-            print::outcome(out, &outcome);
+            let outcome = speaker.say(&with_tokens(house.door, &part.who, sql)?).await;
+            print::outcome(out, &outcome, expected);
             if let Err(why) = expected.check(&outcome) {
                 print::complaint(out, &why);
                 passed = false;
@@ -99,29 +113,50 @@ async fn run_step(door: &Door<'_>, cluster: &Cluster, step: &Step, out: &mut imp
     Ok(passed)
 }
 
-async fn connect(door: &Door<'_>, cluster: &Cluster, who: &Who) -> Result<Client, DemoError> {
-    let database = &door.config.settings.upstream.database;
-    match who {
-        Who::Visitor(visitor) => door.connect(visitor).await,
-        Who::Dba => cluster
-            .connect(database)
-            .await
-            .map_err(DemoError::sql("connecting as the DBA")),
-        Who::Thief(module) => {
-            let login = door.login(module, LoginKind::Runtime)?;
-            let (client, connection) = tokio_postgres::Config::new()
-                .host("127.0.0.1")
-                .port(cluster.port)
-                .user(login.name.as_str())
-                .password(upstream_password(door.config, login)?)
-                .dbname(database)
-                .connect(NoTls)
-                .await
-                .map_err(DemoError::sql("connecting past the proxy"))?;
-            // Owned by the client: the task ends when the client is dropped.
-            tokio::spawn(connection);
-            Ok(client)
+/// Somebody with a way in.
+enum Speaker {
+    Connection(Client),
+    Psql(Psql),
+}
+
+impl Speaker {
+    async fn say(&self, sql: &str) -> Outcome {
+        match self {
+            Self::Connection(client) => Outcome::of(client, sql).await,
+            Self::Psql(psql) => psql.run(sql).await,
         }
+    }
+}
+
+impl House<'_> {
+    async fn admit(&self, who: &Who) -> Result<Speaker, DemoError> {
+        let door = self.door;
+        let database = &door.config.settings.upstream.database;
+        let client = match who {
+            Who::Visitor(visitor) => door.connect(visitor).await?,
+            Who::Psql(visitor) => return Psql::new(self.psql, door, visitor).map(Speaker::Psql),
+            Who::Dba => self
+                .cluster
+                .connect(database)
+                .await
+                .map_err(DemoError::sql("connecting as the DBA"))?,
+            Who::Thief(module) => {
+                let login = door.login(module, LoginKind::Runtime)?;
+                let (client, connection) = tokio_postgres::Config::new()
+                    .host("127.0.0.1")
+                    .port(self.cluster.port)
+                    .user(login.name.as_str())
+                    .password(upstream_password(door.config, login)?)
+                    .dbname(database)
+                    .connect(NoTls)
+                    .await
+                    .map_err(DemoError::sql("connecting past the proxy"))?;
+                // Owned by the client: the task ends when the client is dropped.
+                tokio::spawn(connection);
+                client
+            }
+        };
+        Ok(Speaker::Connection(client))
     }
 }
 

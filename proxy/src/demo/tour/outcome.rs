@@ -13,7 +13,9 @@ pub enum Outcome {
     Done(u64),
     /// A refusal: SQLSTATE, message, hint.
     Refused(String, String, Option<String>),
-    /// The connection broke.
+    /// What a program printed.
+    Printed(String),
+    /// The connection or the program broke.
     Broken(String),
 }
 
@@ -72,6 +74,8 @@ pub enum Expect {
     Nothing,
     /// A command that touched exactly this many rows.
     Touched(u64),
+    /// A program that printed this (and not that).
+    Shows(&'static str, Option<&'static str>),
     /// A refusal with one of these SQLSTATEs.
     Refused(&'static [&'static str]),
 }
@@ -85,6 +89,12 @@ impl Expect {
             (Self::Refused(states), _) => Err(format!("expected a refusal with {}", states.join(" or "))),
             (_, Outcome::Refused(..) | Outcome::Broken(_)) => expected("an answer"),
             (Self::Runs, _) => Ok(()),
+            (Self::Shows(there, absent), Outcome::Printed(text)) => match absent {
+                _ if !text.contains(there) => Err(format!("expected to see {there}")),
+                Some(absent) if text.contains(absent) => Err(format!("expected not to see {absent}")),
+                _ => Ok(()),
+            },
+            (Self::Shows(..), _) | (_, Outcome::Printed(_)) => expected("a program's output for a program's expectation"),
             (Self::Touched(n), Outcome::Done(m)) if n == m => Ok(()),
             (Self::Touched(n), _) => Err(format!("expected {n} rows touched")),
             (_, Outcome::Done(_)) => expected("rows"),

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use postern_config::LoginKind;
 
-use super::{Outcome, Step, Who};
+use super::{Expect, Outcome, Step, Who};
 use crate::demo::error::DemoError;
 use crate::demo::visitor::Door;
 
@@ -22,13 +22,14 @@ pub(super) fn heading(out: &mut impl Write, number: usize, step: &Step) {
 }
 
 pub(super) fn speaker(out: &mut impl Write, who: &Who, door: &Door<'_>) -> Result<(), DemoError> {
+    let program = if matches!(who, Who::Psql(_)) { "psql: " } else { "" };
     let text = match who {
         Who::Dba => "the DBA, straight at PostgreSQL, superuser".to_owned(),
         Who::Thief(module) => {
             let login = door.login(module, LoginKind::Runtime)?;
             format!("a thief with {}'s PostgreSQL password, past the proxy", login.name)
         }
-        Who::Visitor(v) => {
+        Who::Visitor(v) | Who::Psql(v) => {
             let login = door.login(v.module, v.kind)?;
             match (v.person, v.kind) {
                 (Some(person), _) => format!("{person}, through login {}", login.name),
@@ -37,7 +38,7 @@ pub(super) fn speaker(out: &mut impl Write, who: &Who, door: &Door<'_>) -> Resul
             }
         }
     };
-    let _ = writeln!(out, "   ┌ {text}");
+    let _ = writeln!(out, "   ┌ {program}{text}");
     Ok(())
 }
 
@@ -45,10 +46,21 @@ pub(super) fn statement(out: &mut impl Write, sql: &str) {
     let _ = writeln!(out, "   │ → {sql}");
 }
 
-pub(super) fn outcome(out: &mut impl Write, outcome: &Outcome) {
+pub(super) fn outcome(out: &mut impl Write, outcome: &Outcome, expected: &Expect) {
     match outcome {
         Outcome::Rows(columns, rows) => {
             for line in table(columns, rows) {
+                let _ = writeln!(out, "   │   {line}");
+            }
+        }
+        Outcome::Done(_) if matches!(expected, Expect::Runs) => {
+            let _ = writeln!(out, "   │   done");
+        }
+        Outcome::Done(1) => {
+            let _ = writeln!(out, "   │   done, 1 row touched");
+        }
+        Outcome::Printed(text) => {
+            for line in text.lines() {
                 let _ = writeln!(out, "   │   {line}");
             }
         }

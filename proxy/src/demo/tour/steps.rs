@@ -11,6 +11,44 @@ const ROOT_IN_DISCO: Who = Who::Visitor(Visitor::person("disco", "root"));
 const BOB_IN_DISCO: Who = Who::Visitor(Visitor::person("disco", "bob"));
 const DORA_IN_DISCO: Who = Who::Visitor(Visitor::person("disco", "dora"));
 
+/// Chapter nought: three modules through `psql`.
+pub(super) const PSQL: &[Step] = &[
+    Step {
+        title: "sys_account: Bob looks himself up by e-mail",
+        story: "An ordinary client, an ordinary statement. The e-mail is stored sealed; it is found by a keyed tag.",
+        parts: &[Part {
+            who: Who::Psql(Visitor::person("sys_account", "bob")),
+            says: &[(
+                "SELECT id, email, verified FROM accounts WHERE email = 'bob@people.example'",
+                Expect::Shows("bob@people.example", None),
+            )],
+        }],
+    },
+    Step {
+        title: "disco: Bob's survey entry and what he offered",
+        story: "No WHERE clause: what he may not see is not there.",
+        parts: &[Part {
+            who: Who::Psql(Visitor::person("disco", "bob")),
+            says: &[(
+                "SELECT u.survey_user_name, v.pledged, v.comment FROM survey_users u \
+                 JOIN support_role_values v ON v.survey_user_ref_id = u.survey_user_id ORDER BY v.id LIMIT 3",
+                Expect::Shows("Bob Okafor", Some("Dora")),
+            )],
+        }],
+    },
+    Step {
+        title: "chat: Bob's groups",
+        story: "Messages are stored sealed and shown to the members of their group.",
+        parts: &[Part {
+            who: Who::Psql(Visitor::person("chat", "bob")),
+            says: &[(
+                "SELECT group_id, count(*) AS messages, max(sent_at)::date AS last FROM messages GROUP BY group_id",
+                Expect::Shows("g-pa1-00", Some("g-pb1")),
+            )],
+        }],
+    },
+];
+
 pub(super) const STEPS: &[Step] = &[
     Step {
         title: "The superadmin reads three people's survey entries",
