@@ -25,10 +25,11 @@ pub(super) enum Own {
     LocalClaims,
     Catalog,
     Abort,
+    Role,
 }
 
 impl Own {
-    pub(super) const COUNT: usize = 4;
+    pub(super) const COUNT: usize = 5;
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -36,6 +37,7 @@ impl Own {
             Self::LocalClaims => "postern$local",
             Self::Catalog => "postern$catalog",
             Self::Abort => "postern$abort",
+            Self::Role => "postern$role",
         }
     }
 }

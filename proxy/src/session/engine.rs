@@ -70,6 +70,8 @@ pub(super) struct Session {
     pub own_catalog: Option<OwnCatalog>,
     pub catalog_dirty: bool,
     pub ddl_in_transaction: bool,
+    /// `DISCARD ALL` has taken the owner's role away.
+    pub role_lost: bool,
     pub parsed: [bool; Own::COUNT],
     pub answer: Answer,
     pub counted: Counted,
@@ -141,6 +143,7 @@ impl Session {
             own_catalog: None,
             catalog_dirty: false,
             ddl_in_transaction: false,
+            role_lost: false,
             parsed: [false; Own::COUNT],
             answer: Answer::default(),
             counted: Counted::default(),

@@ -384,7 +384,11 @@ impl Session {
     /// What must be known of a statement's effect before its reply is there.
     pub(super) fn foresee(&mut self, effect: &Effect) {
         match effect {
-            Effect::Ddl | Effect::DiscardAll => self.catalog_dirty = true,
+            Effect::Ddl => self.catalog_dirty = true,
+            Effect::DiscardAll => {
+                self.catalog_dirty = true;
+                self.role_lost = self.works_as_owner();
+            }
             Effect::Transaction(_) if self.ddl_in_transaction => self.catalog_dirty = true,
             _ => {}
         }

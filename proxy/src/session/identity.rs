@@ -165,6 +165,9 @@ impl Session {
         if self.identities.unsettled() && !self.queue.is_empty() {
             self.drain_or_skip().await?;
         }
+        if self.role_lost {
+            self.take_role().await?;
+        }
         if self.identities.on_server(now).is_some_and(|on| same(on, wanted)) && !self.identities.conflicts(wanted) {
             return Ok(());
         }
@@ -195,6 +198,26 @@ impl Session {
             self.identities.server_until = wanted.resend_at(now);
         }
         Ok(())
+    }
+
+    /// Takes the owner's role again; inside a transaction only until its end, so that it is taken once more behind it.
+    async fn take_role(&mut self) -> Result<(), Stop> {
+        self.drain_or_skip().await?;
+        if self.status != b'E' {
+            self.role_lost = self.in_transaction();
+            let role = Rewritten::set_role(&self.manifest);
+            self.ask(super::ask::Own::Role, &role, &[], Format::Text).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether this login runs DDL as the module's owner.
+    pub(super) fn works_as_owner(&self) -> bool {
+        match self.login.login.kind {
+            LoginKind::Migrator => true,
+            LoginKind::Service => self.login.login.ddl,
+            LoginKind::Runtime => false,
+        }
     }
 
     /// The identity's token must not have ended or been revoked.
