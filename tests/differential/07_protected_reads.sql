@@ -35,10 +35,11 @@ SELECT u.survey_user_name, n.comment, s.comment FROM survey_users u JOIN user_ne
 SELECT count(birth_date), count(*) FROM survey_users;
 SELECT survey_user_id, birth_date IS NULL FROM survey_users WHERE survey_user_id = 'su-bob';
 SET DateStyle = 'German, DMY';
+SELECT project_id, created_at FROM projects ORDER BY project_id;
+-- later: 0A000 protected columns in other date styles
 SELECT survey_user_id, birth_date FROM survey_users WHERE survey_user_id IN ('su-bob', 'su-ana') ORDER BY 1;
-SELECT project_id, action_time FROM projects ORDER BY project_id;
 SET TimeZone = 'Asia/Kathmandu';
-SELECT project_id, action_time, created_at FROM projects ORDER BY project_id;
+SELECT project_id, created_at FROM projects ORDER BY project_id;
 SET DateStyle = 'ISO, MDY';
 SELECT project_id, action_time, created_at FROM projects ORDER BY project_id;
 SET TimeZone = 'America/New_York';

@@ -51,6 +51,8 @@ SELECT DISTINCT account_email FROM login_attempts WHERE total_attempts > 9;
 SELECT origin_ip, account_email, total_attempts FROM login_attempts WHERE ban_period IS NOT NULL;
 SELECT a.total_attempts, b.total_attempts FROM login_attempts a JOIN login_attempts b ON a.account_email = b.account_email AND a.total_attempts < b.total_attempts;
 SELECT a.origin_ip FROM login_attempts a WHERE a.account_email IN (SELECT b.account_email FROM login_attempts b WHERE b.total_attempts = 11);
+SELECT a.origin_ip, b.origin_ip FROM login_attempts a JOIN login_attempts b ON a.account_email = b.account_email WHERE a.total_attempts = 1 AND b.total_attempts = 2;
+-- later: 0A000 USING over a protected column
 SELECT a.origin_ip, b.origin_ip FROM login_attempts a JOIN login_attempts b USING (account_email) WHERE a.total_attempts = 1 AND b.total_attempts = 2;
 BEGIN;
 INSERT INTO login_attempts (origin_ip, account_email, total_attempts) VALUES ('192.0.2.1', 'bob@people.example', 1), ('192.0.2.2', 'bob@people.example', 2), ('192.0.2.3', NULL, 3);

@@ -57,7 +57,11 @@ SELECT project_id FROM projects WHERE contact IS NULL AND project_id LIKE 'dp-n%
 INSERT INTO survey_projects (survey_project_id, survey_project_name, sys_account_project_ref_id) VALUES ('sp-n1', 'Survey of N1', 'PN1');
 INSERT INTO survey_users (survey_user_id, survey_user_name, survey_project_ref_id, sys_account_account_ref_id, birth_date) VALUES ('su-n1', 'New Person', 'sp-n1', 'root', '1990-02-28'), ('su-n2', 'Newer Person', 'sp-n1', 'root', NULL), ('su-n3', 'Oldest Person', 'sp-n1', 'root', '0044-03-15 BC') RETURNING survey_user_id, survey_user_name, birth_date;
 SELECT survey_user_id FROM survey_users WHERE survey_user_name = 'New Person';
-INSERT INTO support_role_values (id, survey_user_ref_id, support_role_type_ref_id, pledged, comment) SELECT 'srv-n' || t.id, 'su-n1', t.id, 3, NULL FROM support_role_types t WHERE t.survey_project_ref_id = 'sp-PA1' RETURNING id, pledged, comment;
+INSERT INTO support_role_values (id, survey_user_ref_id, support_role_type_ref_id, pledged) SELECT 'srv-n' || t.id, 'su-n1', t.id, 3 FROM support_role_types t WHERE t.survey_project_ref_id = 'sp-PA1' RETURNING id, pledged, comment;
+SAVEPOINT later;
+-- later: 0A000 a protected column filled from a query
+INSERT INTO support_role_values (id, survey_user_ref_id, support_role_type_ref_id, pledged, comment) SELECT 'srv-m' || t.id, 'su-n1', t.id, 3, NULL FROM support_role_types t WHERE t.survey_project_ref_id = 'sp-PA1' RETURNING id, pledged, comment;
+ROLLBACK TO later;
 INSERT INTO support_role_values (id, survey_user_ref_id, support_role_type_ref_id, pledged, comment) VALUES ('srv-n', 'su-n1', 'srt-PA1-0', 1, E'two\nlines and a tab\t and ''quotes''') RETURNING comment;
 ROLLBACK;
 BEGIN;

@@ -64,7 +64,11 @@ SELECT project_id, budget FROM projects WHERE project_id = 'dp-PA1';
 -- group: one changes what one offers and needs
 BEGIN;
 UPDATE support_role_values SET comment = 'The same for all of bob' WHERE survey_user_ref_id = 'su-bob' RETURNING id, comment;
+UPDATE support_role_values v SET pledged = 0 FROM survey_users u WHERE u.survey_user_id = v.survey_user_ref_id AND u.sys_account_account_ref_id = 'bob' RETURNING v.id, v.comment, v.pledged;
+SAVEPOINT later;
+-- later: 0A000 UPDATE … FROM that writes sealed values
 UPDATE support_role_values v SET comment = 'By join', pledged = 0 FROM survey_users u WHERE u.survey_user_id = v.survey_user_ref_id AND u.sys_account_account_ref_id = 'bob' RETURNING v.id, v.comment, v.pledged;
+ROLLBACK TO later;
 UPDATE support_role_values SET pledged = pledged * 2 + 1 WHERE survey_user_ref_id IN ('su-bob') RETURNING id, pledged, comment;
 UPDATE support_role_values SET comment = NULL WHERE id = (SELECT min(id) FROM support_role_values WHERE survey_user_ref_id = 'su-bob');
 SELECT id, comment, pledged FROM support_role_values WHERE survey_user_ref_id = 'su-bob' ORDER BY id;

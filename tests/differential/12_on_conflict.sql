@@ -9,7 +9,10 @@ INSERT INTO projects (id, name) VALUES ('PA1', 'y') ON CONFLICT (id) DO UPDATE S
 INSERT INTO projects (id, name) VALUES ('PQ', 'Open Fields') ON CONFLICT (name) DO UPDATE SET org_name = 'by name' RETURNING id, name, org_name;
 INSERT INTO orgs (id, name, contact) VALUES ('A', 'whatever', 'by-id@people.example') ON CONFLICT (id) DO UPDATE SET contact = EXCLUDED.contact RETURNING id, name, contact;
 SELECT id FROM orgs WHERE contact = 'by-id@people.example';
+SAVEPOINT later;
+-- later: 0A000 a conflict on another key than the one values are bound to
 INSERT INTO orgs (id, name, contact) VALUES ('Q', 'Birch Bureau', 'by-name@people.example') ON CONFLICT (name) DO UPDATE SET contact = EXCLUDED.contact RETURNING id, name, contact;
+ROLLBACK TO later;
 INSERT INTO orgs (id, name, contact) VALUES ('A', 'x', 'x'), ('R', 'Rowan Ring', 'r@people.example') ON CONFLICT (id) DO UPDATE SET contact = 'fixed@people.example' RETURNING id, contact;
 INSERT INTO accounts (id, email, disabled, verified) VALUES ('another', 'ana@people.example', false, true) ON CONFLICT (email) DO NOTHING;
 SELECT id FROM accounts WHERE email = 'ana@people.example';

@@ -48,8 +48,6 @@ SELECT id FROM roles ORDER BY 7;
 SELECT id FROM roles LIMIT -1;
 -- fails: 42804
 SELECT id FROM roles WHERE role;
--- fails: 42704
-SHOW no_such_setting;
 SELECT 'still here';
 
 -- group: settings

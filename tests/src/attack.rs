@@ -62,9 +62,9 @@ pub struct Attack {
 /// Statements and what must come of the last.
 #[derive(Debug, Deserialize)]
 pub struct Attempt {
-    /// `evilmod`, `disco.service`, `lab`, … (the twin's default is the attack's).
+    /// `evilmod`, `disco.service`, `lab`, … A twin that names no login has the attack's, and its person too unless it names one.
     pub login: Option<String>,
-    /// The person whose token the session carries.
+    /// The person whose token the session carries; `""` is a guest.
     #[serde(rename = "as")]
     pub who: Option<String>,
     /// Statements that must succeed first.
@@ -159,7 +159,8 @@ impl Family {
         for attack in &self.attack {
             let login = attack.attempt.login.as_deref().unwrap_or_default();
             let before = attack.unchanged.as_ref().map(|sql| stage.as_dba(sql));
-            stage.attempt(&attack.id, login, &attack.attempt, &mut failures);
+            let who = attack.attempt.who.as_deref();
+            stage.attempt(&attack.id, login, who, &attack.attempt, &mut failures);
             if let (Some(sql), Some(before)) = (&attack.unchanged, before)
                 && stage.as_dba(sql) != before
             {
@@ -167,7 +168,9 @@ impl Family {
             }
             if let Some(twin) = &attack.allowed {
                 let id = format!("{} (allowed twin)", attack.id);
-                stage.attempt(&id, twin.login.as_deref().unwrap_or(login), twin, &mut failures);
+                let inherited = if twin.login.is_none() { who } else { None };
+                let who = twin.who.as_deref().or(inherited);
+                stage.attempt(&id, twin.login.as_deref().unwrap_or(login), who, twin, &mut failures);
             }
         }
         failures
@@ -210,7 +213,11 @@ impl Stage<'_> {
         self.stand.dba_connection().run(&sql).good(&sql).texts()
     }
 
-    fn attempt(&self, id: &str, login: &str, attempt: &Attempt, failures: &mut Vec<String>) {
+    fn attempt(&self, id: &str, login: &str, who: Option<&str>, attempt: &Attempt, failures: &mut Vec<String>) {
+        let session = Session {
+            login,
+            who: who.filter(|w| !w.is_empty()),
+        };
         let protocols: &[bool] = match attempt.only.as_deref() {
             Some("simple") => &[false],
             Some("extended") => &[true],
@@ -220,7 +227,7 @@ impl Stage<'_> {
             let sql = self.filled(sql);
             for extended in protocols {
                 let shown = format!("{id}, {}: {sql}", if *extended { "extended" } else { "simple" });
-                let outcome = match self.once(login, attempt, &sql, *extended) {
+                let outcome = match self.once(session, attempt, &sql, *extended) {
                     Ok(outcome) => outcome,
                     Err(problem) => {
                         failures.push(format!("{shown}\n    {problem}"));
@@ -229,7 +236,7 @@ impl Stage<'_> {
                 };
                 let mut problems = self.judge(&attempt.expect, &outcome);
                 if let Some(words) = &attempt.expect.missing {
-                    problems.extend(self.differs_from_missing(login, attempt, &sql, *extended, words, &outcome));
+                    problems.extend(self.differs_from_missing(session, attempt, &sql, *extended, words, &outcome));
                 }
                 failures.extend(problems.into_iter().map(|p| format!("{shown}\n    {p}")));
             }
@@ -237,8 +244,8 @@ impl Stage<'_> {
     }
 
     /// Runs setup and statement on a connection of its own and sees that it is still usable.
-    fn once(&self, login: &str, attempt: &Attempt, sql: &str, extended: bool) -> Result<Outcome, String> {
-        let target = self.stand.login_as(login, attempt.who.as_deref());
+    fn once(&self, session: Session<'_>, attempt: &Attempt, sql: &str, extended: bool) -> Result<Outcome, String> {
+        let target = self.stand.login_as(session.login, session.who);
         let mut connection = Connection::open(&target).map_err(|e| format!("cannot connect: {e}"))?;
         for step in &attempt.setup {
             let step = self.filled(step);
@@ -357,7 +364,7 @@ impl Stage<'_> {
     /// The same attempt on names that exist nowhere must fail with the same bytes, the names apart.
     fn differs_from_missing(
         &self,
-        login: &str,
+        session: Session<'_>,
         attempt: &Attempt,
         sql: &str,
         extended: bool,
@@ -368,7 +375,7 @@ impl Stage<'_> {
             .iter()
             .fold(sql.to_owned(), |sql, word| replace_word(&sql, word, &nonexistent(word)));
         assert_ne!(twin, sql, "none of {words:?} occurs in {sql}");
-        let missing = match self.once(login, attempt, &twin, extended) {
+        let missing = match self.once(session, attempt, &twin, extended) {
             Ok(missing) => missing,
             Err(problem) => return Some(format!("the twin on missing names: {problem}")),
         };
@@ -385,6 +392,13 @@ impl Stage<'_> {
         let (real, none) = (blank(&outcome.reply.error), blank(&missing.reply.error));
         (real != none).then(|| format!("tells itself from a missing relation:\n    {real:?}\n    {none:?}"))
     }
+}
+
+/// Who tries.
+#[derive(Clone, Copy)]
+struct Session<'s> {
+    login: &'s str,
+    who: Option<&'s str>,
 }
 
 struct Outcome {

@@ -6,6 +6,7 @@
 //! - `-- group: NAME`: what follows runs on a fresh pair of connections, in one go, rolled back or cleaned up by itself;
 //! - `-- bind: ["x", null]`: parameters in text, extended protocol only; `-- types: 25, 23` tells their types;
 //! - `-- fails: 23505`: the copy must fail so (without it, it must succeed: two equal errors would prove nothing);
+//! - `-- later: 0A000 WHAT`: the copy answers, the proxy refuses so, with a HINT: what this version does not do yet;
 //! - `-- simple only: REASON`: not sent by the extended protocol.
 
 use std::fs;
@@ -41,6 +42,8 @@ pub struct Statement {
     pub types: Vec<u32>,
     /// SQLSTATE with which the copy must refuse it.
     pub fails: Option<String>,
+    /// SQLSTATE with which the proxy refuses for now what the copy answers.
+    pub later: Option<String>,
     /// Simple protocol only.
     pub simple_only: bool,
 }
@@ -99,6 +102,7 @@ fn read_file(file: &Path) -> Vec<Group> {
                         next.types = ids.collect::<Result<_, _>>().unwrap_or_else(|e| panic!("{here}: {e}"));
                     }
                     "fails" => next.fails = Some(rest.to_owned()),
+                    "later" => next.later = rest.split_whitespace().next().map(str::to_owned),
                     "simple only" => next.simple_only = true,
                     "" => {}
                     other => panic!("{here}: no such directive: {other}"),
@@ -125,6 +129,7 @@ fn read_file(file: &Path) -> Vec<Group> {
                 bind: done.bind,
                 types: done.types,
                 fails: done.fails,
+                later: done.later,
                 simple_only: done.simple_only,
             });
         }
@@ -140,6 +145,7 @@ struct Pending {
     bind: Option<Vec<Option<String>>>,
     types: Vec<u32>,
     fails: Option<String>,
+    later: Option<String>,
     simple_only: bool,
 }
 

@@ -13,6 +13,22 @@ fn word() -> String {
     (0..24).map(|_| char::from(rng.sample(rand::distr::Alphanumeric))).collect()
 }
 
+/// Microseconds since 2000-01-01 UTC as ISO text.
+fn timestamp(micros: i64) -> String {
+    let (days, rest) = (micros.div_euclid(86_400_000_000), micros.rem_euclid(86_400_000_000));
+    // Days to a civil date, eras of 400 years from 0000-03-01 (10,957 days lie between 1970 and 2000).
+    let z = days + 10_957 + 719_468;
+    let (era, doe) = (z.div_euclid(146_097), z.rem_euclid(146_097));
+    let yoe = (doe - doe / 1_460 + doe / 36_524 - doe / 146_096) / 365;
+    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    let mp = (5 * doy + 2) / 153;
+    let (day, month) = (doy - (153 * mp + 2) / 5 + 1, if mp < 10 { mp + 3 } else { mp - 9 });
+    let year = yoe + era * 400 + i64::from(month <= 2);
+    let (seconds, fraction) = (rest / 1_000_000, rest % 1_000_000);
+    let (hour, minute, second) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}.{fraction:06}+00")
+}
+
 fn be(value: i64) -> [u8; 8] {
     value.to_be_bytes()
 }
@@ -52,6 +68,7 @@ fn canaries_of_every_type_are_found_nowhere() {
     let (text, json, varchar, secret, by_parameter, updated, searched) = (word(), word(), word(), word(), word(), word(), word());
     let varchar = &varchar[..20];
     let float_text = format!("{float8:e}");
+    let moment = timestamp(micros);
     let canaries = vec![
         Canary::new("text", text.as_bytes()),
         Canary::new("jsonb", json.as_bytes()),
@@ -69,7 +86,9 @@ fn canaries_of_every_type_are_found_nowhere() {
             .or("binary", &float8.to_be_bytes())
             .or("little-endian", &float8.to_le_bytes()),
         Canary::new("numeric", numeric.as_bytes()),
-        Canary::new("timestamptz", &be(micros)).or("little-endian", &micros.to_le_bytes()),
+        Canary::new("timestamptz", &be(micros))
+            .or("little-endian", &micros.to_le_bytes())
+            .or("its text", moment.as_bytes()),
     ];
     let plain = word();
     let control = [Canary::new("the control", plain.as_bytes())];
@@ -79,7 +98,7 @@ fn canaries_of_every_type_are_found_nowhere() {
     c.run(&format!(
         "INSERT INTO things (id, v_text, v_int8, v_float8, v_numeric, v_uuid, v_bytea, v_jsonb, v_varchar, secret, note, v_timestamptz) VALUES \
          ({id}, '{text}', {int8}, {float_text}, {numeric}, '{dashed}', '\\x{hex}', '{{\"k\": \"{json}\"}}', '{varchar}', '{secret}', '{plain}', \
-         timestamptz '2000-01-01 00:00:00+00' + interval '{micros} microseconds')"
+         '{moment}')"
     ))
     .good("the canaries");
     let two = (id + 1).to_string();

@@ -94,6 +94,15 @@ fn run(stand: &Stand, copy: &Target, group: &Group, way: Way, failures: &mut Vec
                 statement.fails
             ));
         }
+        if let Some(later) = &statement.later {
+            let refusal = got.iter().find_map(|r| r.error.as_ref());
+            if refusal.is_none_or(|e| e.sqlstate() != later || e.hint().is_empty()) {
+                failures.push(format!(
+                    "{here}\n    it was to be refused with {later} and a HINT for now: {refusal:?}"
+                ));
+            }
+            continue;
+        }
         if expected.len() != got.len() {
             failures.push(format!(
                 "{here}\n    expected {} answers, got {}: {got:?}",

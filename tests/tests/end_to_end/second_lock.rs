@@ -45,11 +45,14 @@ fn an_upstream_login_reaches_nothing_of_others() {
                 format!("DELETE FROM {schema}.{table}"),
                 format!("TRUNCATE {schema}.{table}"),
                 format!("COPY {schema}.{table} TO STDOUT"),
-                format!("LOCK TABLE {schema}.{table}"),
+                format!("BEGIN; LOCK TABLE {schema}.{table}"),
                 format!("DROP TABLE {schema}.{table}"),
                 format!("ALTER TABLE {schema}.{table} DISABLE ROW LEVEL SECURITY"),
             ] {
                 let reply = c.run(&sql);
+                if c.status != 'I' {
+                    c.run("ROLLBACK");
+                }
                 if reply.sqlstate() != "42501" {
                     problems.push(format!(
                         "{login}: {sql}: {:?} {:?}",
@@ -182,8 +185,9 @@ fn verified_claims_hold_on_their_connection_only() {
     assert!(reply.error.is_some() || reply.scalar().as_deref() == Some("0"), "{reply:?}");
 }
 
-/// Row-level security is off for a table: the proxy's own filter still holds. Then the other way round is shown by
-/// [`forged_claims_open_no_row`], where there is no proxy at all.
+/// Row-level security is off for a table: the proxy's own filter still holds, for reading, updating and deleting. (What a written row
+/// must satisfy is PostgreSQL's to check: it alone sees the row as it will be stored. Where native security is not configured, the
+/// judge refuses such writes.) The other way round is shown by [`forged_claims_open_no_row`], where there is no proxy at all.
 #[test]
 fn the_proxys_filter_holds_without_row_level_security() {
     let stand = Stand::shared();
@@ -261,10 +265,6 @@ fn the_proxys_filter_holds_without_row_level_security() {
             problems.push(format!("{sql}: {:?} {:?} instead of {tag}", reply.tag, reply.error));
         }
         bob.run("ROLLBACK").good("ROLLBACK");
-    }
-    let refused = bob.run("INSERT INTO roles (id, account_id, role) VALUES ('rls-off', 'bob', 5)");
-    if refused.sqlstate() != "42501" {
-        problems.push(format!("an illegal role: {:?} {:?}", refused.tag, refused.error));
     }
     for table in tables {
         dba.run(&format!("ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")).good(table);

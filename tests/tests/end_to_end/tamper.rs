@@ -102,7 +102,7 @@ const CASES: [Case; 12] = [
         harm: "UPDATE disco.survey_users SET sys_account_account_ref_id = 'dora' WHERE survey_user_id = 'su-bob'",
         login: "disco",
         who: Some("dora"),
-        sql: "SELECT survey_user_name FROM survey_users",
+        sql: "SELECT survey_user_name FROM survey_users WHERE survey_user_id = 'su-bob'",
         table: "disco.survey_users",
     },
     Case {
