@@ -135,9 +135,9 @@ async fn prepare(config: Config, closing: watch::Receiver<bool>) -> Result<Prepa
     let upstream = Connector::new(settings)?;
     let client_secrets = read_all(&config, "client")?;
     let logins = Arc::new(Logins::new(read_all(&config, "upstream")?));
-    let root = open_root(&config).await?;
-
+    // The cheap question first: opening the root key takes most of a second.
     let pool = control::connect(settings).await?;
+    let root = open_root(&config).await?;
     let keys = control::load_keys(&pool, &config, &root).await?;
     let catalogs = control::Catalogs::load(&pool, &config).await?;
     let mac = MacKey::new(*control::load_mac_key(&pool, &root).await?);

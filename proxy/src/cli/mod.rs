@@ -9,7 +9,7 @@ mod provision;
 mod serve;
 mod token;
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -93,7 +93,7 @@ Needs neither secrets nor a database.")]
   jq -c .statement query-log.json | postern explain --batch --catalog none
       Syntax and names alone: every relation is taken as own and plain. No configuration is needed.
 
-Nothing is run. Constants of the statement stay parameters; keys, tokens and passwords are never shown.")]
+Nothing is run. Keys, tokens and passwords are never shown, nor is the sealed form of a constant.")]
     Explain(ExplainArgs),
 
     /// Tokens of the development issuer.
@@ -204,6 +204,8 @@ pub fn main() -> ExitCode {
     };
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has seen enough.
+        Err(CliError::Stream { source, .. }) if source.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(e) => {
             e.print(&mut std::io::stderr().lock());
             ExitCode::from(e.exit_code())
