@@ -5,6 +5,7 @@
 CARGO ?= cargo
 DIR   ?=
 PORT  ?= 7432
+BENCH ?=
 
 RELEASE := --release --locked
 
@@ -16,7 +17,7 @@ help:
 	@echo "make test       all tests that a change must pass"
 	@echo "make test-full  the same and the long ones"
 	@echo "make check      format, lints, documentation, dependencies"
-	@echo "make bench      ratios against direct PostgreSQL and pgbouncer"
+	@echo "make bench      ratios against direct PostgreSQL and pgbouncer (BENCH=--quick for a trial, BENCH=--help for more)"
 	@echo "make setup      install what is missing (Debian; root or sudo)"
 	@echo "make clean      remove what was built"
 
@@ -52,7 +53,7 @@ deny:
 	$(CARGO) deny --offline --locked check licenses bans sources
 
 bench: setup-demo setup-bench build
-	$(CARGO) run $(RELEASE) --quiet --package postern-bench
+	@target/release/postern-bench $(BENCH)
 
 clean:
 	$(CARGO) clean
