@@ -8,6 +8,7 @@ PORT  ?= 7432
 BENCH ?=
 
 RELEASE := --release --locked
+POSTERN := $(or $(CARGO_TARGET_DIR),target)/release/postern
 
 .PHONY: help demo tour build setup setup-demo setup-test setup-bench test test-full check deny bench clean
 
@@ -22,10 +23,10 @@ help:
 	@echo "make clean      remove what was built"
 
 demo: setup-demo build
-	@target/release/postern demo --port $(PORT) $(if $(DIR),--dir '$(DIR)')
+	@$(POSTERN) demo --port $(PORT) $(if $(DIR),--dir '$(DIR)')
 
 tour: setup-demo build
-	@target/release/postern demo --tour-only --port 0 $(if $(DIR),--dir '$(DIR)')
+	@$(POSTERN) demo --tour-only --port 0 $(if $(DIR),--dir '$(DIR)')
 
 # The whole workspace's features are unified, as the tests do, so that nothing is built twice.
 build:
