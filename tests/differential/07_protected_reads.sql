@@ -37,6 +37,7 @@ SELECT survey_user_id, birth_date IS NULL FROM survey_users WHERE survey_user_id
 SET DateStyle = 'German, DMY';
 SELECT project_id, created_at FROM projects ORDER BY project_id;
 -- later: 0A000 protected columns in other date styles
+-- simple only: in binary there is no style
 SELECT survey_user_id, birth_date FROM survey_users WHERE survey_user_id IN ('su-bob', 'su-ana') ORDER BY 1;
 SET TimeZone = 'Asia/Kathmandu';
 SELECT project_id, created_at FROM projects ORDER BY project_id;

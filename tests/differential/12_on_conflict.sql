@@ -13,7 +13,11 @@ SAVEPOINT later;
 -- later: 0A000 a conflict on another key than the one values are bound to
 INSERT INTO orgs (id, name, contact) VALUES ('Q', 'Birch Bureau', 'by-name@people.example') ON CONFLICT (name) DO UPDATE SET contact = EXCLUDED.contact RETURNING id, name, contact;
 ROLLBACK TO later;
+SAVEPOINT later;
+-- later: 0A000 a constant for a protected column in DO UPDATE
 INSERT INTO orgs (id, name, contact) VALUES ('A', 'x', 'x'), ('R', 'Rowan Ring', 'r@people.example') ON CONFLICT (id) DO UPDATE SET contact = 'fixed@people.example' RETURNING id, contact;
+ROLLBACK TO later;
+INSERT INTO orgs (id, name, contact) VALUES ('A', 'x', 'a@people.example'), ('R', 'Rowan Ring', 'r@people.example') ON CONFLICT (id) DO UPDATE SET contact = EXCLUDED.contact RETURNING id, contact;
 INSERT INTO accounts (id, email, disabled, verified) VALUES ('another', 'ana@people.example', false, true) ON CONFLICT (email) DO NOTHING;
 SELECT id FROM accounts WHERE email = 'ana@people.example';
 INSERT INTO accounts (id, email, disabled, verified) VALUES ('another', 'carl@people.example', false, true) ON CONFLICT (email) DO UPDATE SET verified = false RETURNING id, email, verified;

@@ -90,7 +90,10 @@ SELECT id FROM things WHERE v_int4 = 'x';
 ROLLBACK TO s;
 INSERT INTO things (id, v_numeric) VALUES (31, 1.00005), (32, 1.00004999), (33, -1.00005) RETURNING v_numeric;
 INSERT INTO things (id, v_int4, v_int8) VALUES (34, '  42 ', ' -7') RETURNING v_int4, v_int8;
+SAVEPOINT later;
+-- later: 0A000 a protected column filled from a query
 INSERT INTO things (id, v_text) SELECT 40 + n, 'made ' || n FROM generate_series(1, 0) n;
+ROLLBACK TO later;
 ROLLBACK;
 
 -- group: every protected type as a parameter
@@ -143,7 +146,10 @@ ROLLBACK TO later;
 SELECT b, count(*) FROM pairs GROUP BY b;
 SELECT owner, count(DISTINCT b) FROM pairs GROUP BY owner ORDER BY owner;
 INSERT INTO pairs (id, owner, a) VALUES (6, 'bob', 'x') ON CONFLICT (a) DO NOTHING;
+SAVEPOINT later;
+-- later: 0A000 a conflict on another key than the one values are bound to
 INSERT INTO pairs (id, owner, a, b) VALUES (7, 'bob', 'x', 'new b') ON CONFLICT (a) DO UPDATE SET b = EXCLUDED.b RETURNING id, a, b;
+ROLLBACK TO later;
 UPDATE pairs SET owner = 'carl' WHERE id = 1 RETURNING id, owner, a, b;
 SELECT id, owner, a, b FROM pairs ORDER BY id;
 UPDATE pairs SET id = id + 100 WHERE owner = 'ana' RETURNING id, a, b;
