@@ -6,7 +6,7 @@
 use postern_rewriter::plan::Rewritten;
 
 use super::engine::Session;
-use super::replies::{Execute, Expect, Mode, To};
+use super::expect::{Execute, Expect, Mode, To};
 use super::scrub::Told;
 use super::stop::{Stop, refusal};
 use crate::wire::message::{self, Format, MessageError, Target};
@@ -80,7 +80,10 @@ impl Session {
         self.put_own(own, sql, To::Ourselves)?;
         let out = &mut self.links.upstream.output;
         message::put_text_bind(out, PORTAL, own.name(), values, format).map_err(too_long)?;
-        self.expect(Expect::Bind { to: To::Ourselves, settle: false });
+        self.expect(Expect::Bind {
+            to: To::Ourselves,
+            settle: false,
+        });
         self.put_execute(PORTAL, 0, Execute::new(Mode::Collect));
         self.put_close(Target::Portal(PORTAL), To::Ourselves)?;
         if sync {
@@ -98,7 +101,10 @@ impl Session {
             None if answer.overflow => Err(refusal(
                 "54000",
                 "too-many-rows",
-                format!("the statement concerns more than {MAX_ROWS} rows or {} MiB at once", MAX_BYTES >> 20),
+                format!(
+                    "the statement concerns more than {MAX_ROWS} rows or {} MiB at once",
+                    MAX_BYTES >> 20
+                ),
             )
             .into()),
             None => Ok(answer.rows),
@@ -110,7 +116,10 @@ impl Session {
         self.put_own(Own::Abort, &Rewritten::abort(), To::Nobody)?;
         let out = &mut self.links.upstream.output;
         message::put_text_bind(out, PORTAL, Own::Abort.name(), &[], Format::Text).map_err(too_long)?;
-        self.expect(Expect::Bind { to: To::Nobody, settle: false });
+        self.expect(Expect::Bind {
+            to: To::Nobody,
+            settle: false,
+        });
         self.put_execute(PORTAL, 0, Execute::new(Mode::Drop));
         Ok(())
     }
@@ -118,7 +127,11 @@ impl Session {
     fn put_own(&mut self, own: Own, sql: &Rewritten, to: To) -> Result<(), Stop> {
         if !self.parsed[own as usize] {
             message::put_parse(&mut self.links.upstream.output, own.name(), sql, &[]).map_err(too_long)?;
-            self.expect(Expect::Parse { to, settle: false, own: Some(own) });
+            self.expect(Expect::Parse {
+                to,
+                settle: false,
+                own: Some(own),
+            });
         }
         Ok(())
     }

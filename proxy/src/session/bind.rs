@@ -144,7 +144,9 @@ impl Binder<'_> {
 
     /// Seals a value for its column and row; NULL stays NULL.
     fn seal(&mut self, column: &Sealed, value: &Value, bound: &[Value]) -> Result<Option<Vec<u8>>, Refusal> {
-        let Some(known) = self.source.value(value)? else { return Ok(None) };
+        let Some(known) = self.source.value(value)? else {
+            return Ok(None);
+        };
         let known = fitted(known, &column.ty)?;
         let keys = column_keys(self.source.ring, column)?;
         let table = self.source.manifest.tables.iter().find(|t| t.name == column.column.table);
@@ -200,7 +202,11 @@ impl<'a> Source<'a> {
         }
         let keys = column_keys(self.ring, column)?;
         let ty = value_type(value).unwrap_or(&column.ty);
-        let tags: Vec<_> = self.array(value)?.into_iter().map(|v| v.map(|c| keys.eq_tag(ty, &c))).collect();
+        let tags: Vec<_> = self
+            .array(value)?
+            .into_iter()
+            .map(|v| v.map(|c| keys.eq_tag(ty, &c)))
+            .collect();
         let mut array = BytesMut::with_capacity(20 + tags.len() * 20);
         let count = i32::try_from(tags.len()).map_err(|_| misread(message::MessageError::TooLong))?;
         array.put_i32(i32::from(count > 0));
@@ -259,12 +265,18 @@ impl<'a> Source<'a> {
                 None => None,
                 // jsonb alone has a binary form that is not its canonical one.
                 Some(bytes) if *ty == ColumnType::Jsonb => Some(canonical(ty, value::from_binary(ty, bytes))?),
-                Some(bytes) => Some(Known { ty: Cow::Borrowed(ty), bytes: Plain::Borrowed(bytes) }),
+                Some(bytes) => Some(Known {
+                    ty: Cow::Borrowed(ty),
+                    bytes: Plain::Borrowed(bytes),
+                }),
             },
             Value::Opened(i) => {
                 let row = self.row.ok_or_else(|| internal("a row's value outside a row"))?;
                 let opened = row.opened.get(*i).ok_or_else(|| internal("a value that was not opened"))?;
-                opened.as_ref().map(|(ty, bytes)| Known { ty: Cow::Borrowed(ty), bytes: Plain::Borrowed(bytes) })
+                opened.as_ref().map(|(ty, bytes)| Known {
+                    ty: Cow::Borrowed(ty),
+                    bytes: Plain::Borrowed(bytes),
+                })
             }
         })
     }
@@ -297,27 +309,44 @@ impl<'a> Source<'a> {
 
     fn client(&self, index: u16) -> Result<Option<&'a [u8]>, Refusal> {
         let given = self.given.values.get(usize::from(index));
-        given.copied().ok_or_else(|| refusal("42P02", "parameter", format!("there is no parameter ${}", u32::from(index) + 1)))
+        given.copied().ok_or_else(|| {
+            refusal(
+                "42P02",
+                "parameter",
+                format!("there is no parameter ${}", u32::from(index) + 1),
+            )
+        })
     }
 
     fn drawn(&self, index: usize) -> Result<i64, Refusal> {
-        self.drawn.get(index).copied().ok_or_else(|| internal("a value that was not drawn"))
+        self.drawn
+            .get(index)
+            .copied()
+            .ok_or_else(|| internal("a value that was not drawn"))
     }
 
     fn field(&self, index: usize) -> Result<Option<&'a [u8]>, Refusal> {
         let row = self.row.ok_or_else(|| internal("a row's field outside a row"))?;
-        row.fields.get(index).copied().ok_or_else(|| internal("a field that was not read"))
+        row.fields
+            .get(index)
+            .copied()
+            .ok_or_else(|| internal("a field that was not read"))
     }
 }
 
 fn canonical<'v>(ty: &'v ColumnType, read: Result<Canonical, ValueError>) -> Result<Known<'v>, Refusal> {
     let canonical = read.map_err(|e| unreadable(&e))?;
-    Ok(Known { ty: Cow::Borrowed(ty), bytes: Plain::Canonical(canonical) })
+    Ok(Known {
+        ty: Cow::Borrowed(ty),
+        bytes: Plain::Canonical(canonical),
+    })
 }
 
 /// An integer in the width of the column that it is for.
 fn fitted<'v>(known: Known<'v>, ty: &'v ColumnType) -> Result<Known<'v>, Refusal> {
-    let (ColumnType::Int8, Ok(bytes)) = (&*known.ty, <[u8; 8]>::try_from(known.bytes())) else { return Ok(known) };
+    let (ColumnType::Int8, Ok(bytes)) = (&*known.ty, <[u8; 8]>::try_from(known.bytes())) else {
+        return Ok(known);
+    };
     let number = i64::from_be_bytes(bytes);
     let outside = || unreadable(&ValueError::OutOfRange { ty: "integer" });
     let narrow = match ty {
@@ -325,7 +354,10 @@ fn fitted<'v>(known: Known<'v>, ty: &'v ColumnType) -> Result<Known<'v>, Refusal
         ColumnType::Int2 => i16::try_from(number).map_err(|_| outside())?.to_be_bytes().to_vec(),
         _ => return Ok(known),
     };
-    Ok(Known { ty: Cow::Borrowed(ty), bytes: Plain::Public(narrow) })
+    Ok(Known {
+        ty: Cow::Borrowed(ty),
+        bytes: Plain::Public(narrow),
+    })
 }
 
 fn value_type(value: &Value) -> Option<&ColumnType> {
@@ -361,7 +393,10 @@ fn utf8(bytes: &[u8]) -> Result<&str, ValueError> {
 }
 
 fn unreadable(error: &ValueError) -> Refusal {
-    Refusal { hint: error.hint(), ..refusal(error.sqlstate(), "value", error.to_string()) }
+    Refusal {
+        hint: error.hint(),
+        ..refusal(error.sqlstate(), "value", error.to_string())
+    }
 }
 
 fn internal(what: &'static str) -> Refusal {

@@ -55,8 +55,19 @@ impl Session {
             }
         }
         let manifest = self.manifest.clone();
-        let rows = self.ask(Own::Catalog, &Rewritten::read_catalog(), &[Some(manifest.schema.as_str())], Format::Text).await?;
-        let rows = rows.iter().map(|row| catalog_row(row)).collect::<Option<Vec<_>>>().ok_or_else(unreadable)?;
+        let rows = self
+            .ask(
+                Own::Catalog,
+                &Rewritten::read_catalog(),
+                &[Some(manifest.schema.as_str())],
+                Format::Text,
+            )
+            .await?;
+        let rows = rows
+            .iter()
+            .map(|row| catalog_row(row))
+            .collect::<Option<Vec<_>>>()
+            .ok_or_else(unreadable)?;
         let temporary = rows.iter().any(|r| r.schema == "pg_temp");
         self.catalog_dirty = false;
         if !(in_transaction || temporary || stale) {
@@ -65,7 +76,10 @@ impl Session {
         }
         let generation = self.shared.catalogs.next_generation();
         let snapshot = Arc::new(catalog_from_rows(rows, &manifest, generation));
-        self.own_catalog = Some(OwnCatalog { snapshot: snapshot.clone(), base: common.generation });
+        self.own_catalog = Some(OwnCatalog {
+            snapshot: snapshot.clone(),
+            base: common.generation,
+        });
         Ok(snapshot)
     }
 

@@ -7,15 +7,21 @@ use postern_rewriter::plan::Effect;
 
 use super::ask::too_long;
 use super::engine::Session;
-use super::replies::{Describe, Expect, Params, Rows, To};
+use super::expect::{Describe, Expect, Params, Rows, To};
 use super::statement::{Portal, Stmt, Way, misread, output, step_names};
 use super::stop::{Stop, no_cursor, no_portal};
 use crate::wire::frame::HEADER;
 use crate::wire::message::{self, Column, Format, Formats, MessageError, Target};
 
 /// The answer of `SELECT postern.set_token(…)`.
-const SET_TOKEN: Column<'static> =
-    Column { name: "set_token", origin: (0, 0), oid: 25, typlen: -1, typmod: -1, format: Format::Text };
+const SET_TOKEN: Column<'static> = Column {
+    name: "set_token",
+    origin: (0, 0),
+    oid: 25,
+    typlen: -1,
+    typmod: -1,
+    format: Format::Text,
+};
 
 impl Session {
     /// Describe from the client.
@@ -109,7 +115,9 @@ impl Session {
     /// A cursor of SQL's DECLARE is a portal too.
     async fn describe_cursor(&mut self, name: &str) -> Result<(), Stop> {
         self.drain_or_skip().await?;
-        let Some(cursor) = self.cursors.get(name) else { return Err(no_portal(name).into()) };
+        let Some(cursor) = self.cursors.get(name) else {
+            return Err(no_portal(name).into());
+        };
         let rows = match &cursor.reading {
             Some(reading) => Rows::Portal(Arc::new(reading.in_formats(&Formats::default()).map_err(Stop::from)?)),
             None => Rows::Pass,

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::describe::is_select;
 use super::engine::Session;
-use super::replies::To;
+use super::expect::To;
 use super::statement::{Given, Stmt, Way, misread, steps};
 use super::stop::{Stop, aborted, hinted, identity_change, no_statement, refusal};
 use crate::wire::message;
@@ -50,7 +50,12 @@ impl Session {
                 "DEALLOCATE"
             }
             Effect::Deallocate(None) => {
-                let names: Vec<String> = self.statements.settled().map(|(name, _)| name.to_owned()).filter(|n| !n.is_empty()).collect();
+                let names: Vec<String> = self
+                    .statements
+                    .settled()
+                    .map(|(name, _)| name.to_owned())
+                    .filter(|n| !n.is_empty())
+                    .collect();
                 for name in names {
                     self.close_statement(&name, To::Quiet)?;
                 }
@@ -99,21 +104,44 @@ impl Session {
 
 /// The types of `PREPARE name (types)`, as Parse would carry them.
 fn declared_types(plan: &Plan) -> Vec<u32> {
-    let of = |i| plan.param_types.iter().find(|(n, _)| *n == i).and_then(|(_, ty)| ty.oid()).unwrap_or(0);
+    let of = |i| {
+        plan.param_types
+            .iter()
+            .find(|(n, _)| *n == i)
+            .and_then(|(_, ty)| ty.oid())
+            .unwrap_or(0)
+    };
     (0..plan.client_params).map(of).collect()
 }
 
 /// The token, from the statement or from its parameter.
 fn token_text(token: &Value, given: &Given) -> Result<Zeroizing<String>, Stop> {
-    let missing = || hinted("28000", "token-malformed", "the token is NULL or not text", "Send the token exactly as the issuer gave it.");
+    let missing = || {
+        hinted(
+            "28000",
+            "token-malformed",
+            "the token is NULL or not text",
+            "Send the token exactly as the issuer gave it.",
+        )
+    };
     let text = match token {
         Value::Text(text, _) => text.as_deref().map(str::to_owned),
         Value::Client(index, ColumnType::Text | ColumnType::Varchar(_)) => {
             let values = given.values().map_err(misread)?;
             let bytes = values.values.get(usize::from(*index)).copied();
-            let bytes = bytes.ok_or_else(|| refusal("42P02", "parameter", format!("there is no parameter ${}", u32::from(*index) + 1)))?;
+            let bytes = bytes.ok_or_else(|| {
+                refusal(
+                    "42P02",
+                    "parameter",
+                    format!("there is no parameter ${}", u32::from(*index) + 1),
+                )
+            })?;
             // The text and binary forms of text are the same bytes.
-            bytes.map(std::str::from_utf8).transpose().map_err(|_| missing())?.map(str::to_owned)
+            bytes
+                .map(std::str::from_utf8)
+                .transpose()
+                .map_err(|_| missing())?
+                .map(str::to_owned)
         }
         _ => None,
     };

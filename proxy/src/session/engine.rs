@@ -4,9 +4,9 @@
 //! reply queue or PostgreSQL's buffer is full. Every handler that waits does so in [`Session::drain`], which keeps both sides moving.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use postern_config::Manifest;
 use postern_keys::NonceSource;
 use postern_rewriter::plan::Refusal;
@@ -15,19 +15,19 @@ use zeroize::Zeroizing;
 
 use super::ask::{Answer, Own};
 use super::catalog::OwnCatalog;
+use super::expect::{Expect, Queue, To};
 use super::identity::Identities;
 use super::link::{Broken, HIGH_WATER, Link, Links, Turn};
 use super::names::Names;
-use super::replies::{Execute, Expect, Queue, Settles, To};
-use super::rows::{RowFault, Scratch};
+use super::rows::Scratch;
 use super::settings::Settings;
 use super::statement::{Cursor, Portal, Stmt};
-use super::stop::{Stop, hinted, integrity, refusal};
+use super::stop::{Stop, hinted, refusal};
 use super::{LoginContext, SessionEnd};
 use crate::identity::{Backend, Identity};
-use crate::observe::{Decision, Event};
+use crate::observe::Event;
 use crate::shared::Shared;
-use crate::wire::message::{self, MessageError, Target};
+use crate::wire::message;
 use crate::wire::upstream::Upstream;
 use crate::wire::{Client, cancel, frame};
 
@@ -63,6 +63,8 @@ pub(super) struct Session {
     pub portals: Names<Arc<Portal>>,
     pub cursors: Names<Arc<Cursor>>,
     pub identities: Identities,
+    /// The user of the request's own token comment, for the trail.
+    pub acting: Option<Arc<Identity>>,
     /// The last token that was verified, since a client sends the same one again and again.
     pub last_token: Option<(Zeroizing<String>, Arc<Identity>)>,
     pub settings: Settings,
@@ -138,6 +140,7 @@ impl Session {
             statements: Names::new(),
             portals: Names::new(),
             cursors: Names::new(),
+            acting: None,
             last_token: None,
             settings,
             own_catalog: None,
@@ -218,6 +221,7 @@ impl Session {
     /// Handles one frame of the client.
     async fn request(&mut self, kind: u8, whole: &[u8]) -> Result<(), SessionEnd> {
         let body = &whole[frame::HEADER..];
+        self.acting = None;
         match kind {
             b'X' => return Err(SessionEnd::Client),
             b'S' => return self.on_sync().await,
@@ -258,7 +262,8 @@ impl Session {
             }
             Stop::Told(told) => {
                 self.shared.metrics.refusal("database");
-                told.put(&mut self.links.client.output, b'E').map_err(|_| SessionEnd::Internal)?;
+                told.put(&mut self.links.client.output, b'E')
+                    .map_err(|_| SessionEnd::Internal)?;
                 self.discarding = true;
                 Ok(())
             }
@@ -284,7 +289,12 @@ impl Session {
 
     /// FunctionCall could call anything; it is answered as a refused query is.
     async fn on_function_call(&mut self) -> Result<(), SessionEnd> {
-        let refused = hinted("42501", "function-call", "the fast-path function call is not available through Postern", "Use SELECT.");
+        let refused = hinted(
+            "42501",
+            "function-call",
+            "the fast-path function call is not available through Postern",
+            "Use SELECT.",
+        );
         self.refuse(&refused).await?;
         self.finish_group().await
     }
@@ -357,105 +367,6 @@ impl Session {
         self.manifest.schema.as_str()
     }
 
-    // What is sent, each with its expectation.
-
-    pub(super) fn expect(&mut self, expect: Expect) {
-        match expect {
-            Expect::Sync { .. } | Expect::Query(_) => self.open = false,
-            Expect::Say { .. } | Expect::Ready => {}
-            _ => self.open = true,
-        }
-        self.queue.push_back(expect);
-        if self.queue.len() == 1 {
-            self.say_what_is_due();
-        }
-    }
-
-    pub(super) fn put_sync(&mut self, to: To) {
-        message::put_bare(&mut self.links.upstream.output, b'S');
-        self.expect(Expect::Sync { to });
-    }
-
-    pub(super) fn put_execute(&mut self, portal: &str, rows: i32, execute: Execute) {
-        message::put_execute(&mut self.links.upstream.output, portal, rows).expect("a portal's name fits a message");
-        self.expect(Expect::Execute(execute));
-    }
-
-    pub(super) fn put_close(&mut self, target: Target<'_>, to: To) -> Result<(), Stop> {
-        message::put_target(&mut self.links.upstream.output, b'C', target).map_err(super::ask::too_long)?;
-        self.expect(Expect::Close { to, settle: None });
-        Ok(())
-    }
-
-    /// Says something of ours when it is its turn.
-    pub(super) fn say(
-        &mut self,
-        settle: Option<Settles>,
-        write: impl FnOnce(&mut BytesMut) -> Result<(), MessageError>,
-    ) -> Result<(), Stop> {
-        let mut bytes = BytesMut::new();
-        write(&mut bytes).map_err(super::ask::too_long)?;
-        self.expect(Expect::Say { bytes: bytes.freeze(), settle });
-        Ok(())
-    }
-
-    /// Says a message without a body.
-    pub(super) fn say_bare(&mut self, kind: u8, settle: Option<Settles>) {
-        self.expect(Expect::Say { bytes: Bytes::copy_from_slice(&[kind, 0, 0, 0, 4]), settle });
-    }
-
-    /// Appends ErrorResponse.
-    pub(super) fn put_refusal(&mut self, refusal: &Refusal) {
-        put_refusal(&mut self.links.client.output, "ERROR", refusal);
-    }
-
-    // The trail.
-
-    async fn audit_refusal(&mut self, refusal: &Refusal) {
-        self.shared.metrics.refusal(refusal.reason);
-        let mut event = self.event("statement", Decision::Refuse);
-        event.sqlstate = Some(refusal.sqlstate);
-        event.reason = Some(refusal.reason);
-        let recorded = self.shared.audit.record(event).await;
-        self.audited(recorded.is_ok());
-    }
-
-    fn event(&self, kind: &'static str, decision: Decision) -> Event {
-        let login = self.login.login.name.as_str();
-        let mut event = Event::new(kind, self.identities.standing(), login, decision, SystemTime::now());
-        event.module = Some(self.login.module.to_string());
-        event
-    }
-
-    pub(super) fn audited(&self, recorded: bool) {
-        if !recorded {
-            self.shared.metrics.audit_failed();
-        }
-    }
-
-    async fn record_events(&mut self) {
-        for event in std::mem::take(&mut self.events) {
-            let recorded = self.shared.audit.record(event).await;
-            self.audited(recorded.is_ok());
-        }
-    }
-
-    /// What the client is told of a row that failed; stored data that is not what was sealed goes into the trail.
-    pub(super) fn fault_refusal(&mut self, fault: &RowFault) -> Refusal {
-        match fault {
-            RowFault::Integrity => {
-                self.shared.metrics.open_failed();
-                let mut event = self.event("open-failed", Decision::Refuse);
-                event.sqlstate = Some("XX001");
-                event.reason = Some("integrity");
-                self.events.push(event);
-                integrity()
-            }
-            RowFault::Value(error) => Refusal { hint: error.hint(), ..refusal(error.sqlstate(), "value", error.to_string()) },
-            RowFault::Shape(_) => refusal("XX000", "internal", "PostgreSQL's row does not have the plan's shape"),
-        }
-    }
-
     /// The last words to both sides.
     pub(super) async fn bury(mut self, end: SessionEnd) -> SessionEnd {
         self.record_events().await;
@@ -472,7 +383,7 @@ impl Session {
     }
 }
 
-fn put_refusal(out: &mut BytesMut, severity: &str, refusal: &Refusal) {
+pub(super) fn put_refusal(out: &mut BytesMut, severity: &str, refusal: &Refusal) {
     let position = refusal.position.map(|p| p.to_string());
     let fields = [
         (b'S', Some(severity)),

@@ -7,29 +7,31 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use postern_config::TableRef;
 use postern_config::names::RESERVED_PREFIX;
 use postern_rewriter::leading_token;
-use postern_rewriter::plan::{Effect, Refusal, Run, Statement};
+use postern_rewriter::plan::{Effect, Refusal, Run, Statement, Transaction};
 
 use super::ask::too_long;
-use super::bind::{Binder, Source};
 use super::engine::Session;
-use super::replies::{After, Execute, Expect, Mode, Settles, To};
-use super::rows::Reading;
-use super::statement::{Cursor, Given, Portal, Stmt, Way, misread, only_reads, output, step_names, way};
+use super::expect::{After, Execute, Expect, Mode, Settles, To};
+use super::statement::{Cursor, Given, Portal, Stmt, Way, misread, only_reads, step_names, way};
 use super::stop::{Stop, hinted, no_portal, no_statement, refusal, taken};
 use crate::identity::Identity;
 use crate::wire::frame::HEADER;
 use crate::wire::message::{self, Bind, Formats, Parse, Target};
 
 /// Names of one kind at most.
-const MAX_NAMES: usize = 32_768;
+pub(super) const MAX_NAMES: usize = 32_768;
 
 /// Names of ours are nobody else's.
 pub(super) fn unreserved(name: &str) -> Result<(), Refusal> {
     if name.starts_with(RESERVED_PREFIX) {
-        return Err(hinted("42939", "reserved-name", "names that start with postern$ are reserved", "Choose another name."));
+        return Err(hinted(
+            "42939",
+            "reserved-name",
+            "names that start with postern$ are reserved",
+            "Choose another name.",
+        ));
     }
     Ok(())
 }
@@ -43,15 +45,29 @@ impl Session {
         let wanted = self.identities.wanted(token.as_ref());
         self.check_valid_if(token.as_ref())?;
         let superadmin = wanted.is_super();
-        let (plans, generation) = self.plan(text, false, superadmin).await?;
+        let (plans, generation) = self
+            .plan(text, false, superadmin)
+            .await
+            .map_err(|stop| stop.behind(sql, text))?;
         self.check_name(name)?;
         let plan = plans.first().cloned();
         let way = plan.as_deref().map_or(Way::Ours, |p| way(p, &mut self.next_number));
         let source = Some(Arc::from(text));
-        let stmt = Stmt { source, types, plan, way, generation, superadmin, token, by_prepare: false };
+        let stmt = Stmt {
+            source,
+            types,
+            plan,
+            way,
+            generation,
+            superadmin,
+            token,
+            by_prepare: false,
+        };
         if stmt.needs_identity() && !self.open {
             // Now is the time at which it can be set for the session rather than for one transaction.
             self.ensure_identity(&wanted).await?;
+        } else if *stmt.effect() == Effect::Transaction(Transaction::Begin) {
+            self.ensure_ahead_of_begin(&wanted).await?;
         }
         self.prepare(name, Arc::new(stmt), To::Client)
     }
@@ -60,7 +76,10 @@ impl Session {
     pub(super) async fn token_of<'s>(&mut self, sql: &'s str) -> Result<(Option<Arc<Identity>>, &'s str), Stop> {
         match leading_token(sql)? {
             None => Ok((None, sql)),
-            Some((token, rest)) => Ok((Some(self.verify_token(token).await?), rest)),
+            Some((token, rest)) => {
+                self.acting = Some(self.verify_token(token).await?);
+                Ok((self.acting.clone(), rest))
+            }
         }
     }
 
@@ -77,7 +96,12 @@ impl Session {
             return Err(taken("prepared statement", name));
         }
         if self.statements.len() >= MAX_NAMES {
-            return Err(hinted("53000", "too-many-names", "too many prepared statements", "Close those that are not needed."));
+            return Err(hinted(
+                "53000",
+                "too-many-names",
+                "too many prepared statements",
+                "Close those that are not needed.",
+            ));
         }
         Ok(())
     }
@@ -106,21 +130,35 @@ impl Session {
     }
 
     /// Sends Parse; `names` is the client's name that comes to stand for the statement.
-    fn put_parse(&mut self, upstream: &str, stmt: &Arc<Stmt>, statement: &Statement, to: To, names: Option<&str>) -> Result<(), Stop> {
+    fn put_parse(
+        &mut self,
+        upstream: &str,
+        stmt: &Arc<Stmt>,
+        statement: &Statement,
+        to: To,
+        names: Option<&str>,
+    ) -> Result<(), Stop> {
         let types = stmt.upstream_types(statement);
         message::put_parse(&mut self.links.upstream.output, upstream, &statement.sql, &types).map_err(too_long)?;
         if let Some(name) = names {
             self.statements.expect(name, Some(stmt.clone()));
         }
-        self.expect(Expect::Parse { to, settle: names.is_some(), own: None });
+        self.expect(Expect::Parse {
+            to,
+            settle: names.is_some(),
+            own: None,
+        });
         Ok(())
     }
 
     /// A completion of ours; where the client did not ask, only the name is settled.
-    fn say_complete(&mut self, kind: u8, to: To, settles: Settles) {
+    pub(super) fn say_complete(&mut self, kind: u8, to: To, settles: Settles) {
         match to {
             To::Client => self.say_bare(kind, Some(settles)),
-            _ => self.expect(Expect::Say { bytes: Bytes::new(), settle: Some(settles) }),
+            _ => self.expect(Expect::Say {
+                bytes: Bytes::new(),
+                settle: Some(settles),
+            }),
         }
     }
 
@@ -130,6 +168,7 @@ impl Session {
             self.drain_or_skip().await?;
             return Err(no_statement(name).into());
         };
+        self.acting.clone_from(&stmt.token);
         let Some(source) = stmt.source.clone() else { return Ok(stmt) };
         let superadmin = self.identities.wanted(stmt.token.as_ref()).is_super();
         if self.catalog().await?.generation == stmt.generation && superadmin == stmt.superadmin {
@@ -151,7 +190,10 @@ impl Session {
         };
         let same_text = stmt.way == Way::Relay
             && way == Way::Relay
-            && stmt.once().zip(again.once()).is_some_and(|(old, new)| old.sql == new.sql && stmt.upstream_types(old) == again.upstream_types(new));
+            && stmt
+                .once()
+                .zip(again.once())
+                .is_some_and(|(old, new)| old.sql == new.sql && stmt.upstream_types(old) == again.upstream_types(new));
         let again = Arc::new(again);
         if same_text {
             self.statements.set(name.into(), Some(again.clone()));
@@ -175,10 +217,19 @@ impl Session {
             let identity = self.identities.wanted(stmt.token.as_ref());
             self.ensure_identity(&identity).await?;
             self.links.upstream.output.extend_from_slice(whole);
-            let bound =
-                Portal { stmt, given: Given::nothing(), results: Formats::default(), reading: None, identity: Some(identity), upstream: true };
+            let bound = Portal {
+                stmt,
+                given: Given::nothing(),
+                results: Formats::default(),
+                reading: None,
+                identity: Some(identity),
+                upstream: true,
+            };
             self.portals.expect(portal, Some(Arc::new(bound)));
-            self.expect(Expect::Bind { to: To::Client, settle: true });
+            self.expect(Expect::Bind {
+                to: To::Client,
+                settle: true,
+            });
             return Ok(());
         }
         let Bind { values, results, .. } = Bind::decode(body).map_err(misread)?;
@@ -194,132 +245,6 @@ impl Session {
         self.bind(portal, name, stmt, given, results, To::Client).await.map(drop)
     }
 
-    /// Binds: to PostgreSQL's statement, or for us to carry out.
-    pub(super) async fn bind(
-        &mut self,
-        portal: &str,
-        name: &str,
-        stmt: Arc<Stmt>,
-        given: Given,
-        results: Formats,
-        to: To,
-    ) -> Result<Arc<Portal>, Stop> {
-        let (name, stmt, given) = match stmt.effect() {
-            Effect::Execute(inner, arguments) => {
-                let inner_stmt = self.prepared(inner).await?;
-                if arguments.len() != inner_stmt.params() {
-                    let message = format!("wrong number of parameters for prepared statement \"{inner}\"");
-                    return Err(refusal("42601", "parameter", message).into());
-                }
-                (inner.to_string(), inner_stmt, Given::Texts(arguments.clone()))
-            }
-            _ => (name.to_owned(), stmt, given),
-        };
-        if !portal.is_empty() && self.portals.len() >= MAX_NAMES {
-            return Err(hinted("53000", "too-many-names", "too many portals", "Close those that are not needed.").into());
-        }
-        let identity = match stmt.needs_identity() || matches!(stmt.way, Way::Steps(_)) {
-            true => {
-                let wanted = self.identities.wanted(stmt.token.as_ref());
-                self.ensure_identity(&wanted).await?;
-                Some(wanted)
-            }
-            false => None,
-        };
-        if stmt.way != Way::Relay && !portal.is_empty() && self.portals.get(portal).is_some() {
-            return Err(taken("cursor", portal).into());
-        }
-        let reading = match stmt.way {
-            Way::Ours => None,
-            Way::Relay | Way::Steps(_) => self.reading(&stmt, &given, &results, identity.as_ref()).await?.map(Arc::new),
-        };
-        let bound = match stmt.once() {
-            Some(statement) if stmt.way == Way::Relay => {
-                let formats = match &reading {
-                    Some(reading) if !matches!(stmt.effect(), Effect::Declare(_)) => reading.upstream_formats(),
-                    _ => results.given().to_vec(),
-                };
-                let drawn = self.draw(&statement.generate).await?;
-                let values = given.values().map_err(misread)?;
-                let mut binder = Binder {
-                    source: Source {
-                        ring: &self.shared.keys,
-                        session: self.settings.format(),
-                        manifest: &self.manifest,
-                        given: &values,
-                        types: &stmt.types,
-                        drawn: &drawn,
-                        row: None,
-                    },
-                    nonces: &mut self.nonces,
-                    sealed: 0,
-                };
-                binder.put_bind(&mut self.links.upstream.output, portal, &name, statement, &formats)?;
-                self.shared.metrics.sealed(binder.sealed);
-                let stmt = stmt.clone();
-                Arc::new(Portal { stmt, given: Given::nothing(), results, reading, identity, upstream: true })
-            }
-            _ => Arc::new(Portal { stmt, given, results, reading, identity, upstream: false }),
-        };
-        self.portals.expect(portal, Some(bound.clone()));
-        match bound.upstream {
-            true => self.expect(Expect::Bind { to, settle: true }),
-            false => self.say_complete(b'2', to, Settles::Portal),
-        }
-        Ok(bound)
-    }
-
-    /// How the rows of what is bound are read; for DECLARE, those of its cursor.
-    async fn reading(
-        &mut self,
-        stmt: &Arc<Stmt>,
-        given: &Given,
-        results: &Formats,
-        identity: Option<&Arc<Identity>>,
-    ) -> Result<Option<Reading>, Stop> {
-        if let Effect::Fetch(name) = stmt.effect() {
-            let cursor = self.open_cursor(name).await?;
-            self.check_cursor(&cursor, identity)?;
-            return Ok(cursor.reading.as_ref().map(|r| r.in_formats(results)).transpose()?);
-        }
-        let Some(plan) = &stmt.plan else { return Ok(None) };
-        let Some(checks) = output(plan).map(|o| &o.door) else { return Ok(None) };
-        let values = given.values().map_err(misread)?;
-        let source = Source {
-            ring: &self.shared.keys,
-            session: self.settings.format(),
-            manifest: &self.manifest,
-            given: &values,
-            types: &stmt.types,
-            drawn: &[],
-            row: None,
-        };
-        let doors = source.doors(checks)?;
-        let text = Formats::default();
-        let results = if matches!(stmt.effect(), Effect::Declare(_)) { &text } else { results };
-        Ok(Reading::new(plan, results, &self.shared.keys, doors)?)
-    }
-
-    fn check_cursor(&self, cursor: &Cursor, identity: Option<&Arc<Identity>>) -> Result<(), Refusal> {
-        match (&cursor.identity, identity) {
-            (Some(opened), Some(now)) if !super::identity::same_user(opened, now) => Err(other_user()),
-            _ => Ok(()),
-        }
-    }
-
-    /// Draws one value from each of the sequences.
-    pub(super) async fn draw(&self, sequences: &[TableRef]) -> Result<Vec<i64>, Stop> {
-        let mut drawn = Vec::with_capacity(sequences.len());
-        for sequence in sequences {
-            let value = self.shared.sequences.draw(sequence).await.map_err(|error| {
-                tracing::warn!(%error, %sequence, "a key could not be drawn");
-                hinted("58000", "sequence", "a key could not be drawn from the table's sequence", error.remedy())
-            })?;
-            drawn.push(value);
-        }
-        Ok(drawn)
-    }
-
     /// Execute from the client.
     pub(super) async fn on_execute(&mut self, whole: &[u8]) -> Result<(), Stop> {
         let (name, rows) = message::execute(&whole[HEADER..]).map_err(misread)?;
@@ -329,7 +254,13 @@ impl Session {
             None => {
                 self.drain_or_skip().await?;
                 match self.cursors.get(name) {
-                    Some(_) => Err(hinted("0A000", "cursor", "a cursor of DECLARE cannot be run by Execute", "Use FETCH.").into()),
+                    Some(_) => Err(hinted(
+                        "0A000",
+                        "cursor",
+                        "a cursor of DECLARE cannot be run by Execute",
+                        "Use FETCH.",
+                    )
+                    .into()),
                     None => Err(no_portal(name).into()),
                 }
             }
@@ -357,9 +288,19 @@ impl Session {
                     Effect::None => After::Nothing,
                     Effect::Declare(cursor) => {
                         if self.cursors.len() >= MAX_NAMES {
-                            return Err(hinted("53000", "too-many-names", "too many cursors", "Close those that are not needed.").into());
+                            return Err(hinted(
+                                "53000",
+                                "too-many-names",
+                                "too many cursors",
+                                "Close those that are not needed.",
+                            )
+                            .into());
                         }
-                        let opened = Cursor { plan: plan.clone(), reading: portal.reading.clone(), identity: portal.identity.clone() };
+                        let opened = Cursor {
+                            plan: plan.clone(),
+                            reading: portal.reading.clone(),
+                            identity: portal.identity.clone(),
+                        };
                         After::Declare(cursor.clone(), Arc::new(opened))
                     }
                     _ => After::Effect(plan.clone()),
@@ -368,8 +309,10 @@ impl Session {
                 self.checks |= portal.reading.is_some() && !declares;
                 self.writes |= !only_reads(&statement.sql);
                 self.foresee(stmt.effect());
+                let audited = portal.identity.as_ref().filter(|i| i.is_super()).map(|_| plan.clone());
                 let execute = Execute {
                     mode: Mode::Tell,
+                    audited,
                     reading: portal.reading.clone().filter(|_| !declares),
                     after,
                     identity: portal.identity.clone(),
@@ -407,7 +350,10 @@ impl Session {
                     self.say_complete(b'3', To::Client, Settles::Portal);
                 } else {
                     message::put_target(&mut self.links.upstream.output, b'C', target).map_err(too_long)?;
-                    self.expect(Expect::Close { to: To::Client, settle: Some(Settles::Portal) });
+                    self.expect(Expect::Close {
+                        to: To::Client,
+                        settle: Some(Settles::Portal),
+                    });
                 }
                 Ok(())
             }
@@ -429,7 +375,10 @@ impl Session {
         match upstream {
             Some(upstream) => {
                 message::put_target(&mut self.links.upstream.output, b'C', Target::Statement(&upstream)).map_err(too_long)?;
-                self.expect(Expect::Close { to, settle: Some(Settles::Statement) });
+                self.expect(Expect::Close {
+                    to,
+                    settle: Some(Settles::Statement),
+                });
             }
             None => self.say_complete(b'3', to, Settles::Statement),
         }
@@ -437,6 +386,11 @@ impl Session {
     }
 }
 
-fn other_user() -> Refusal {
-    hinted("42501", "other-user", "the cursor was opened for another user", "Open it again.")
+pub(super) fn other_user() -> Refusal {
+    hinted(
+        "42501",
+        "other-user",
+        "the cursor was opened for another user",
+        "Open it again.",
+    )
 }

@@ -31,11 +31,20 @@ impl RootKeyStore for Open {
 /// `disco.people(email text, age int8)`, both protected.
 pub(super) fn sealed(column: &str) -> Sealed {
     let ty = if column == "age" { ColumnType::Int8 } else { ColumnType::Text };
-    Sealed { column: ColumnRef { table: table(), column: Ident::new(column).unwrap() }, ty }
+    Sealed {
+        column: ColumnRef {
+            table: table(),
+            column: Ident::new(column).unwrap(),
+        },
+        ty,
+    }
 }
 
 fn table() -> TableRef {
-    TableRef { schema: Ident::new("disco").unwrap(), name: Ident::new("people").unwrap() }
+    TableRef {
+        schema: Ident::new("disco").unwrap(),
+        name: Ident::new("people").unwrap(),
+    }
 }
 
 pub(super) fn ring() -> KeyRing {

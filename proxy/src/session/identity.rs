@@ -11,9 +11,9 @@ use postern_config::LoginKind;
 use postern_rewriter::plan::Rewritten;
 use zeroize::Zeroizing;
 
+use super::LoginContext;
 use super::engine::Session;
 use super::stop::{Stop, aborted, hinted, identity_change};
-use super::LoginContext;
 use crate::identity::Identity;
 use crate::wire::message::Format;
 
@@ -111,7 +111,10 @@ impl Identities {
 
     /// A rollback to a savepoint may have reverted settings.
     pub(super) fn reverted(&mut self) {
-        self.server_local = ServerLocal::Unknown;
+        // What was set for the session was set outside of any transaction, and stays.
+        if !matches!(self.server_local, ServerLocal::Unset) {
+            self.server_local = ServerLocal::Unknown;
+        }
     }
 
     /// PostgreSQL's settings were reset wholly.
@@ -150,7 +153,8 @@ impl Identities {
 
 /// Whether two identities are the same user with the same claims (a renewed token has another end and id).
 pub(super) fn same_user(a: &Identity, b: &Identity) -> bool {
-    std::ptr::eq(a, b) || (a.is_guest() == b.is_guest() && postern_config::expr::Claim::ALL.iter().all(|c| a.claim(*c) == b.claim(*c)))
+    std::ptr::eq(a, b)
+        || (a.is_guest() == b.is_guest() && postern_config::expr::Claim::ALL.iter().all(|c| a.claim(*c) == b.claim(*c)))
 }
 
 fn same(a: &Arc<Identity>, b: &Arc<Identity>) -> bool {
@@ -185,7 +189,11 @@ impl Session {
         let local = self.in_transaction();
         let settings = wanted.settings(&self.shared.mac, &self.backend, now);
         let values: Vec<Option<&str>> = settings.iter().map(|s| Some(s.as_str())).collect();
-        let own = if local { super::ask::Own::LocalClaims } else { super::ask::Own::SessionClaims };
+        let own = if local {
+            super::ask::Own::LocalClaims
+        } else {
+            super::ask::Own::SessionClaims
+        };
         if !local {
             // Until it is acknowledged, nobody knows.
             self.identities.server = None;
@@ -198,6 +206,16 @@ impl Session {
             self.identities.server_until = wanted.resend_at(now);
         }
         Ok(())
+    }
+
+    /// Ahead of BEGIN the identity can still be set for the session, and is then no statement of each transaction. A token that is not
+    /// valid any more does not keep a transaction from beginning, only from doing anything.
+    pub(super) async fn ensure_ahead_of_begin(&mut self, wanted: &Arc<Identity>) -> Result<(), Stop> {
+        let failed = self.status == b'E' && self.queue.is_empty();
+        if self.open || failed || self.check_valid(wanted, SystemTime::now()).is_err() {
+            return Ok(());
+        }
+        self.ensure_identity(wanted).await
     }
 
     /// Takes the owner's role again; inside a transaction only until its end, so that it is taken once more behind it.
@@ -242,7 +260,11 @@ impl Session {
         }
         match self.shared.tokens.verify(token, &self.login.module, now) {
             Ok(identity) => {
-                let adopted = self.shared.audit.adopted(&identity, self.login.login.name.as_str(), self.login.module.as_str(), now).await;
+                let adopted = self
+                    .shared
+                    .audit
+                    .adopted(&identity, self.login.login.name.as_str(), self.login.module.as_str(), now)
+                    .await;
                 self.audited(adopted.is_ok());
                 self.last_token = Some((Zeroizing::new(token.to_owned()), identity.clone()));
                 Ok(identity)
@@ -261,7 +283,11 @@ mod tests {
     fn identities() -> Identities {
         let context = LoginContext {
             module: ModuleName::new("disco").unwrap(),
-            login: Login { name: LoginName::new("disco_rt").unwrap(), kind: LoginKind::Runtime, ddl: false },
+            login: Login {
+                name: LoginName::new("disco_rt").unwrap(),
+                kind: LoginKind::Runtime,
+                ddl: false,
+            },
         };
         Identities::new(&context, None)
     }

@@ -54,7 +54,13 @@ pub(super) enum Broken {
 
 impl Link {
     pub(super) fn new(stream: Stream, leftover: BytesMut) -> Self {
-        Self { stream, input: leftover, output: BytesMut::new(), unflushed: false, closed: false }
+        Self {
+            stream,
+            input: leftover,
+            output: BytesMut::new(),
+            unflushed: false,
+            closed: false,
+        }
     }
 
     /// Reads once, into memory that is reserved only up to a read's size beyond what is there. `Ready(0)` is the end.

@@ -12,9 +12,12 @@
 mod ask;
 mod bind;
 mod catalog;
+mod complete;
 mod describe;
+mod described;
 mod effects;
 mod engine;
+mod expect;
 mod extended;
 #[cfg(test)]
 mod fixture;
@@ -23,13 +26,16 @@ mod link;
 mod names;
 mod per_row;
 mod plans;
+mod portal;
 mod replies;
 mod rows;
 mod scrub;
+mod send;
 mod settings;
 mod simple;
 mod statement;
 mod stop;
+mod trail;
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -76,10 +82,16 @@ impl SessionEnd {
     fn last_words(self) -> Option<(&'static str, &'static str)> {
         Some(match self {
             Self::Client => return None,
-            Self::Upstream => ("57P01", "terminating connection because the database ended its connection to Postern"),
+            Self::Upstream => (
+                "57P01",
+                "terminating connection because the database ended its connection to Postern",
+            ),
             Self::ClientProtocol => ("08P01", "invalid message; the connection ends"),
             Self::UpstreamProtocol => ("08P01", "the database sent something that was not asked for"),
-            Self::Integrity => ("XX001", "a stored value failed its integrity check in a transaction that cannot go on"),
+            Self::Integrity => (
+                "XX001",
+                "a stored value failed its integrity check in a transaction that cannot go on",
+            ),
             Self::TooLarge => ("54000", "a row with protected columns is too large"),
             Self::Token => ("28000", "the user token is not valid any more"),
             Self::Internal => ("XX000", "internal error; the connection ends"),
@@ -95,7 +107,12 @@ pub async fn run(client: Client, upstream: Upstream, login: LoginContext, shared
         Some(token) => match shared.tokens.verify(token, &login.module, SystemTime::now()) {
             Ok(identity) => {
                 let (name, module) = (login.login.name.as_str(), login.module.as_str());
-                if shared.audit.adopted(&identity, name, module, SystemTime::now()).await.is_err() {
+                if shared
+                    .audit
+                    .adopted(&identity, name, module, SystemTime::now())
+                    .await
+                    .is_err()
+                {
                     shared.metrics.audit_failed();
                 }
                 Some(identity)

@@ -14,7 +14,10 @@ pub(super) struct Names<T> {
 
 impl<T: Clone> Names<T> {
     pub(super) fn new() -> Self {
-        Self { settled: HashMap::new(), expected: VecDeque::new() }
+        Self {
+            settled: HashMap::new(),
+            expected: VecDeque::new(),
+        }
     }
 
     /// What the name will stand for when a message sent now is processed, if nothing before it fails.
@@ -32,7 +35,9 @@ impl<T: Clone> Names<T> {
 
     /// The oldest expectation came true, or was skipped.
     pub(super) fn settle(&mut self, came_true: bool) {
-        let Some((name, change)) = self.expected.pop_front() else { return };
+        let Some((name, change)) = self.expected.pop_front() else {
+            return;
+        };
         if came_true {
             self.set(name, change);
         }

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::ask::{Answer, PORTAL};
 use super::bind::{Binder, Opened, Row, Source};
 use super::engine::{Counted, Session};
-use super::replies::{Execute, Expect, Mode, To};
+use super::expect::{Execute, Expect, Mode, To};
 use super::rows::{column_keys, open_field};
 use super::statement::{Portal, Values, misread, step_names};
 use super::stop::{Stop, aborted, hinted};
@@ -22,7 +22,9 @@ impl Session {
     /// Carries out both steps.
     pub(super) async fn per_row(&mut self, portal: &Portal, number: u64) -> Result<(), Stop> {
         let plan = portal.stmt.plan.clone().ok_or(super::SessionEnd::Internal)?;
-        let Run::PerRow(steps) = &plan.run else { return Err(super::SessionEnd::Internal.into()) };
+        let Run::PerRow(steps) = &plan.run else {
+            return Err(super::SessionEnd::Internal.into());
+        };
         self.drain_or_skip().await?;
         if self.status == b'E' {
             return Err(aborted().into());
@@ -37,7 +39,13 @@ impl Session {
             }
             self.drain_or_skip().await?;
             if self.counted.missed {
-                return Err(hinted("40001", "row-moved", "a row changed while it was being updated", "Run the transaction again.").into());
+                return Err(hinted(
+                    "40001",
+                    "row-moved",
+                    "a row changed while it was being updated",
+                    "Run the transaction again.",
+                )
+                .into());
             }
         }
         let tag = format!("UPDATE {}", self.counted.rows);
@@ -46,12 +54,24 @@ impl Session {
     }
 
     /// The first step.
-    async fn read_rows(&mut self, portal: &Portal, steps: &PerRow, name: &str, values: &Values<'_>) -> Result<Vec<Box<[u8]>>, Stop> {
+    async fn read_rows(
+        &mut self,
+        portal: &Portal,
+        steps: &PerRow,
+        name: &str,
+        values: &Values<'_>,
+    ) -> Result<Vec<Box<[u8]>>, Stop> {
         let drawn = self.draw(&steps.read.generate).await?;
         self.answer = Answer::default();
         self.put_step(portal, name, &steps.read, values, &drawn, None, &[Format::Binary])?;
         let mut execute = Execute::new(Mode::Collect);
         execute.identity.clone_from(&portal.identity);
+        // What is read is what is written; its tag counts the rows.
+        execute.audited = portal
+            .identity
+            .as_ref()
+            .filter(|i| i.is_super())
+            .and(portal.stmt.plan.clone());
         self.put_execute(PORTAL, 0, execute);
         self.put_close(Target::Portal(PORTAL), To::Quiet)?;
         self.drain().await?;
@@ -77,7 +97,18 @@ impl Session {
             Some(reading) => reading.upstream_formats(),
             None => portal.results.given().to_vec(),
         };
-        self.put_step(portal, name, &steps.write, values, &drawn, Some(Row { fields: &fields, opened: &opened }), &formats)?;
+        self.put_step(
+            portal,
+            name,
+            &steps.write,
+            values,
+            &drawn,
+            Some(Row {
+                fields: &fields,
+                opened: &opened,
+            }),
+            &formats,
+        )?;
         let mut execute = Execute::new(Mode::Count);
         execute.reading.clone_from(&portal.reading);
         execute.identity.clone_from(&portal.identity);
@@ -130,7 +161,10 @@ impl Session {
         };
         binder.put_bind(&mut self.links.upstream.output, PORTAL, name, statement, formats)?;
         self.shared.metrics.sealed(binder.sealed);
-        self.expect(Expect::Bind { to: To::Quiet, settle: false });
+        self.expect(Expect::Bind {
+            to: To::Quiet,
+            settle: false,
+        });
         Ok(())
     }
 }

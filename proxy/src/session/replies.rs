@@ -4,155 +4,18 @@
 //! queue as it is there; a reply that fits no expectation ends the session. Rows that nobody must read pass through in pieces, without
 //! being held.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
-use std::time::Instant;
-
-use bytes::{Buf, Bytes, BytesMut};
-use postern_rewriter::plan::{Effect, Plan, Transaction};
+use bytes::{Buf, BytesMut};
 
 use super::SessionEnd;
-use super::ask::Own;
 use super::engine::Session;
-use super::plans::Plans;
-use super::rows::{self, Reading, RowFault};
+use super::expect::{Expect, Mode, Settles, To};
+use super::rows::RowFault;
 use super::scrub::Told;
-use super::statement::{Cursor, Stmt, output};
-use crate::identity::Identity;
 use crate::wire::frame::{self, HEADER, MAX_UPSTREAM_FRAME};
-use crate::wire::message::{self, Format, Formats};
+use crate::wire::message;
 
 /// A reply that must be read as a whole can be no longer.
 const MAX_READ: usize = 128 << 20;
-
-/// For whom a reply is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum To {
-    /// The client asked in these messages.
-    Client,
-    /// The client asked in others: only errors are for it.
-    Quiet,
-    /// We asked; an error is kept in the answer.
-    Ourselves,
-    /// We asked for the error.
-    Nobody,
-}
-
-/// Which names a reply settles.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Settles {
-    Statement,
-    Portal,
-}
-
-/// What is expected next from PostgreSQL, or is due to the client from us.
-pub(super) enum Expect {
-    /// ParseComplete.
-    Parse { to: To, settle: bool, own: Option<Own> },
-    /// BindComplete.
-    Bind { to: To, settle: bool },
-    /// ParameterDescription, then RowDescription or NoData.
-    Describe(Box<Describe>),
-    /// Rows, then CommandComplete, EmptyQueryResponse or PortalSuspended.
-    Execute(Execute),
-    /// CloseComplete.
-    Close { to: To, settle: Option<Settles> },
-    /// ReadyForQuery.
-    Sync { to: To },
-    /// Everything up to ReadyForQuery.
-    Query(Box<Batch>),
-    /// Nothing: it is our turn to say this.
-    Say { bytes: Bytes, settle: Option<Settles> },
-    /// Nothing: it is our turn to say ReadyForQuery.
-    Ready,
-}
-
-/// What becomes of rows and tag.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mode {
-    /// They are for the client.
-    Tell,
-    /// Rows are for the client, the tag is counted.
-    Count,
-    /// Rows are for us.
-    Collect,
-    /// Nobody wants them.
-    Drop,
-}
-
-/// An Execute under way.
-pub(super) struct Execute {
-    pub mode: Mode,
-    pub reading: Option<Arc<Reading>>,
-    /// What it does to the session once it is complete.
-    pub after: After,
-    /// For whom it touches rows.
-    pub identity: Option<Arc<Identity>>,
-    pub started: Option<Instant>,
-}
-
-impl Execute {
-    pub(super) fn new(mode: Mode) -> Self {
-        Self { mode, reading: None, after: After::Nothing, identity: None, started: None }
-    }
-}
-
-/// What a completed statement does to the session.
-pub(super) enum After {
-    Nothing,
-    /// The plan's effect.
-    Effect(Arc<Plan>),
-    /// The cursor is open.
-    Declare(Box<str>, Arc<Cursor>),
-}
-
-/// A simple query that was sent as one.
-pub(super) struct Batch {
-    pub plans: Plans,
-    pub at: usize,
-    pub identity: Option<Arc<Identity>>,
-    pub started: Instant,
-}
-
-/// A Describe under way.
-pub(super) struct Describe {
-    pub to: To,
-    pub params: Params,
-    pub rows: Rows,
-}
-
-/// What becomes of ParameterDescription.
-pub(super) enum Params {
-    /// There is none: a portal is described.
-    None,
-    /// It passes.
-    Pass,
-    /// Nobody wants it.
-    Drop,
-    /// It is kept for the next one.
-    Keep,
-    /// It is told in the client's parameters.
-    Tell(Arc<Stmt>),
-    /// The client's statement has no parameters.
-    Empty,
-}
-
-/// What becomes of RowDescription or NoData.
-pub(super) enum Rows {
-    /// It passes.
-    Pass,
-    /// Nobody wants it.
-    Drop,
-    /// It is told as this portal's rows are read.
-    Portal(Arc<Reading>),
-    /// It is told as this statement's rows are read.
-    Statement(Arc<Plan>),
-    /// It is told in these formats.
-    Formats(Formats),
-}
-
-/// The queue, in the order of requests.
-pub(super) type Queue = VecDeque<Expect>;
 
 type Outcome = Result<(), SessionEnd>;
 
@@ -191,7 +54,10 @@ impl Session {
             }
             if rest.len() < head.total {
                 if head.total > MAX_READ {
-                    tracing::warn!(bytes = head.total, "PostgreSQL sent a row with protected columns that is too large to be read");
+                    tracing::warn!(
+                        bytes = head.total,
+                        "PostgreSQL sent a row with protected columns that is too large to be read"
+                    );
                     return Err(SessionEnd::TooLarge);
                 }
                 return Ok(());
@@ -219,7 +85,9 @@ impl Session {
     /// Whether rows now need no reading.
     fn rows_pass(&self) -> bool {
         match self.queue.front() {
-            Some(Expect::Execute(execute)) => execute.mode == Mode::Drop || (execute.reading.is_none() && execute.mode != Mode::Collect) || self.mute,
+            Some(Expect::Execute(execute)) => {
+                execute.mode == Mode::Drop || (execute.reading.is_none() && execute.mode != Mode::Collect) || self.mute
+            }
             Some(Expect::Query(_)) => true,
             _ => false,
         }
@@ -275,7 +143,7 @@ impl Session {
     }
 
     /// Relays what is the client's.
-    fn tell(&mut self, to: To, whole: &[u8]) {
+    pub(super) fn tell(&mut self, to: To, whole: &[u8]) {
         if to == To::Client && !self.mute {
             self.links.client.output.extend_from_slice(whole);
         }
@@ -298,7 +166,8 @@ impl Session {
 
     fn notice(&mut self, body: &[u8]) -> Outcome {
         let told = Told::read(body, self.schema()).map_err(|_| SessionEnd::UpstreamProtocol)?;
-        told.put(&mut self.links.client.output, b'N').map_err(|_| SessionEnd::UpstreamProtocol)
+        told.put(&mut self.links.client.output, b'N')
+            .map_err(|_| SessionEnd::UpstreamProtocol)
     }
 
     fn error(&mut self, body: &[u8]) -> Outcome {
@@ -322,7 +191,8 @@ impl Session {
             To::Client | To::Quiet if self.mute => {}
             To::Client | To::Quiet => {
                 self.shared.metrics.refusal("database");
-                told.put(&mut self.links.client.output, b'E').map_err(|_| SessionEnd::UpstreamProtocol)?;
+                told.put(&mut self.links.client.output, b'E')
+                    .map_err(|_| SessionEnd::UpstreamProtocol)?;
             }
             To::Ourselves => self.answer.error = Some(Box::new(told)),
             To::Nobody => {}
@@ -380,99 +250,11 @@ impl Session {
         Ok(())
     }
 
-    /// The state that ReadyForQuery tells.
-    fn now_ready(&mut self, status: u8) {
-        self.status = status;
-        if status == b'I' {
-            self.identities.idle();
-            self.settings.idle();
-            self.portals.retain(|_| false);
-            self.cursors.retain(|c| c.holds());
-            if std::mem::take(&mut self.ddl_in_transaction) {
-                self.catalog_dirty = true;
-            }
-        }
-    }
-
-    fn parameter_description(&mut self, body: &[u8], whole: &[u8]) -> Outcome {
-        let Some(Expect::Describe(describe)) = self.queue.front_mut() else { return Err(SessionEnd::UpstreamProtocol) };
-        let params = std::mem::replace(&mut describe.params, Params::None);
-        let read = || message::parameter_description(body).map_err(|_| SessionEnd::UpstreamProtocol);
-        let types = match params {
-            Params::None => return Err(SessionEnd::UpstreamProtocol),
-            Params::Drop => return Ok(()),
-            Params::Keep => {
-                self.kept_types = read()?;
-                return Ok(());
-            }
-            Params::Pass => {
-                let to = describe.to;
-                self.tell(to, whole);
-                return Ok(());
-            }
-            Params::Empty => Vec::new(),
-            Params::Tell(stmt) => stmt.described(std::mem::take(&mut self.kept_types), read()?),
-        };
-        if !self.mute {
-            message::put_parameter_description(&mut self.links.client.output, &types).map_err(|_| SessionEnd::Internal)?;
-        }
-        Ok(())
-    }
-
-    fn row_description(&mut self, kind: u8, body: &[u8], whole: &[u8]) -> Outcome {
-        let describe = match self.queue.pop_front() {
-            Some(Expect::Describe(describe)) => describe,
-            Some(batch @ Expect::Query(_)) if kind == b'T' => {
-                self.queue.push_front(batch);
-                self.links.client.output.extend_from_slice(whole);
-                return Ok(());
-            }
-            _ => return Err(SessionEnd::UpstreamProtocol),
-        };
-        let shown = !self.mute;
-        match describe.rows {
-            Rows::Drop => Ok(()),
-            _ if kind == b'n' => {
-                // A simple query says nothing where there are no rows.
-                self.tell(describe.to, whole);
-                Ok(())
-            }
-            Rows::Pass => {
-                if shown {
-                    self.links.client.output.extend_from_slice(whole);
-                }
-                Ok(())
-            }
-            Rows::Portal(reading) => {
-                let columns = message::row_description(body).map_err(|_| SessionEnd::UpstreamProtocol)?;
-                let mut unseen = BytesMut::new();
-                let out = if shown { &mut self.links.client.output } else { &mut unseen };
-                reading.describe(columns, out).map_err(|_| SessionEnd::Internal)
-            }
-            Rows::Formats(formats) => {
-                let mut columns = message::row_description(body).map_err(|_| SessionEnd::UpstreamProtocol)?;
-                for (i, column) in columns.iter_mut().enumerate() {
-                    column.format = formats.of(i);
-                }
-                if shown {
-                    message::put_row_description(&mut self.links.client.output, &columns).map_err(|_| SessionEnd::Internal)?;
-                }
-                Ok(())
-            }
-            Rows::Statement(plan) => {
-                let columns = message::row_description(body).map_err(|_| SessionEnd::UpstreamProtocol)?;
-                let output = output(&plan).ok_or(SessionEnd::Internal)?;
-                let formats = vec![Format::Text; output.visible.len()];
-                let mut unseen = BytesMut::new();
-                let out = if shown { &mut self.links.client.output } else { &mut unseen };
-                rows::describe(output, &formats, columns, out).map_err(|_| SessionEnd::Internal)
-            }
-        }
-    }
-
     /// A row that must be read: to open its envelopes, or because we asked for it.
     fn data_row(&mut self, body: &[u8]) -> Outcome {
-        let Some(Expect::Execute(execute)) = self.queue.front() else { return Err(SessionEnd::UpstreamProtocol) };
+        let Some(Expect::Execute(execute)) = self.queue.front() else {
+            return Err(SessionEnd::UpstreamProtocol);
+        };
         if execute.mode == Mode::Collect {
             self.answer.push(body);
             return Ok(());
@@ -480,7 +262,12 @@ impl Session {
         let reading = execute.reading.clone().ok_or(SessionEnd::UpstreamProtocol)?;
         let mut fields = Vec::new();
         let read = message::data_row(body, &mut fields).map_err(RowFault::from).and_then(|()| {
-            reading.row(&fields, self.settings.format(), &mut self.scratch, &mut self.links.client.output)
+            reading.row(
+                &fields,
+                self.settings.format(),
+                &mut self.scratch,
+                &mut self.links.client.output,
+            )
         });
         match read {
             Ok(opened) => {
@@ -506,91 +293,6 @@ impl Session {
         Ok(())
     }
 
-    fn complete(&mut self, kind: u8, body: &[u8], whole: &[u8]) -> Outcome {
-        match self.queue.front_mut() {
-            Some(Expect::Query(batch)) if kind != b's' => {
-                let plan = batch.plans.get(batch.at).cloned();
-                batch.at += 1;
-                let identity = batch.identity.clone();
-                self.links.client.output.extend_from_slice(whole);
-                if let Some(identity) = &identity {
-                    self.identities.touch(identity);
-                }
-                if let Some(plan) = plan {
-                    self.apply(&plan, body);
-                }
-                return Ok(());
-            }
-            Some(Expect::Execute(_)) => {}
-            _ => return Err(SessionEnd::UpstreamProtocol),
-        }
-        let Some(Expect::Execute(execute)) = self.queue.pop_front() else { return Err(SessionEnd::Internal) };
-        if let Some(identity) = &execute.identity {
-            self.identities.touch(identity);
-        }
-        match execute.mode {
-            Mode::Tell => self.tell(To::Client, whole),
-            Mode::Count => self.counted.add(message::command_complete(body).map_err(|_| SessionEnd::UpstreamProtocol)?),
-            Mode::Collect | Mode::Drop => {}
-        }
-        if let Some(started) = execute.started {
-            self.shared.metrics.query("extended", started.elapsed());
-        }
-        if kind == b'C' {
-            match execute.after {
-                After::Nothing => {}
-                After::Effect(plan) => self.apply(&plan, body),
-                After::Declare(name, cursor) => self.cursors.set(name, Some(cursor)),
-            }
-        }
-        Ok(())
-    }
-
-    /// A statement is complete: what it did to the session.
-    fn apply(&mut self, plan: &Arc<Plan>, tag: &[u8]) {
-        match &plan.effect {
-            Effect::Transaction(Transaction::RollbackTo) => {
-                self.identities.reverted();
-                self.catalog_dirty |= self.ddl_in_transaction;
-            }
-            // The tag tells whether COMMIT committed or ended a failed transaction.
-            Effect::Transaction(_) if tag == b"COMMIT\0" => {
-                self.identities.committed();
-            }
-            Effect::Transaction(_) if tag == b"ROLLBACK\0" => self.settings.rolled_back(),
-            Effect::Setting(name) => {
-                let sql = plan_sql(plan);
-                self.settings.changed(name, sql);
-                if sql.starts_with("RESET ALL") {
-                    self.identities.reset_on_server();
-                }
-            }
-            Effect::Ddl => {
-                self.catalog_dirty = true;
-                self.ddl_in_transaction = true;
-            }
-            Effect::CloseCursor(Some(name)) => {
-                self.cursors.set(name.clone(), None);
-                self.portals.set(name.clone(), None);
-            }
-            Effect::CloseCursor(None) => {
-                self.cursors.retain(|_| false);
-                self.portals.retain(|_| false);
-            }
-            Effect::DiscardAll => {
-                self.cursors.retain(|_| false);
-                self.portals.retain(|_| false);
-                self.statements.retain(|_| false);
-                self.parsed = [false; Own::COUNT];
-                self.identities.adopt(None, false, false);
-                self.identities.reset_on_server();
-                self.settings.reset();
-                self.catalog_dirty |= self.own_catalog.is_some();
-            }
-            _ => {}
-        }
-    }
-
     /// Says what of ours has come to the front of the queue.
     pub(super) fn say_what_is_due(&mut self) {
         loop {
@@ -614,14 +316,6 @@ impl Session {
                 _ => return,
             }
         }
-    }
-}
-
-/// The text of a plan that is one statement.
-fn plan_sql(plan: &Plan) -> &str {
-    match &plan.run {
-        postern_rewriter::plan::Run::Once(statement) => statement.sql.sql(),
-        _ => "",
     }
 }
 

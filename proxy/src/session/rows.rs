@@ -84,7 +84,12 @@ impl Reading {
             Field::Open(open) => column_keys(ring, &open.column).map(Some),
         });
         let keys: Result<Arc<[_]>, _> = keys.collect();
-        Ok(Some(Self { plan: plan.clone(), formats, keys: keys?, doors: doors.into() }))
+        Ok(Some(Self {
+            plan: plan.clone(),
+            formats,
+            keys: keys?,
+            doors: doors.into(),
+        }))
     }
 
     /// The same rows in other formats (for FETCH from a cursor).
@@ -250,14 +255,22 @@ pub(super) fn open_field(
 fn formats(output: &Output, results: &Formats) -> Result<Box<[Format]>, Refusal> {
     let columns = output.visible.len();
     if !results.fit(columns) {
-        let message = format!("bind message has {} result formats but query has {columns} columns", results.given().len());
+        let message = format!(
+            "bind message has {} result formats but query has {columns} columns",
+            results.given().len()
+        );
         return Err(refusal("08P01", "protocol", message));
     }
     Ok((0..columns).map(|i| results.of(i)).collect())
 }
 
 /// RowDescription as the client must see it, from PostgreSQL's: hidden columns gone, opened ones of their declared type.
-pub(super) fn describe(output: &Output, formats: &[Format], mut columns: Vec<Column<'_>>, out: &mut BytesMut) -> Result<(), MessageError> {
+pub(super) fn describe(
+    output: &Output,
+    formats: &[Format],
+    mut columns: Vec<Column<'_>>,
+    out: &mut BytesMut,
+) -> Result<(), MessageError> {
     if columns.len() != output.upstream_fields || output.visible.len() > columns.len() {
         return Err(MessageError::Trailing);
     }

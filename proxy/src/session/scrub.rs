@@ -21,7 +21,10 @@ impl Told {
     /// Reads and scrubs ErrorResponse or NoticeResponse. `schema` is the module's own.
     pub(super) fn read(body: &[u8], schema: &str) -> Result<Self, MessageError> {
         let raw = message::error_fields(body)?;
-        let own = raw.iter().find(|(code, _)| *code == b's').is_none_or(|(_, s)| *s == schema || s.starts_with("pg_temp"));
+        let own = raw
+            .iter()
+            .find(|(code, _)| *code == b's')
+            .is_none_or(|(_, s)| *s == schema || s.starts_with("pg_temp"));
         let mut fields = Vec::with_capacity(raw.len());
         for (code, text) in raw {
             let kept = match code {
@@ -80,7 +83,10 @@ mod tests {
             (b'S', "ERROR"),
             (b'V', "ERROR"),
             (b'C', "23505"),
-            (b'M', "duplicate key value violates unique constraint \"t_postern$eq$email_key\""),
+            (
+                b'M',
+                "duplicate key value violates unique constraint \"t_postern$eq$email_key\"",
+            ),
             (b'D', "Key (email)=(secret) already exists."),
             (b'W', "PL/pgSQL function f() line 1"),
             (b'q', "SELECT 1"),
@@ -103,7 +109,13 @@ mod tests {
 
     #[test]
     fn names_of_another_schema_and_of_ours_are_gone() {
-        let told = scrubbed(&[(b'V', "FATAL"), (b'C', "42501"), (b'M', "permission denied for schema postern_catalog"), (b's', "sys_account"), (b't', "accounts")]);
+        let told = scrubbed(&[
+            (b'V', "FATAL"),
+            (b'C', "42501"),
+            (b'M', "permission denied for schema postern_catalog"),
+            (b's', "sys_account"),
+            (b't', "accounts"),
+        ]);
         assert_eq!(told.field(b'C'), "42501");
         assert_eq!(told.field(b'M'), "the database refused the statement");
         assert_eq!(told.field(b't'), "");

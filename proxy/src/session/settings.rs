@@ -29,9 +29,17 @@ impl Settings {
     pub(super) fn new(startup: &StartupParameters, reported: &[(String, String)]) -> Self {
         let followed = FOLLOWED.map(|(name, default)| {
             let start = startup.setting(name).unwrap_or(default).to_owned();
-            Followed { committed: start.clone(), session: start.clone(), local: None, start }
+            Followed {
+                committed: start.clone(),
+                session: start.clone(),
+                local: None,
+                start,
+            }
         });
-        let mut settings = Self { format: SessionFormat::default(), followed };
+        let mut settings = Self {
+            format: SessionFormat::default(),
+            followed,
+        };
         for (name, value) in reported {
             settings.reported(name, value);
         }
@@ -111,8 +119,14 @@ impl Settings {
 /// Whether a SET is LOCAL, and its value; `None` for DEFAULT and RESET.
 fn assigned(sql: &str) -> (bool, Option<String>) {
     let local = sql.starts_with("SET LOCAL ");
-    let value = sql.split_once(" TO ").or_else(|| sql.split_once(" = ")).map(|(_, value)| value.trim().trim_matches('\'').to_owned());
-    (local, value.filter(|v| !v.eq_ignore_ascii_case("default") && sql.starts_with("SET")))
+    let value = sql
+        .split_once(" TO ")
+        .or_else(|| sql.split_once(" = "))
+        .map(|(_, value)| value.trim().trim_matches('\'').to_owned());
+    (
+        local,
+        value.filter(|v| !v.eq_ignore_ascii_case("default") && sql.starts_with("SET")),
+    )
 }
 
 #[cfg(test)]

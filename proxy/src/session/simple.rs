@@ -5,15 +5,15 @@
 //! extended protocol before one Sync, and its replies are told in the simple protocol's form.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use postern_rewriter::plan::{Effect, Plan, Run, Transaction};
 
 use super::SessionEnd;
 use super::ask::too_long;
 use super::engine::Session;
+use super::expect::{Batch, Expect, To};
 use super::plans::Plans;
-use super::replies::{Batch, Expect, To};
 use super::statement::{Given, Stmt, Way, misread, way};
 use super::stop::{Stop, refusal};
 use crate::identity::Identity;
@@ -44,7 +44,10 @@ impl Session {
         let (token, text) = self.token_of(sql).await?;
         let wanted = self.identities.wanted(token.as_ref());
         let superadmin = wanted.is_super();
-        let (plans, generation) = self.plan(text, true, superadmin).await?;
+        let (plans, generation) = self
+            .plan(text, true, superadmin)
+            .await
+            .map_err(|stop| stop.behind(sql, text))?;
         if plans.is_empty() {
             self.say_bare(b'I', None);
             return Ok(false);
@@ -79,14 +82,13 @@ impl Session {
     /// Sends plain statements as one Query.
     async fn send_whole(&mut self, plans: Plans, wanted: &Arc<Identity>) -> Result<(), Stop> {
         let rows = plans.iter().any(|p| concerns_rows(p));
-        // Ahead of BEGIN it can still be set for the session, and is then no statement of the transaction.
         let begins = plans.iter().any(|p| p.effect == Effect::Transaction(Transaction::Begin));
-        if rows || (begins && self.check_valid(wanted, SystemTime::now()).is_ok()) {
-            if self.status == b'E' && self.queue.is_empty() {
-                // PostgreSQL will say that the transaction has failed.
-            } else {
-                self.ensure_identity(wanted).await?;
-            }
+        // In a failed transaction PostgreSQL itself says that it has failed.
+        let failed = self.status == b'E' && self.queue.is_empty();
+        if rows && !failed {
+            self.ensure_identity(wanted).await?;
+        } else if begins {
+            self.ensure_ahead_of_begin(wanted).await?;
         }
         let statements = plans.iter().filter_map(|p| match &p.run {
             Run::Once(statement) => Some(&statement.sql),
@@ -97,7 +99,12 @@ impl Session {
             self.foresee(&plan.effect);
         }
         let identity = rows.then(|| wanted.clone());
-        self.expect(Expect::Query(Box::new(Batch { plans, at: 0, identity, started: Instant::now() })));
+        self.expect(Expect::Query(Box::new(Batch {
+            plans,
+            at: 0,
+            identity,
+            started: Instant::now(),
+        })));
         Ok(())
     }
 
@@ -114,7 +121,9 @@ impl Session {
         if !executes {
             self.prepare("", stmt.clone(), To::Quiet)?;
         }
-        let portal = self.bind("", "", stmt, Given::nothing(), Formats::default(), To::Quiet).await?;
+        let portal = self
+            .bind("", "", stmt, Given::nothing(), Formats::default(), To::Quiet)
+            .await?;
         self.describe_portal("", &portal, To::Quiet)?;
         self.execute("", &portal, 0, true).await
     }
@@ -127,7 +136,12 @@ fn is_plain(plan: &Plan) -> bool {
         && statement.generate.is_empty()
         && statement.output.is_none()
         && match &plan.effect {
-            Effect::None | Effect::Ddl | Effect::Transaction(_) | Effect::Setting(_) | Effect::CloseCursor(_) | Effect::DiscardAll => true,
+            Effect::None
+            | Effect::Ddl
+            | Effect::Transaction(_)
+            | Effect::Setting(_)
+            | Effect::CloseCursor(_)
+            | Effect::DiscardAll => true,
             Effect::Token { .. }
             | Effect::ForgetToken
             | Effect::Prepare(_)

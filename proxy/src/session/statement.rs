@@ -68,19 +68,26 @@ impl Stmt {
     /// The one statement that it is upstream.
     pub(super) fn once(&self) -> Option<&Statement> {
         match self.plan.as_deref() {
-            Some(Plan { run: Run::Once(statement), .. }) => Some(statement),
+            Some(Plan {
+                run: Run::Once(statement),
+                ..
+            }) => Some(statement),
             _ => None,
         }
     }
 
     /// Whether Bind, Describe and rows can be relayed unread.
     pub(super) fn passes(&self) -> bool {
-        self.plan.as_ref().is_some_and(|p| p.param_types.is_empty()) && self.once().is_some_and(|s| s.output.is_none() && s.forwards_params())
+        self.plan.as_ref().is_some_and(|p| p.param_types.is_empty())
+            && self.once().is_some_and(|s| s.output.is_none() && s.forwards_params())
     }
 
     /// Whether what runs may read or write rows, so that PostgreSQL must know for whom.
     pub(super) fn needs_identity(&self) -> bool {
-        matches!(self.effect(), Effect::None | Effect::Ddl | Effect::Declare(_) | Effect::Fetch(_)) && self.way != Way::Ours
+        matches!(
+            self.effect(),
+            Effect::None | Effect::Ddl | Effect::Declare(_) | Effect::Fetch(_)
+        ) && self.way != Way::Ours
     }
 
     /// What the client is told of its parameters, from what PostgreSQL says of those of the statements upstream.
@@ -90,10 +97,17 @@ impl Stmt {
             if let Some(oid) = self.types.get(index).filter(|oid| **oid != 0) {
                 return *oid;
             }
-            if let Some(oid) = declared.iter().find(|(i, _)| usize::from(*i) == index).and_then(|(_, ty)| ty.oid()) {
+            if let Some(oid) = declared
+                .iter()
+                .find(|(i, _)| usize::from(*i) == index)
+                .and_then(|(_, ty)| ty.oid())
+            {
                 return oid;
             }
-            upstream.iter().find_map(|(statement, oids)| parameter_oid(statement, oids, index)).unwrap_or(TEXT)
+            upstream
+                .iter()
+                .find_map(|(statement, oids)| parameter_oid(statement, oids, index))
+                .unwrap_or(TEXT)
         };
         (0..self.params()).map(told).collect()
     }
@@ -127,7 +141,10 @@ const BYTEA: u32 = 17;
 const BYTEA_ARRAY: u32 = 1001;
 
 fn parameter_oid(statement: &Statement, oids: &[u32], index: usize) -> Option<u32> {
-    let at = statement.params.iter().position(|p| matches!(p, Param::Client(n) if usize::from(*n) == index))?;
+    let at = statement
+        .params
+        .iter()
+        .position(|p| matches!(p, Param::Client(n) if usize::from(*n) == index))?;
     oids.get(at).copied()
 }
 

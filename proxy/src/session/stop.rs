@@ -18,6 +18,19 @@ pub(super) enum Stop {
     End(SessionEnd),
 }
 
+impl Stop {
+    /// A position in `text` as one in `whole`, which ends with it (a token comment stood before it).
+    pub(super) fn behind(mut self, whole: &str, text: &str) -> Self {
+        let before = whole.len().checked_sub(text.len()).and_then(|at| whole.get(..at));
+        if let (Self::Refuse(refusal), Some(before)) = (&mut self, before)
+            && let (Some(position), Ok(chars)) = (refusal.position.as_mut(), u32::try_from(before.chars().count()))
+        {
+            *position += chars;
+        }
+        self
+    }
+}
+
 impl From<Refusal> for Stop {
     fn from(refusal: Refusal) -> Self {
         Self::Refuse(Box::new(refusal))
@@ -32,12 +45,26 @@ impl From<SessionEnd> for Stop {
 
 /// A refusal of the data plane's own.
 pub(super) fn refusal(sqlstate: &'static str, reason: &'static str, message: impl Into<String>) -> Refusal {
-    Refusal { sqlstate, message: message.into(), hint: None, reason, position: None }
+    Refusal {
+        sqlstate,
+        message: message.into(),
+        hint: None,
+        reason,
+        position: None,
+    }
 }
 
 /// The same with a hint.
-pub(super) fn hinted(sqlstate: &'static str, reason: &'static str, message: impl Into<String>, hint: impl Into<String>) -> Refusal {
-    Refusal { hint: Some(hint.into()), ..refusal(sqlstate, reason, message) }
+pub(super) fn hinted(
+    sqlstate: &'static str,
+    reason: &'static str,
+    message: impl Into<String>,
+    hint: impl Into<String>,
+) -> Refusal {
+    Refusal {
+        hint: Some(hint.into()),
+        ..refusal(sqlstate, reason, message)
+    }
 }
 
 /// A statement that is not there, in PostgreSQL's words.
@@ -67,7 +94,11 @@ pub(super) fn taken(what: &'static str, name: &str) -> Refusal {
 
 /// The transaction has failed already.
 pub(super) fn aborted() -> Refusal {
-    refusal("25P02", "aborted", "current transaction is aborted, commands ignored until end of transaction block")
+    refusal(
+        "25P02",
+        "aborted",
+        "current transaction is aborted, commands ignored until end of transaction block",
+    )
 }
 
 /// A stored value that is not what it should be. Says nothing of what it is.

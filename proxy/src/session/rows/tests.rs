@@ -6,7 +6,10 @@ use crate::session::fixture::{ring, sealed};
 
 /// `SELECT id, email, age FROM people` where `email = 'bob'`: visible id, email, age; hidden the key again.
 fn output(door: bool) -> Output {
-    let open = |column: &str| Open { column: sealed(column), bound: vec![(3, ColumnType::Int8)] };
+    let open = |column: &str| Open {
+        column: sealed(column),
+        bound: vec![(3, ColumnType::Int8)],
+    };
     let check = DoorCheck {
         envelope: 1,
         open: open("email"),
@@ -21,7 +24,12 @@ fn output(door: bool) -> Output {
 }
 
 fn plan(output: Output) -> Arc<Plan> {
-    let statement = Statement { sql: Rewritten::abort(), params: Vec::new(), generate: Vec::new(), output: Some(output) };
+    let statement = Statement {
+        sql: Rewritten::abort(),
+        params: Vec::new(),
+        generate: Vec::new(),
+        output: Some(output),
+    };
     Arc::new(Plan {
         run: Run::Once(statement),
         effect: Effect::None,
@@ -43,7 +51,11 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        Self { ring: ring(), scratch: Scratch::default(), out: BytesMut::from(&b"before"[..]) }
+        Self {
+            ring: ring(),
+            scratch: Scratch::default(),
+            out: BytesMut::from(&b"before"[..]),
+        }
     }
 
     fn seal(&self, column: &str, plain: &[u8], id: i64) -> Vec<u8> {
@@ -83,10 +95,16 @@ fn opened_in_the_format_asked_for_and_hidden_fields_gone() {
     let (email, age) = (bench.seal("email", b"bob", 9), bench.seal("age", &41i64.to_be_bytes(), 9));
     let fields = [Some(&b"9"[..]), Some(&email), Some(&age), Some(&ID)];
     let text = bench.reading(true, Formats::default());
-    assert_eq!(bench.read(&text, &fields).unwrap(), [Some(b"9".to_vec()), Some(b"bob".to_vec()), Some(b"41".to_vec())]);
+    assert_eq!(
+        bench.read(&text, &fields).unwrap(),
+        [Some(b"9".to_vec()), Some(b"bob".to_vec()), Some(b"41".to_vec())]
+    );
     let binary = bench.reading(true, Formats::new(vec![Format::Text, Format::Text, Format::Binary]));
     assert_eq!(bench.read(&binary, &fields).unwrap()[2], Some(41i64.to_be_bytes().to_vec()));
-    assert_eq!(binary.upstream_formats(), [Format::Text, Format::Binary, Format::Binary, Format::Binary]);
+    assert_eq!(
+        binary.upstream_formats(),
+        [Format::Text, Format::Binary, Format::Binary, Format::Binary]
+    );
 }
 
 #[test]
@@ -122,7 +140,10 @@ fn the_door_lets_in_only_what_was_asked_for() {
     let reading = bench.reading(true, Formats::default());
     assert!(bench.read(&reading, &[Some(b"9"), Some(&bob), Some(&age), Some(&ID)]).is_ok());
     for email in [Some(&eve[..]), None] {
-        assert_eq!(bench.read(&reading, &[Some(b"9"), email, Some(&age), Some(&ID)]), Err(RowFault::Integrity));
+        assert_eq!(
+            bench.read(&reading, &[Some(b"9"), email, Some(&age), Some(&ID)]),
+            Err(RowFault::Integrity)
+        );
     }
 }
 
@@ -133,16 +154,28 @@ fn a_row_of_another_shape_is_not_read() {
     assert!(matches!(bench.read(&reading, &[None, None, None]), Err(RowFault::Shape(_))));
     let plan = plan(output(false));
     let two = Formats::new(vec![Format::Text, Format::Text]);
-    assert_eq!(Reading::new(&plan, &two, &bench.ring, Vec::new()).err().unwrap().sqlstate, "08P01");
+    assert_eq!(
+        Reading::new(&plan, &two, &bench.ring, Vec::new()).err().unwrap().sqlstate,
+        "08P01"
+    );
 }
 
 #[test]
 fn described_as_declared() {
     let bench = Bench::new();
     let reading = bench.reading(false, Formats::new(vec![Format::Binary]));
-    let column = |name| Column { name, origin: (77, 1), oid: 17, typlen: -1, typmod: -1, format: Format::Binary };
+    let column = |name| Column {
+        name,
+        origin: (77, 1),
+        oid: 17,
+        typlen: -1,
+        typmod: -1,
+        format: Format::Binary,
+    };
     let mut out = BytesMut::new();
-    reading.describe(["id", "email", "age", "hidden"].map(column).to_vec(), &mut out).unwrap();
+    reading
+        .describe(["id", "email", "age", "hidden"].map(column).to_vec(), &mut out)
+        .unwrap();
     let told = message::row_description(&out[5..]).unwrap();
     assert_eq!(told.len(), 3);
     assert_eq!((told[0].origin, told[0].oid), ((77, 1), 17));

@@ -1,0 +1,133 @@
+//! What a completed statement has done to the session, and what ReadyForQuery tells of its transaction.
+
+use std::sync::Arc;
+
+use postern_rewriter::plan::{Effect, Plan, Run, Transaction};
+
+use super::SessionEnd;
+use super::ask::Own;
+use super::engine::Session;
+use super::expect::{After, Expect, Mode, To};
+use crate::wire::message;
+
+type Outcome = Result<(), SessionEnd>;
+
+impl Session {
+    /// The state that ReadyForQuery tells.
+    pub(super) fn now_ready(&mut self, status: u8) {
+        self.status = status;
+        if status == b'I' {
+            self.identities.idle();
+            self.settings.idle();
+            self.portals.retain(|_| false);
+            self.cursors.retain(|c| c.holds());
+            if std::mem::take(&mut self.ddl_in_transaction) {
+                self.catalog_dirty = true;
+            }
+        }
+    }
+
+    /// CommandComplete, EmptyQueryResponse or PortalSuspended.
+    pub(super) fn complete(&mut self, kind: u8, body: &[u8], whole: &[u8]) -> Outcome {
+        match self.queue.front_mut() {
+            Some(Expect::Query(batch)) if kind != b's' => {
+                let plan = batch.plans.get(batch.at).cloned();
+                batch.at += 1;
+                let identity = batch.identity.clone();
+                self.links.client.output.extend_from_slice(whole);
+                if let Some(identity) = &identity {
+                    self.identities.touch(identity);
+                }
+                if let Some(plan) = plan {
+                    if let Some(identity) = identity.filter(|i| i.is_super()) {
+                        self.audit_statement(&identity, &plan, body);
+                    }
+                    self.apply(&plan, body);
+                }
+                return Ok(());
+            }
+            Some(Expect::Execute(_)) => {}
+            _ => return Err(SessionEnd::UpstreamProtocol),
+        }
+        let Some(Expect::Execute(execute)) = self.queue.pop_front() else {
+            return Err(SessionEnd::Internal);
+        };
+        if let Some(identity) = &execute.identity {
+            self.identities.touch(identity);
+        }
+        if let (Some(plan), Some(identity)) = (&execute.audited, &execute.identity) {
+            self.audit_statement(identity, plan, body);
+        }
+        match execute.mode {
+            Mode::Tell => self.tell(To::Client, whole),
+            Mode::Count => self
+                .counted
+                .add(message::command_complete(body).map_err(|_| SessionEnd::UpstreamProtocol)?),
+            Mode::Collect | Mode::Drop => {}
+        }
+        if let Some(started) = execute.started {
+            self.shared.metrics.query("extended", started.elapsed());
+        }
+        if kind == b'C' {
+            match execute.after {
+                After::Nothing => {}
+                After::Effect(plan) => self.apply(&plan, body),
+                After::Declare(name, cursor) => self.cursors.set(name, Some(cursor)),
+            }
+        }
+        Ok(())
+    }
+
+    /// A statement is complete: what it did to the session.
+    fn apply(&mut self, plan: &Arc<Plan>, tag: &[u8]) {
+        match &plan.effect {
+            Effect::Transaction(Transaction::RollbackTo) => {
+                self.identities.reverted();
+                self.catalog_dirty |= self.ddl_in_transaction;
+            }
+            // The tag tells whether COMMIT committed or ended a failed transaction.
+            Effect::Transaction(_) if tag == b"COMMIT\0" => {
+                self.identities.committed();
+            }
+            Effect::Transaction(_) if tag == b"ROLLBACK\0" => self.settings.rolled_back(),
+            Effect::Setting(name) => {
+                let sql = plan_sql(plan);
+                self.settings.changed(name, sql);
+                if sql.starts_with("RESET ALL") {
+                    self.identities.reset_on_server();
+                }
+            }
+            Effect::Ddl => {
+                self.catalog_dirty = true;
+                self.ddl_in_transaction = true;
+            }
+            Effect::CloseCursor(Some(name)) => {
+                self.cursors.set(name.clone(), None);
+                self.portals.set(name.clone(), None);
+            }
+            Effect::CloseCursor(None) => {
+                self.cursors.retain(|_| false);
+                self.portals.retain(|_| false);
+            }
+            Effect::DiscardAll => {
+                self.cursors.retain(|_| false);
+                self.portals.retain(|_| false);
+                self.statements.retain(|_| false);
+                self.parsed = [false; Own::COUNT];
+                self.identities.adopt(None, false, false);
+                self.identities.reset_on_server();
+                self.settings.reset();
+                self.catalog_dirty |= self.own_catalog.is_some();
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The text of a plan that is one statement.
+fn plan_sql(plan: &Plan) -> &str {
+    match &plan.run {
+        Run::Once(statement) => statement.sql.sql(),
+        _ => "",
+    }
+}

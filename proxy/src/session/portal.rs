@@ -1,0 +1,182 @@
+//! Portals: a statement, the values for it, and how its rows will be read.
+//!
+//! Promised: values for protected columns go upstream sealed or as tags; rows are read by the plan they were bound with and for the user
+//! they were bound for; a cursor's rows are those of its declaration, whoever names it.
+
+use std::sync::Arc;
+
+use postern_config::TableRef;
+use postern_rewriter::plan::{Effect, Refusal, Transaction};
+
+use super::bind::{Binder, Source};
+use super::engine::Session;
+use super::expect::{Expect, Settles, To};
+use super::extended::{MAX_NAMES, other_user};
+use super::rows::Reading;
+use super::statement::{Cursor, Given, Portal, Stmt, Way, misread, output};
+use super::stop::{Stop, hinted, refusal, taken};
+use crate::identity::Identity;
+use crate::wire::message::Formats;
+
+impl Session {
+    /// Binds: to PostgreSQL's statement, or for us to carry out.
+    pub(super) async fn bind(
+        &mut self,
+        portal: &str,
+        name: &str,
+        stmt: Arc<Stmt>,
+        given: Given,
+        results: Formats,
+        to: To,
+    ) -> Result<Arc<Portal>, Stop> {
+        let (name, stmt, given) = match stmt.effect() {
+            Effect::Execute(inner, arguments) => {
+                let inner_stmt = self.prepared(inner).await?;
+                if arguments.len() != inner_stmt.params() {
+                    let message = format!("wrong number of parameters for prepared statement \"{inner}\"");
+                    return Err(refusal("42601", "parameter", message).into());
+                }
+                (inner.to_string(), inner_stmt, Given::Texts(arguments.clone()))
+            }
+            _ => (name.to_owned(), stmt, given),
+        };
+        if !portal.is_empty() && self.portals.len() >= MAX_NAMES {
+            return Err(hinted(
+                "53000",
+                "too-many-names",
+                "too many portals",
+                "Close those that are not needed.",
+            )
+            .into());
+        }
+        let identity = match stmt.needs_identity() || matches!(stmt.way, Way::Steps(_)) {
+            true => {
+                let wanted = self.identities.wanted(stmt.token.as_ref());
+                self.ensure_identity(&wanted).await?;
+                Some(wanted)
+            }
+            false => None,
+        };
+        if *stmt.effect() == Effect::Transaction(Transaction::Begin) {
+            let wanted = self.identities.wanted(None);
+            self.ensure_ahead_of_begin(&wanted).await?;
+        }
+        if stmt.way != Way::Relay && !portal.is_empty() && self.portals.get(portal).is_some() {
+            return Err(taken("cursor", portal).into());
+        }
+        let reading = match stmt.way {
+            Way::Ours => None,
+            Way::Relay | Way::Steps(_) => self.reading(&stmt, &given, &results, identity.as_ref()).await?.map(Arc::new),
+        };
+        let bound = match stmt.once() {
+            Some(statement) if stmt.way == Way::Relay => {
+                let formats = match &reading {
+                    Some(reading) if !matches!(stmt.effect(), Effect::Declare(_)) => reading.upstream_formats(),
+                    _ => results.given().to_vec(),
+                };
+                let drawn = self.draw(&statement.generate).await?;
+                let values = given.values().map_err(misread)?;
+                let mut binder = Binder {
+                    source: Source {
+                        ring: &self.shared.keys,
+                        session: self.settings.format(),
+                        manifest: &self.manifest,
+                        given: &values,
+                        types: &stmt.types,
+                        drawn: &drawn,
+                        row: None,
+                    },
+                    nonces: &mut self.nonces,
+                    sealed: 0,
+                };
+                binder.put_bind(&mut self.links.upstream.output, portal, &name, statement, &formats)?;
+                self.shared.metrics.sealed(binder.sealed);
+                let stmt = stmt.clone();
+                Arc::new(Portal {
+                    stmt,
+                    given: Given::nothing(),
+                    results,
+                    reading,
+                    identity,
+                    upstream: true,
+                })
+            }
+            _ => Arc::new(Portal {
+                stmt,
+                given,
+                results,
+                reading,
+                identity,
+                upstream: false,
+            }),
+        };
+        self.portals.expect(portal, Some(bound.clone()));
+        match bound.upstream {
+            true => self.expect(Expect::Bind { to, settle: true }),
+            false => self.say_complete(b'2', to, Settles::Portal),
+        }
+        Ok(bound)
+    }
+
+    /// How the rows of what is bound are read; for DECLARE, those of its cursor.
+    async fn reading(
+        &mut self,
+        stmt: &Arc<Stmt>,
+        given: &Given,
+        results: &Formats,
+        identity: Option<&Arc<Identity>>,
+    ) -> Result<Option<Reading>, Stop> {
+        if let Effect::Fetch(name) = stmt.effect() {
+            let cursor = self.open_cursor(name).await?;
+            self.check_cursor(&cursor, identity)?;
+            return Ok(cursor.reading.as_ref().map(|r| r.in_formats(results)).transpose()?);
+        }
+        let Some(plan) = &stmt.plan else { return Ok(None) };
+        let Some(checks) = output(plan).map(|o| &o.door) else {
+            return Ok(None);
+        };
+        let values = given.values().map_err(misread)?;
+        let source = Source {
+            ring: &self.shared.keys,
+            session: self.settings.format(),
+            manifest: &self.manifest,
+            given: &values,
+            types: &stmt.types,
+            drawn: &[],
+            row: None,
+        };
+        let doors = source.doors(checks)?;
+        let text = Formats::default();
+        let results = if matches!(stmt.effect(), Effect::Declare(_)) {
+            &text
+        } else {
+            results
+        };
+        Ok(Reading::new(plan, results, &self.shared.keys, doors)?)
+    }
+
+    fn check_cursor(&self, cursor: &Cursor, identity: Option<&Arc<Identity>>) -> Result<(), Refusal> {
+        match (&cursor.identity, identity) {
+            (Some(opened), Some(now)) if !super::identity::same_user(opened, now) => Err(other_user()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Draws one value from each of the sequences.
+    pub(super) async fn draw(&self, sequences: &[TableRef]) -> Result<Vec<i64>, Stop> {
+        let mut drawn = Vec::with_capacity(sequences.len());
+        for sequence in sequences {
+            let value = self.shared.sequences.draw(sequence).await.map_err(|error| {
+                tracing::warn!(%error, %sequence, "a key could not be drawn");
+                hinted(
+                    "58000",
+                    "sequence",
+                    "a key could not be drawn from the table's sequence",
+                    error.remedy(),
+                )
+            })?;
+            drawn.push(value);
+        }
+        Ok(drawn)
+    }
+}

@@ -1,0 +1,68 @@
+//! What is sent to PostgreSQL, each message with its expectation, and what is said to the client in its turn.
+
+use bytes::{Bytes, BytesMut};
+use postern_rewriter::plan::Refusal;
+
+use super::ask::too_long;
+use super::engine::{Session, put_refusal};
+use super::expect::{Execute, Expect, Settles, To};
+use super::stop::Stop;
+use crate::wire::message::{self, MessageError, Target};
+
+impl Session {
+    pub(super) fn expect(&mut self, expect: Expect) {
+        match expect {
+            Expect::Sync { .. } | Expect::Query(_) => self.open = false,
+            Expect::Say { .. } | Expect::Ready => {}
+            _ => self.open = true,
+        }
+        self.queue.push_back(expect);
+        if self.queue.len() == 1 {
+            self.say_what_is_due();
+        }
+    }
+
+    pub(super) fn put_sync(&mut self, to: To) {
+        message::put_bare(&mut self.links.upstream.output, b'S');
+        self.expect(Expect::Sync { to });
+    }
+
+    pub(super) fn put_execute(&mut self, portal: &str, rows: i32, execute: Execute) {
+        message::put_execute(&mut self.links.upstream.output, portal, rows).expect("a portal's name fits a message");
+        self.expect(Expect::Execute(execute));
+    }
+
+    pub(super) fn put_close(&mut self, target: Target<'_>, to: To) -> Result<(), Stop> {
+        message::put_target(&mut self.links.upstream.output, b'C', target).map_err(too_long)?;
+        self.expect(Expect::Close { to, settle: None });
+        Ok(())
+    }
+
+    /// Says something of ours when it is its turn.
+    pub(super) fn say(
+        &mut self,
+        settle: Option<Settles>,
+        write: impl FnOnce(&mut BytesMut) -> Result<(), MessageError>,
+    ) -> Result<(), Stop> {
+        let mut bytes = BytesMut::new();
+        write(&mut bytes).map_err(too_long)?;
+        self.expect(Expect::Say {
+            bytes: bytes.freeze(),
+            settle,
+        });
+        Ok(())
+    }
+
+    /// Says a message without a body.
+    pub(super) fn say_bare(&mut self, kind: u8, settle: Option<Settles>) {
+        self.expect(Expect::Say {
+            bytes: Bytes::copy_from_slice(&[kind, 0, 0, 0, 4]),
+            settle,
+        });
+    }
+
+    /// Appends ErrorResponse.
+    pub(super) fn put_refusal(&mut self, refusal: &Refusal) {
+        put_refusal(&mut self.links.client.output, "ERROR", refusal);
+    }
+}
