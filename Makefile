@@ -30,7 +30,7 @@ tour: setup-demo build
 
 # The whole workspace's features are unified, as the tests do, so that nothing is built twice.
 build:
-	@$(CARGO) build $(RELEASE) --workspace --bins --quiet
+	@$(CARGO) build $(RELEASE) --workspace --bins
 
 setup: setup-demo setup-test setup-bench
 setup-demo setup-test setup-bench:
