@@ -119,6 +119,15 @@ impl ColumnType {
         }
     }
 
+    /// The type without length, precision or scale: what a value compared with such a column is read as.
+    pub fn unconstrained(&self) -> Self {
+        match self {
+            Self::Varchar(_) => Self::Varchar(None),
+            Self::Numeric(_) => Self::Numeric(None),
+            other => other.clone(),
+        }
+    }
+
     /// Whether a column of this type can be protected.
     pub fn sealable(&self) -> bool {
         !matches!(self, Self::Other(_))

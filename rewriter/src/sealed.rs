@@ -122,7 +122,7 @@ impl Judge<'_> {
 
     fn tag_of_constant(&mut self, n: &mut Node, col: &SealedCol, r: &SealedRef) -> Result<Value, Refusal> {
         r.tag()?;
-        let value = self.constant_for(n, &col.sealed.ty, true)?.ok_or_else(|| mixed(r))?;
+        let value = self.constant_for(n, &col.sealed.ty.unconstrained(), true)?.ok_or_else(|| mixed(r))?;
         *n = self.params.make(Param::EqTag {
             column: col.sealed.clone(),
             value: value.clone(),
@@ -154,7 +154,7 @@ impl Judge<'_> {
             *n = *inner;
             return self.tags_of_array(n, r);
         }
-        let value = self.array_for(n, &r.col.sealed.ty)?.ok_or_else(|| mixed(r))?;
+        let value = self.array_for(n, &r.col.sealed.ty.unconstrained())?.ok_or_else(|| mixed(r))?;
         *n = self.params.make(Param::EqTags {
             column: r.col.sealed.clone(),
             value: value.clone(),
