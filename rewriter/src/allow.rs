@@ -6,6 +6,13 @@ use std::sync::LazyLock;
 static FUNCTIONS: LazyLock<HashSet<&'static str>> = LazyLock::new(|| lines(include_str!("../data/functions.txt")));
 static TYPES: LazyLock<HashSet<&'static str>> = LazyLock::new(|| lines(include_str!("../data/types.txt")));
 static BUILTIN: LazyLock<HashSet<&'static str>> = LazyLock::new(|| lines(include_str!("../data/builtin_functions.txt")));
+static OIDS: LazyLock<HashSet<u32>> = LazyLock::new(|| {
+    lines(include_str!("../data/type_oids.txt"))
+        .into_iter()
+        .filter_map(|l| l.split(' ').next())
+        .filter_map(|oid| oid.parse().ok())
+        .collect()
+});
 static AGGREGATES: LazyLock<HashSet<&'static str>> = LazyLock::new(|| lines(include_str!("../data/aggregates.txt")));
 static CATALOGUE: LazyLock<HashMap<(&'static str, &'static str), (&'static str, &'static str)>> = LazyLock::new(|| {
     include_str!("../data/catalogue.txt")
@@ -43,6 +50,11 @@ pub(crate) fn builtin_function(name: &str) -> bool {
     BUILTIN.contains(name)
 }
 
+/// Whether a name behind a dot (`(value).name`) would call a built-in function that must be judged with its arguments, or not at all.
+pub(crate) fn hidden_call(name: &str) -> bool {
+    BUILTIN.contains(name) && (!FUNCTIONS.contains(name) || matches!(name, "pg_typeof" | "format_type"))
+}
+
 /// Whether a function of `pg_catalog` is an aggregate.
 pub(crate) fn aggregate(name: &str) -> bool {
     AGGREGATES.contains(name)
@@ -51,6 +63,12 @@ pub(crate) fn aggregate(name: &str) -> bool {
 /// Whether a type of `pg_catalog` may be named.
 pub(crate) fn builtin_type(name: &str) -> bool {
     TYPES.contains(name)
+}
+
+/// Whether a client may declare a parameter of that type in a Parse message. 0 leaves the type to PostgreSQL. The `reg…` family is not
+/// among them: PostgreSQL would look a value up as a name, and its error tells a foreign relation from a missing one.
+pub fn parameter_type(oid: u32) -> bool {
+    oid == 0 || OIDS.contains(&oid)
 }
 
 /// The view that stands in for a catalogue relation.

@@ -32,6 +32,21 @@ pub(crate) struct Counts {
     pub(crate) collations: usize,
 }
 
+impl Counts {
+    /// Adds what a part holds that is not walked by itself.
+    pub(crate) fn add(&mut self, part: &Counts) {
+        self.range_vars += part.range_vars;
+        self.func_calls += part.func_calls;
+        self.sub_links += part.sub_links;
+        self.column_refs += part.column_refs;
+        self.param_refs += part.param_refs;
+        self.type_names += part.type_names;
+        self.operators += part.operators;
+        self.selects += part.selects;
+        self.collations += part.collations;
+    }
+}
+
 /// What the final tree is checked for.
 #[derive(Debug, Default)]
 pub(crate) struct Survey {
@@ -149,6 +164,8 @@ impl Walk {
         self.put(b'}', b"");
         let Some(frame) = self.frames.pop() else { return };
         match frame.name {
+            // In FOR UPDATE OF stands an alias, not a relation.
+            "RangeVar" if self.frames.iter().any(|f| f.name == "LockingClause") => {}
             "RangeVar" => self.survey.relations.push((frame.schema, frame.relation, frame.alias)),
             "Alias" => {
                 // An alias is serialised inside the relation it belongs to.

@@ -14,7 +14,7 @@ use crate::scope::{Entry, Scope};
 use crate::select::Mode;
 use crate::statement::{finish, walk_data};
 use crate::update::Gathered;
-use crate::{census, tree};
+use crate::{allow, census, tree};
 
 /// Plans a DDL statement, or refuses whatever it is.
 pub(crate) fn plan(stmt: &Node, ask: &Ask<'_>) -> Result<Plan, Refusal> {
@@ -189,6 +189,10 @@ impl Judge<'_> {
             schema => {
                 return Err(Refusal::new("3F000", "relation", format!("schema \"{schema}\" does not exist")).at(r.location));
             }
+        }
+        // A temporary relation's row type comes before a built-in type of its name, in policies too.
+        if r.schemaname == "pg_temp" && allow::builtin_type(r.relname.trim_start_matches('_')) {
+            return Err(Refusal::construct("A temporary relation named like a built-in type").at(r.location));
         }
         if self
             .ask
@@ -383,6 +387,9 @@ impl Judge<'_> {
             let Some(NodeEnum::IndexElem(e)) = &mut elem.node else {
                 return Err(Refusal::internal("an index holds something else"));
             };
+            if let (Some(_), Some(expr)) = (&table, &e.expr) {
+                raises_nothing(expr)?;
+            }
             self.plain_opt(e.expr.as_mut(), &scope)?;
             if !e.opclassopts.is_empty() || e.opclass.len() > 1 || e.collation.len() > 1 {
                 return Err(Refusal::construct("This form of an index column"));
@@ -404,6 +411,9 @@ impl Judge<'_> {
                     }
                 }
             }
+        }
+        if let (Some(_), Some(filter)) = (&table, &i.where_clause) {
+            raises_nothing(filter)?;
         }
         self.plain_opt(i.where_clause.as_mut(), &scope)
     }
@@ -530,6 +540,40 @@ impl Judge<'_> {
         }
         Ok(())
     }
+}
+
+/// An index is built over all rows, hidden ones too, so on a declared table its expressions and predicate may hold nothing that can raise
+/// and print a row's value: columns, constants, comparisons, NULL tests, `lower` and `upper`.
+fn raises_nothing(n: &Node) -> Result<(), Refusal> {
+    let parts: Vec<&Node> = match &n.node {
+        Some(NodeEnum::ColumnRef(_) | NodeEnum::AConst(_)) => Vec::new(),
+        Some(NodeEnum::NullTest(t)) => t.arg.as_deref().into_iter().collect(),
+        Some(NodeEnum::BooleanTest(t)) => t.arg.as_deref().into_iter().collect(),
+        Some(NodeEnum::BoolExpr(b)) => b.args.iter().collect(),
+        Some(NodeEnum::AExpr(e))
+            if matches!(
+                tree::parts(&e.name).as_deref(),
+                Some(["=" | "<>" | "<" | "<=" | ">" | ">="])
+            ) =>
+        {
+            e.lexpr.as_deref().into_iter().chain(e.rexpr.as_deref()).collect()
+        }
+        Some(NodeEnum::List(l)) => l.items.iter().collect(),
+        Some(NodeEnum::CollateClause(c)) => c.arg.as_deref().into_iter().collect(),
+        Some(NodeEnum::FuncCall(f))
+            if matches!(
+                tree::parts(&f.funcname).as_deref(),
+                Some(["lower" | "upper"] | ["pg_catalog", "lower" | "upper"])
+            ) =>
+        {
+            f.args.iter().collect()
+        }
+        _ => {
+            return Err(Refusal::construct("An index over a declared table with this expression")
+                .hint("It may hold columns, constants, comparisons, NULL tests, lower and upper: nothing that could fail on a row."));
+        }
+    };
+    parts.into_iter().try_for_each(raises_nothing)
 }
 
 /// A scope of one relation whose columns PostgreSQL will check: those of a table that is being defined.

@@ -107,8 +107,66 @@ impl Judge<'_> {
         nodes.iter_mut().try_for_each(|n| self.plain(n, scope))
     }
 
-    /// Any expression.
+    /// Any expression. A value of a `reg…` type becomes an oid: a constant beside it would be read as a name of that type, and the error
+    /// for a foreign name differs from the one for a missing one.
     pub(crate) fn expr(&mut self, n: &mut Node, scope: &Scope<'_>) -> Result<Yield, Refusal> {
+        let reference = self.catalogue_reference(n);
+        let yielded = self.expr_as_it_is(n, scope)?;
+        if reference {
+            *n = tree::cast(std::mem::take(n), "oid");
+        }
+        Ok(yielded)
+    }
+
+    /// `$n IS NULL`, casts included: the value does not travel, only whether there is one. Gives whether it was a parameter.
+    fn null_parameter(&mut self, n: &mut Node, scope: &Scope<'_>) -> Result<bool, Refusal> {
+        if !is_parameter(n) {
+            return Ok(false);
+        }
+        if let Some(answer) = self.null_answer(n, scope)? {
+            // Its type is that of the seal: casts go.
+            *n = answer;
+        }
+        Ok(true)
+    }
+
+    fn null_answer(&mut self, n: &mut Node, scope: &Scope<'_>) -> Result<Option<Node>, Refusal> {
+        match &mut n.node {
+            Some(NodeEnum::TypeCast(c)) => {
+                let (Some(ty), Some(arg)) = (&mut c.type_name, &mut c.arg) else {
+                    return Err(Refusal::internal("a cast has no type"));
+                };
+                self.type_name(ty, scope)?;
+                self.null_answer(arg, scope)
+            }
+            Some(NodeEnum::ParamRef(p)) => {
+                self.seen.param_refs += 1;
+                let sealed = self.params.is_sealed(p.number);
+                let answer = self.params.null_tested(p.number, p.location)?;
+                if sealed {
+                    return Ok(Some(answer));
+                }
+                *n = answer;
+                Ok(None)
+            }
+            _ => Err(Refusal::internal("a parameter was expected")),
+        }
+    }
+
+    /// Whether an expression gives a value of a `reg…` type.
+    pub(crate) fn catalogue_reference(&self, n: &Node) -> bool {
+        match &n.node {
+            Some(NodeEnum::TypeCast(c)) => c.type_name.as_ref().is_some_and(registry_type),
+            Some(NodeEnum::FuncCall(f)) => matches!(
+                tree::parts(&f.funcname).as_deref(),
+                Some(["pg_typeof" | "to_regclass"] | ["pg_catalog", "pg_typeof" | "to_regclass"])
+            ),
+            _ => false,
+        }
+    }
+
+    /// Any expression, at a place where a value of a `reg…` type meets no constant.
+    pub(crate) fn expr_as_it_is(&mut self, n: &mut Node, scope: &Scope<'_>) -> Result<Yield, Refusal> {
         let Some(inner) = &mut n.node else {
             return Err(Refusal::internal("an expression is empty"));
         };
@@ -141,7 +199,9 @@ impl Judge<'_> {
                     return Err(Refusal::internal("an expression is empty"));
                 };
                 // NULL is stored as NULL, so the envelope answers.
-                self.expr(arg, scope)?;
+                if !self.null_parameter(arg, scope)? {
+                    self.expr(arg, scope)?;
+                }
             }
             NodeEnum::BooleanTest(t) => self.plain_opt(t.arg.as_mut(), scope)?,
             NodeEnum::FuncCall(f) => {
@@ -194,6 +254,11 @@ impl Judge<'_> {
     pub(crate) fn indirection(&mut self, parts: &mut [Node], scope: &Scope<'_>) -> Result<(), Refusal> {
         for part in parts {
             match &mut part.node {
+                // On a plain value this is a call of the function of that name.
+                Some(NodeEnum::String(s)) if allow::hidden_call(&s.sval) => {
+                    return Err(Refusal::denied("function", format!("permission denied for function {}", s.sval))
+                        .hint("A name behind a dot calls a function; this one may not be called so."));
+                }
                 Some(NodeEnum::String(_)) => {}
                 Some(NodeEnum::AIndices(i)) => {
                     self.plain_opt(i.lidx.as_mut(), scope)?;
@@ -219,7 +284,9 @@ impl Judge<'_> {
             [alias, name] => (scope.qualified(alias, name, location)?, false),
             [schema, table, name] => {
                 // A relation's alias hides its schema-qualified name, and a barrier takes it away: name it by the alias.
-                if *schema != self.ask.catalog.schema.as_str() && self.ask.catalog.closed {
+                let known = *schema == self.ask.catalog.schema.as_str()
+                    || matches!(*schema, "pg_catalog" | "information_schema" | "pg_temp");
+                if !known && self.ask.catalog.closed {
                     return Err(Refusal::new(
                         "42P01",
                         "relation",
@@ -252,6 +319,13 @@ impl Judge<'_> {
                 let own_level = scope.entries.iter().any(|e| std::ptr::eq(e, entry));
                 scope.note_use(entry, &col.name);
                 match &col.nature {
+                    Nature::Plain if col.mask.is_some() && !scope.entry(&entry.alias).is_some_and(|e| std::ptr::eq(e, entry)) => {
+                        return Err(
+                            Refusal::construct("A masked column of an outer query whose alias is hidden")
+                                .hint("Give the inner relation another alias.")
+                                .at(location),
+                        );
+                    }
                     Nature::Plain => (
                         Some(entry.alias.clone()),
                         Yield::Plain,
@@ -364,7 +438,7 @@ impl Judge<'_> {
         let Some(arg) = &mut c.arg else {
             return Err(Refusal::internal("an expression is empty"));
         };
-        if self.registry_type(ty) {
+        if registry_type(ty) {
             self.seen.type_names += 1;
             let literal = match &arg.node {
                 Some(NodeEnum::AConst(k)) => string_constant(k).map(str::to_owned),
@@ -380,14 +454,10 @@ impl Judge<'_> {
             };
         }
         self.type_name(ty, scope)?;
+        if self.catalogue_reference(arg) {
+            return self.expr_as_it_is(arg, scope).map(|_| ());
+        }
         self.plain(arg, scope)
-    }
-
-    /// Whether a type is of the `reg…` family, whose input and output reach past the catalogue views.
-    fn registry_type(&self, ty: &TypeName) -> bool {
-        tree::parts(&ty.names)
-            .and_then(|p| p.last().map(|l| l.starts_with("reg")))
-            .unwrap_or(false)
     }
 
     /// `'name'::regclass` for a relation of the module's own; anything else is as missing.
@@ -401,7 +471,7 @@ impl Judge<'_> {
             return Err(Refusal::denied("type", "arrays of catalogue reference types are not allowed").at(location));
         }
         let known = match kind.as_str() {
-            "regclass" => self.own_relation_name(name),
+            "regclass" => self.own_relation_name(name) || catalogue_relation_name(name),
             "regtype" => allow::builtin_type(name) || postern_config::ColumnType::parse(name).sealable(),
             "regconfig" => name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'),
             _ => return Err(Refusal::denied("type", format!("type {kind} is not available")).at(location)),
@@ -425,28 +495,38 @@ impl Judge<'_> {
         let Some(parts) = tree::parts(&ty.names) else {
             return Err(Refusal::internal("a type has no name"));
         };
-        let builtin = match parts.as_slice() {
-            [name] | ["pg_catalog", name] if allow::builtin_type(name) => Some((*name).to_owned()),
-            // An array type by its internal name.
-            [name] | ["pg_catalog", name] if name.strip_prefix('_').is_some_and(allow::builtin_type) => Some((*name).to_owned()),
-            [name] if self.ask.catalog.closed && self.ask.catalog.relation(self.ask.catalog.schema.as_str(), name).is_some() => {
-                None
-            }
-            [schema, name]
-                if *schema == self.ask.catalog.schema.as_str() && self.ask.catalog.relation(schema, name).is_some() =>
+        let own = self.ask.catalog.schema.as_str();
+        let qualified = match parts.as_slice() {
+            // The second is an array type by its internal name.
+            [name] | ["pg_catalog", name]
+                if allow::builtin_type(name) || name.strip_prefix('_').is_some_and(allow::builtin_type) =>
             {
-                None
+                Some(["pg_catalog", *name])
             }
+            [name] if self.row_type("pg_temp", name) => Some(["pg_temp", *name]),
+            [name] if self.row_type(own, name) => Some([own, *name]),
+            [schema, name] if self.row_type(schema, name) => Some([*schema, *name]),
             _ if !self.ask.catalog.closed => None,
             _ => return Err(Refusal::missing_type(&parts.join("."), ty.location)),
         };
-        if let Some(name) = builtin {
-            ty.names = vec![tree::string("pg_catalog"), tree::string(&name)];
+        if let Some(names) = qualified.map(|names| names.map(tree::string)) {
+            ty.names = names.into();
         }
         for modifier in &mut ty.typmods {
             self.plain(modifier, scope)?;
         }
         Ok(())
+    }
+
+    /// Whether a relation of the module's own has that name and a row type a client may name: one without stored columns that are hidden.
+    fn row_type(&self, schema: &str, name: &str) -> bool {
+        let relation = self.ask.catalog.relation(schema, name);
+        self.ask.catalog.closed
+            && relation.is_some_and(|r| {
+                r.declared
+                    .as_ref()
+                    .is_none_or(|t| t.columns.iter().all(|c| c.protection.is_none() && !c.never))
+            })
     }
 
     /// Whether a literal (as PostgreSQL folds identifiers) names a relation of the module's own.
@@ -464,6 +544,41 @@ impl Judge<'_> {
             [schema, name] => catalog.relation(schema, name).is_some(),
             _ => false,
         }
+    }
+}
+
+/// Whether a type is of the `reg…` family, whose input and output reach past the catalogue views.
+fn registry_type(ty: &TypeName) -> bool {
+    let reg = |name: &str| {
+        matches!(
+            name.trim_start_matches('_'),
+            "regclass"
+                | "regtype"
+                | "regproc"
+                | "regprocedure"
+                | "regoper"
+                | "regoperator"
+                | "regconfig"
+                | "regdictionary"
+                | "regrole"
+                | "regnamespace"
+                | "regcollation"
+        )
+    };
+    match tree::parts(&ty.names).as_deref() {
+        Some([name] | ["pg_catalog", name]) => reg(name),
+        _ => false,
+    }
+}
+
+/// A parameter, or casts of one to types other than the `reg…` family.
+fn is_parameter(n: &Node) -> bool {
+    match &n.node {
+        Some(NodeEnum::ParamRef(_)) => true,
+        Some(NodeEnum::TypeCast(c)) => {
+            c.type_name.as_ref().is_some_and(|ty| !registry_type(ty)) && c.arg.as_ref().is_some_and(|a| is_parameter(a))
+        }
+        _ => false,
     }
 }
 
@@ -502,6 +617,16 @@ pub(crate) fn fold_qualified(literal: &str) -> Option<Vec<String>> {
             Some('.') => {}
             Some(_) => return None,
         }
+    }
+}
+
+/// Whether a literal names a relation of the catalogue that answers through a view.
+fn catalogue_relation_name(literal: &str) -> bool {
+    let parts = fold_qualified(literal).unwrap_or_default();
+    match parts.as_slice() {
+        [name] => allow::catalogue_view("pg_catalog", name).is_some(),
+        [schema, name] => allow::catalogue_view(schema, name).is_some(),
+        _ => false,
     }
 }
 

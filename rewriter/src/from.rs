@@ -6,7 +6,7 @@ use pg_query::protobuf::{Node, RangeVar};
 use crate::judge::Judge;
 use crate::plan::Refusal;
 use crate::relations::names_of;
-use crate::scope::{Col, Entry, Nature, Scope};
+use crate::scope::{Col, Entry, Nature, Origin, Scope};
 use crate::select::Mode;
 use crate::tree;
 
@@ -88,7 +88,9 @@ impl Judge<'_> {
                     Some(a) => a.aliasname.clone(),
                     None => function_name(f).unwrap_or_default(),
                 };
-                add(scope, Entry::plain(&alias, None))
+                let mut entry = Entry::plain(&alias, None);
+                entry.origin = Origin::Call;
+                add(scope, entry)
             }
             NodeEnum::JoinExpr(_) => self.join(n, scope),
             NodeEnum::RangeTableFunc(_) => Err(Refusal::construct("XMLTABLE")),
@@ -188,7 +190,11 @@ impl Judge<'_> {
                 .filter(|s| s.name().is_none_or(|n| !merged.iter().any(|m| &**m == n))),
         );
         scope.merged.extend(merged);
-        self.plain_opt(j.quals.as_mut(), scope)?;
+        // ON sees the two sides of its join and outer queries, not the items that stand before it in the list.
+        let before: Vec<Entry> = scope.entries.drain(..first).collect();
+        let judged = self.plain_opt(j.quals.as_mut(), scope);
+        scope.entries.splice(0..0, before);
+        judged?;
         if j.join_using_alias.is_some() {
             return Err(Refusal::construct("An alias for USING columns"));
         }

@@ -6,7 +6,7 @@ use pg_query::protobuf::{self, Node};
 use crate::expr::{Yield, string_constant};
 use crate::judge::Judge;
 use crate::plan::Refusal;
-use crate::scope::Scope;
+use crate::scope::{Origin, Scope};
 use crate::{allow, tree};
 
 impl Judge<'_> {
@@ -21,6 +21,9 @@ impl Judge<'_> {
         };
         match name.as_str() {
             "nextval" | "currval" | "setval" => self.sequence_argument(f)?,
+            "format_type" => self.type_argument(f, scope)?,
+            "to_tsvector" | "to_tsquery" | "plainto_tsquery" | "phraseto_tsquery" | "websearch_to_tsquery" | "ts_headline"
+            | "json_to_tsvector" | "jsonb_to_tsvector" => configuration_argument(f, &name)?,
             "lastval" => {}
             "to_regclass" => {
                 if let Some(replacement) = self.to_regclass(f)? {
@@ -65,8 +68,14 @@ impl Judge<'_> {
 
     fn arguments(&mut self, f: &mut protobuf::FuncCall, name: &str, scope: &Scope<'_>) -> Result<(), Refusal> {
         let distinct = f.agg_distinct;
+        // A sequence is named by a constant that was looked at.
+        let sequence = matches!(name, "nextval" | "currval" | "setval");
         for arg in &mut f.args {
-            match self.expr(arg, scope)? {
+            let yielded = match sequence {
+                true => self.expr_as_it_is(arg, scope)?,
+                false => self.expr(arg, scope)?,
+            };
+            match yielded {
                 Yield::Plain => {}
                 // Counting needs no value: NULL is stored as NULL, and equal values have equal tags.
                 Yield::Sealed(r) if name == "count" => {
@@ -145,11 +154,14 @@ impl Judge<'_> {
     fn relation_argument(&mut self, f: &protobuf::FuncCall, name: &str) -> Result<(), Refusal> {
         let relations: Vec<&str> = f.args.iter().filter_map(literal).collect();
         let sizes = name.starts_with("pg_");
-        let relation = if sizes || f.args.len() < 3 {
-            relations.first()
-        } else {
-            relations.get(1)
-        };
+        // Another role's name would tell whether there is such a role.
+        let with_role = if name == "has_column_privilege" { 4 } else { 3 };
+        if !sizes && relations.len() == with_role && relations.first() != Some(&self.ask.login.name.as_str()) {
+            return Err(Refusal::denied("function", format!("permission denied for function {name}"))
+                .hint("Ask for the current role: leave the role out.")
+                .at(f.location));
+        }
+        let relation = relations.get(usize::from(!sizes && relations.len() == with_role));
         match relation {
             Some(relation) if f.args.iter().all(|a| literal(a).is_some()) => {
                 if !self.own_relation_name(relation) {
@@ -195,6 +207,26 @@ impl Judge<'_> {
         })))))
     }
 
+    /// `format_type` prints any type's name, other modules' row types included: it takes a type as the catalogue views give it.
+    fn type_argument(&mut self, f: &protobuf::FuncCall, scope: &Scope<'_>) -> Result<(), Refusal> {
+        let from_catalogue = match f.args.first().map(|a| &a.node) {
+            Some(Some(NodeEnum::ColumnRef(c))) => match tree::parts(&c.fields).as_deref() {
+                Some([_]) => {
+                    scope.outer.is_none() && !scope.entries.is_empty() && scope.entries.iter().all(|e| e.origin == Origin::Catalogue)
+                }
+                Some([.., alias, _]) => scope.entry(alias).is_some_and(|e| e.origin == Origin::Catalogue),
+                _ => false,
+            },
+            _ => false,
+        };
+        if from_catalogue || !self.ask.catalog.closed {
+            return Ok(());
+        }
+        Err(Refusal::denied("function", "permission denied for function format_type")
+            .hint("It takes a column of a catalogue view, such as pg_attribute.atttypid.")
+            .at(f.location))
+    }
+
     fn setting_argument(&mut self, f: &protobuf::FuncCall) -> Result<(), Refusal> {
         match f.args.first().and_then(literal) {
             Some(name) if allow::setting(name).is_some() => Ok(()),
@@ -205,13 +237,43 @@ impl Judge<'_> {
     }
 }
 
-/// The text of a string constant, possibly behind casts.
+/// The text of a string constant, possibly behind casts that leave it as it is.
 fn literal(n: &Node) -> Option<&str> {
     match &n.node {
         Some(NodeEnum::AConst(k)) => string_constant(k),
-        Some(NodeEnum::TypeCast(c)) => c.arg.as_deref().and_then(literal),
+        Some(NodeEnum::TypeCast(c)) => {
+            let ty = c.type_name.as_ref()?;
+            let same = ty.typmods.is_empty()
+                && ty.array_bounds.is_empty()
+                && matches!(
+                    tree::parts(&ty.names).as_deref(),
+                    Some(["text" | "varchar" | "regclass"] | ["pg_catalog", "text" | "varchar" | "regclass"])
+                );
+            c.arg.as_deref().filter(|_| same).and_then(literal)
+        }
         _ => None,
     }
+}
+
+/// A text search configuration is named by a plain constant: any other spelling reaches into schemas, and the error tells whether one is
+/// there.
+fn configuration_argument(f: &protobuf::FuncCall, name: &str) -> Result<(), Refusal> {
+    if f.args.len() < 2 {
+        return Ok(());
+    }
+    let plain = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    let document_first = f.args.len() == 2 && matches!(name, "ts_headline" | "json_to_tsvector" | "jsonb_to_tsvector");
+    let allowed = match f.args.first().map(|a| &a.node) {
+        Some(Some(NodeEnum::AConst(k))) => document_first || string_constant(k).is_some_and(plain),
+        Some(Some(NodeEnum::ParamRef(_))) => document_first,
+        // A value that has a type already is a document; a cast to regconfig is judged as a cast.
+        _ => true,
+    };
+    if allowed {
+        return Ok(());
+    }
+    Err(Refusal::denied("function", format!("permission denied for this first argument of {name}"))
+        .hint("Name the text search configuration by a plain constant, as in to_tsvector('english', …)."))
 }
 
 fn missing(name: &str, location: i32) -> Refusal {

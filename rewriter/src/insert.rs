@@ -225,6 +225,9 @@ impl Judge<'_> {
         if is_default(item) {
             return Ok(Value::Text(None, column.ty.clone()));
         }
+        if let Some(text) = assigned_text(item, &column.ty) {
+            return Ok(Value::Text(Some(text.into()), column.ty.clone()));
+        }
         self.constant_for(item, &column.ty, true)?.ok_or_else(|| {
             Refusal::new(
                 "0A000",
@@ -353,21 +356,18 @@ impl Judge<'_> {
         level: &Scope<'_>,
     ) -> Result<(), Refusal> {
         let mut tags = Vec::new();
+        let mut source = None;
         for assignment in &mut c.target_list {
+            let Some(table) = table else {
+                self.plain_assignment(assignment, &mut source, level)?;
+                continue;
+            };
             let Some(NodeEnum::ResTarget(t)) = &mut assignment.node else {
                 return Err(Refusal::internal("SET holds something else"));
             };
-            if !t.indirection.is_empty() && table.is_some() {
+            if !t.indirection.is_empty() {
                 return Err(Refusal::construct("Assigning part of a column"));
             }
-            self.indirection(&mut t.indirection, level)?;
-            let Some(val) = &mut t.val else {
-                return Err(Refusal::internal("an expression is empty"));
-            };
-            let Some(table) = table else {
-                self.plain_or_default(val, level)?;
-                continue;
-            };
             let column = column_of(table, &t.name, t.location)?;
             may_assign(table, column)?;
             let limits = table.policies.iter().filter(|p| p.operations.contains(&Operation::Update));
@@ -387,9 +387,16 @@ impl Judge<'_> {
                             .hint("Use UPDATE, which seals the row's values anew."),
                     );
                 }
-                self.plain_or_default(val, level)?;
+                self.plain_assignment(assignment, &mut source, level)?;
                 continue;
             };
+            let Some(val) = &mut t.val else {
+                return Err(Refusal::internal("an expression is empty"));
+            };
+            if matches!(val.node, Some(NodeEnum::MultiAssignRef(_))) {
+                return Err(Refusal::construct("Assigning several columns at once, some of them protected")
+                    .hint("Write SET column = value for each column."));
+            }
             // The proposed value was sealed for the proposed row: it may only land in the row of the same key and bound columns.
             let same_row = protection.bind_column_only || table.bound.iter().all(|b| inferred.iter().any(|i| i == b.as_str()));
             match self.expr(val, level)? {
@@ -415,6 +422,29 @@ impl Judge<'_> {
             self.plain(filter, level)?;
         }
         Ok(())
+    }
+}
+
+/// A number or a boolean assigned to a text column, as PostgreSQL's cast prints it. Numbers in a form that it would print differently are
+/// not taken.
+fn assigned_text(item: &Node, ty: &ColumnType) -> Option<String> {
+    use pg_query::protobuf::a_const::Val;
+    let Some(NodeEnum::AConst(k)) = &item.node else { return None };
+    if k.isnull || !matches!(ty, ColumnType::Text | ColumnType::Varchar(_)) {
+        return None;
+    }
+    match &k.val {
+        Some(Val::Ival(i)) => Some(i.ival.to_string()),
+        Some(Val::Boolval(b)) => Some(b.boolval.to_string()),
+        Some(Val::Fval(f)) => {
+            let digits = f.fval.strip_prefix('-').unwrap_or(&f.fval);
+            let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
+            let all_digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
+            let canonical = all_digits(whole) && all_digits(fraction) && (whole == "0" || !whole.starts_with('0'));
+            let zero = digits.bytes().all(|b| matches!(b, b'0' | b'.'));
+            canonical.then(|| if zero { digits.to_owned() } else { f.fval.clone() })
+        }
+        _ => None,
     }
 }
 

@@ -62,8 +62,12 @@ pub(crate) struct Params {
     plain: BTreeSet<u16>,
     /// The client's, used for protected columns, with the declared type.
     pub(crate) sealed: BTreeMap<u16, ColumnType>,
+    /// The client's, asked whether they are NULL.
+    null_tested: BTreeSet<u16>,
     /// Ours.
     new: Vec<Param>,
+    /// Where in `new` those are that may serve several places.
+    shared: HashMap<Param, usize>,
     /// Highest of the client's.
     pub(crate) highest: u16,
     numbering: Option<Numbering>,
@@ -72,6 +76,8 @@ pub(crate) struct Params {
 struct Numbering {
     client: HashMap<u16, i32>,
     first_new: i32,
+    /// What answers for a sealed parameter whether it is NULL.
+    null_answers: HashMap<u16, Param>,
 }
 
 /// A tree that was judged, rewritten, printed and read again.
@@ -79,6 +85,7 @@ pub(crate) struct Judged<T> {
     pub(crate) sql: Rewritten,
     pub(crate) params: Vec<Param>,
     pub(crate) sealed_params: BTreeMap<u16, ColumnType>,
+    pub(crate) plain_params: BTreeSet<u16>,
     pub(crate) highest_param: u16,
     pub(crate) generate: Vec<TableRef>,
     pub(crate) relations: BTreeSet<TableRef>,
@@ -111,6 +118,7 @@ pub(crate) fn judged<T>(
             "names that start with postern$ are reserved",
         ));
     }
+    judge.params.settle();
     judge.params.check()?;
     if compact || !judge.params.new.is_empty() {
         let numbering = judge.params.number();
@@ -125,7 +133,7 @@ pub(crate) fn judged<T>(
             .params
             .plain
             .iter()
-            .map(|n| Param::Client(n - 1))
+            .map(|n| Param::Client(*n - 1))
             .chain(judge.params.new)
             .collect()
     } else {
@@ -135,6 +143,7 @@ pub(crate) fn judged<T>(
         sql,
         params,
         sealed_params: judge.params.sealed,
+        plain_params: judge.params.plain,
         highest_param: judge.params.highest,
         generate: judge.generate,
         relations: judge.relations,
@@ -163,8 +172,12 @@ fn second_reading(tree: Node, judge: &Judge<'_>) -> Result<Rewritten, Refusal> {
     let mut targets = judge.targets.clone();
     for (schema, name, alias) in census::survey(&read.stmt)?.relations {
         if schema.is_empty() {
-            // A CTE, or an alias in FOR UPDATE OF.
-            if judge.cte_names.contains(&name) {
+            // A CTE: never by a name that a relation has as well.
+            let catalog = judge.ask.catalog;
+            let relation = catalog.relation("pg_temp", &name).is_some()
+                || catalog.relation(catalog.schema.as_str(), &name).is_some()
+                || allow::catalogue_view("pg_catalog", &name).is_some();
+            if judge.cte_names.contains(&name) && !relation {
                 continue;
             }
             return Err(Refusal::internal(
@@ -246,7 +259,7 @@ impl Params {
     pub(crate) fn sealed(&mut self, number: i32, ty: &ColumnType, location: i32) -> Result<u16, Refusal> {
         let n = self.number_of(number, location)?;
         match self.sealed.get(&n) {
-            Some(other) if other != ty => {
+            Some(other) if other.unconstrained() != ty.unconstrained() => {
                 return Err(
                     Refusal::new("42P08", "parameter", format!("inconsistent types deduced for parameter ${n}")).at(location),
                 );
@@ -265,16 +278,50 @@ impl Params {
 
     /// A parameter of ours.
     pub(crate) fn make(&mut self, param: Param) -> Node {
-        let shared = !matches!(param, Param::Seal { .. });
-        let index = match self.new.iter().position(|p| shared && *p == param) {
-            Some(i) => i,
-            None => {
-                self.new.push(param);
-                self.new.len() - 1
-            }
+        // Each sealed value gets a nonce of its own.
+        let known = if matches!(param, Param::Seal { .. }) {
+            None
+        } else {
+            self.shared.get(&param).copied()
         };
+        let index = known.unwrap_or_else(|| {
+            let index = self.new.len();
+            if !matches!(param, Param::Seal { .. }) {
+                self.shared.insert(param.clone(), index);
+            }
+            self.new.push(param);
+            index
+        });
         let first = self.numbering.as_ref().map_or(i32::from(u16::MAX), |n| n.first_new);
         tree::param(first + i32::try_from(index).unwrap_or(i32::MAX / 2))
+    }
+
+    /// A client's parameter of which only NULL is asked: what stands in its place. Where its value is a protected column's elsewhere, what
+    /// is sealed from it answers, as NULL stays NULL.
+    pub(crate) fn null_tested(&mut self, number: i32, location: i32) -> Result<Node, Refusal> {
+        let n = self.number_of(number, location)?;
+        let Some(numbering) = &self.numbering else {
+            // Not known before the whole statement was walked.
+            self.null_tested.insert(n);
+            return Ok(tree::param(number));
+        };
+        match numbering.null_answers.get(&n).cloned() {
+            Some(answer) => Ok(self.make(answer)),
+            None => self.plain(number, location).map(tree::param),
+        }
+    }
+
+    /// Whether the first walk found a client's parameter to be a protected column's value, so that its NULL test was replaced.
+    pub(crate) fn is_sealed(&self, number: i32) -> bool {
+        let n = u16::try_from(number).unwrap_or(0);
+        self.numbering.as_ref().is_some_and(|m| m.null_answers.contains_key(&n))
+    }
+
+    /// After the first walk: what was only asked for NULL, and is sealed nowhere, is plain.
+    fn settle(&mut self) {
+        let tested = std::mem::take(&mut self.null_tested);
+        self.plain.extend(tested.iter().filter(|n| !self.sealed.contains_key(n)));
+        self.null_tested = tested;
     }
 
     fn number_of(&mut self, number: i32, location: i32) -> Result<u16, Refusal> {
@@ -290,12 +337,7 @@ impl Params {
     /// A value that must be sealed may not also travel as it is.
     fn check(&self) -> Result<(), Refusal> {
         match self.plain.iter().find(|n| self.sealed.contains_key(n)) {
-            Some(n) => Err(Refusal::new(
-                "0A000",
-                "sealed-operation",
-                format!("parameter ${n} is used for a protected column and elsewhere, where its value would travel in the clear"),
-            )
-            .hint("Pass the value as two parameters, or leave the other use out.")),
+            Some(n) => Err(in_the_clear(*n)),
             None if self.plain.len() + self.new.len() > usize::from(u16::MAX) => Err(Refusal::new(
                 "54000",
                 "size",
@@ -309,7 +351,37 @@ impl Params {
     fn number(&self) -> Numbering {
         let client: HashMap<u16, i32> = self.plain.iter().copied().zip(1..).collect();
         let first_new = i32::try_from(client.len()).unwrap_or(0) + 1;
-        Numbering { client, first_new }
+        let null_answers = self
+            .null_tested
+            .iter()
+            .filter(|n| self.sealed.contains_key(n))
+            .filter_map(|n| self.new.iter().find(|p| is_value_of(p, *n - 1)).map(|p| (*n, p.clone())))
+            .collect();
+        Numbering {
+            client,
+            first_new,
+            null_answers,
+        }
+    }
+}
+
+/// The refusal of a parameter that is to be sealed and used as it is.
+pub(crate) fn in_the_clear(n: u16) -> Refusal {
+    Refusal::new(
+        "0A000",
+        "sealed-operation",
+        format!("parameter ${n} is used for a protected column and elsewhere, where its value would travel in the clear"),
+    )
+    .hint("Pass the value as two parameters, or leave the other use out.")
+}
+
+/// Whether a parameter of ours is NULL exactly where the client's of that index is.
+fn is_value_of(param: &Param, index: u16) -> bool {
+    match param {
+        Param::Seal { value, .. } | Param::EqTag { value, .. } | Param::EqTags { value, .. } => {
+            matches!(value, crate::plan::Value::Client(n, _) if *n == index)
+        }
+        _ => false,
     }
 }
 

@@ -31,6 +31,7 @@ mod tree;
 mod update;
 mod write;
 
+pub use allow::parameter_type;
 pub use judge::Ask;
 pub use parse::leading_token;
 pub use policies::verify_policies;

@@ -67,26 +67,79 @@ fn bounds(sql: &str, max_bytes: usize) -> Result<(), Refusal> {
     if sql.bytes().any(|b| b == 0) {
         return Err(Refusal::new("22021", "encoding", "the statement holds a zero byte"));
     }
-    // Quotes are not tracked: inside a literal this may count too much, never too little.
+    if comment_depth(sql, false) > MAX_COMMENT_DEPTH && comment_depth(sql, true) > MAX_COMMENT_DEPTH {
+        return Err(Refusal::new("54001", "size", "comments are nested too deeply"));
+    }
+    Ok(())
+}
+
+/// Deepest nesting of comments. Without `quotes` each `/*` counts, also inside a literal: too much, never too little. With it, literals
+/// are stepped over as PostgreSQL's scanner does.
+fn comment_depth(sql: &str, quotes: bool) -> usize {
     let bytes = sql.as_bytes();
-    let (mut depth, mut i) = (0usize, 0usize);
-    while i + 1 < bytes.len() {
-        match (bytes[i], bytes[i + 1]) {
-            (b'/', b'*') => {
+    let (mut depth, mut deepest, mut i) = (0usize, 0usize, 0usize);
+    while i < bytes.len() {
+        match (bytes[i], bytes.get(i + 1)) {
+            (b'/', Some(b'*')) => {
                 depth += 1;
-                i += 2;
-                if depth > MAX_COMMENT_DEPTH {
-                    return Err(Refusal::new("54001", "size", "comments are nested too deeply"));
-                }
-            }
-            (b'*', b'/') => {
-                depth = depth.saturating_sub(1);
+                deepest = deepest.max(depth);
                 i += 2;
             }
+            (b'*', Some(b'/')) if depth > 0 => {
+                depth -= 1;
+                i += 2;
+            }
+            _ if depth > 0 || !quotes => i += 1,
+            (b'-', Some(b'-')) => i = find(bytes, i, b"\n"),
+            (b'"', _) => i = find(bytes, i + 1, b"\""),
+            (b'\'', _) => i = literal_end(bytes, i),
+            (b'$', _) if !continues_name(bytes, i) => i = dollar_end(bytes, i),
             _ => i += 1,
         }
     }
-    Ok(())
+    deepest
+}
+
+/// Right behind the next occurrence of `needle` at or after `from`, or the end.
+fn find(bytes: &[u8], from: usize, needle: &[u8]) -> usize {
+    let rest = bytes.get(from..).unwrap_or_default();
+    rest.windows(needle.len())
+        .position(|w| w == needle)
+        .map_or(bytes.len(), |at| from + at + needle.len())
+}
+
+/// Whether the byte at `i` belongs to a name or number that began before it.
+fn continues_name(bytes: &[u8], i: usize) -> bool {
+    i.checked_sub(1)
+        .is_some_and(|p| bytes[p].is_ascii_alphanumeric() || matches!(bytes[p], b'_' | b'$' | 0x80..))
+}
+
+/// The end of the `'…'` that starts at `i`; in `E'…'` a backslash takes the next byte along.
+fn literal_end(bytes: &[u8], i: usize) -> usize {
+    let escapes = i > 0 && matches!(bytes[i - 1], b'e' | b'E') && !continues_name(bytes, i - 1);
+    let mut at = i + 1;
+    while at < bytes.len() {
+        match bytes[at] {
+            b'\\' if escapes => at += 2,
+            b'\'' => return at + 1,
+            _ => at += 1,
+        }
+    }
+    bytes.len()
+}
+
+/// The end of the `$tag$ … $tag$` that starts at `i`, or behind the `$` if none does.
+fn dollar_end(bytes: &[u8], i: usize) -> usize {
+    let tag = bytes[i + 1..]
+        .iter()
+        .position(|b| !(b.is_ascii_alphanumeric() || matches!(b, b'_' | 0x80..)));
+    match tag {
+        Some(n) if bytes[i + 1 + n] == b'$' && !bytes[i + 1].is_ascii_digit() => {
+            let tag = &bytes[i..i + n + 2];
+            find(bytes, i + tag.len(), tag)
+        }
+        _ => i + 1,
+    }
 }
 
 /// PostgreSQL's parser names the offending token in quotes, which may be a literal: only its first words are kept.

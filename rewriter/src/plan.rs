@@ -121,7 +121,7 @@ impl Statement {
 }
 
 /// What an upstream parameter is made from.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Param {
     /// The client's parameter (index from 0), format and bytes as they are.
     Client(u16),
@@ -166,7 +166,7 @@ pub struct Sealed {
 }
 
 /// A value that the proxy has at hand when it binds.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Value {
     /// The client's parameter, of this type.
     Client(u16, ColumnType),

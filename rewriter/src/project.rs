@@ -46,7 +46,8 @@ struct Given {
 
 struct GivenSealed {
     base: Rc<SealedCol>,
-    tag: Option<Box<str>>,
+    /// Field index and name of the tag.
+    tag: Option<(usize, Box<str>)>,
     /// Field index and name of each bound value.
     bound: Vec<(usize, Box<str>)>,
 }
@@ -94,7 +95,11 @@ impl Projection {
             && self.fields == other.fields
             && a.iter().zip(b).all(|(x, y)| match (&x.sealed, &y.sealed) {
                 (None, None) => true,
-                (Some(x), Some(y)) => x.base.sealed == y.base.sealed && x.tag.is_some() == y.tag.is_some(),
+                (Some(x), Some(y)) => {
+                    x.base.sealed == y.base.sealed
+                        && x.tag.as_ref().map(|t| t.0) == y.tag.as_ref().map(|t| t.0)
+                        && x.bound.iter().map(|b| b.0).eq(y.bound.iter().map(|b| b.0))
+                }
                 _ => false,
             })
     }
@@ -129,7 +134,7 @@ impl Projection {
                     Some(s) => Nature::Sealed(Rc::new(SealedCol {
                         sealed: s.base.sealed.clone(),
                         envelope: name.clone(),
-                        tag: s.tag.clone(),
+                        tag: s.tag.as_ref().map(|t| t.1.clone()),
                         tag_key: s.base.tag_key.clone(),
                         bound: s
                             .bound
@@ -193,7 +198,13 @@ impl Projection {
 
 impl Judge<'_> {
     /// Walks an output list and spells `*` out where entries hide columns.
-    pub(crate) fn targets(&mut self, list: &mut Vec<Node>, scope: &Scope<'_>, shown: &[Star]) -> Result<Vec<Shown>, Refusal> {
+    pub(crate) fn targets(
+        &mut self,
+        list: &mut Vec<Node>,
+        scope: &Scope<'_>,
+        shown: &[Star],
+        mode: &Mode,
+    ) -> Result<Vec<Shown>, Refusal> {
         let mut outputs = Vec::with_capacity(list.len());
         let mut rewritten = Vec::with_capacity(list.len());
         let guarded = scope.entries.iter().any(|e| e.guarded);
@@ -230,10 +241,19 @@ impl Judge<'_> {
                 None => {
                     let name = if t.name.is_empty() { output_name(val) } else { t.name.clone() };
                     let was_column = matches!(val.node, Some(NodeEnum::ColumnRef(_)));
-                    let sealed = match self.expr(val, scope)? {
+                    let reference = self.catalogue_reference(val);
+                    let sealed = match self.expr_as_it_is(val, scope)? {
                         Yield::Sealed(r) => Some(r),
                         Yield::Plain => None,
                     };
+                    if reference && *mode != Mode::Client {
+                        // Beneath another level it is shown, or compared with an oid.
+                        let ty = if *mode == Mode::Values { "oid" } else { "text" };
+                        **val = tree::cast(std::mem::take(val), ty);
+                        if t.name.is_empty() {
+                            t.name = name.clone();
+                        }
+                    }
                     // What stands in a column's place keeps the column's name.
                     if t.name.is_empty() && was_column {
                         let kept = output_name(val) == name;
@@ -431,7 +451,7 @@ impl Judge<'_> {
             bound.push(carry(self, if grouped { tree::first_of_group(node) } else { node }));
         }
         let tag = match r.tag() {
-            Ok(node) if with_tag => Some(carry(self, node).1),
+            Ok(node) if with_tag => Some(carry(self, node)),
             _ => None,
         };
         GivenSealed {

@@ -14,7 +14,7 @@ use postern_config::{Column, ColumnType, LoginKind, Protection, Table};
 use crate::catalog::{Relation, RelationKind};
 use crate::judge::{BARRIER, Judge};
 use crate::plan::{Refusal, Sealed};
-use crate::scope::{Col, Entry, Nature, Scope, SealedCol, TagKey};
+use crate::scope::{Col, Entry, Nature, Origin, Scope, SealedCol, TagKey};
 use crate::{allow, tree};
 
 /// What a relation's name stands for.
@@ -100,7 +100,11 @@ impl Judge<'_> {
             && r.catalogname.is_empty()
             && let Some(cte) = scope.cte(&r.relname)
         {
-            self.cte_names.insert(r.relname.clone());
+            self.cte_names.insert(cte.runs_as.to_string());
+            if *cte.runs_as != *r.relname {
+                r.alias.get_or_insert_with(|| tree::alias(&alias));
+                r.relname = cte.runs_as.to_string();
+            }
             let mut entry = Entry::plain(&alias, rename(cte.columns.clone(), &renames));
             entry.guarded = cte.guarded;
             return Ok((entry, None));
@@ -113,7 +117,9 @@ impl Judge<'_> {
                 r.schemaname = schema.to_owned();
                 r.relname = name.to_owned();
                 // `oid`, `ctid` and friends of the catalogue are columns of the views where they are offered at all.
-                Ok((Entry::plain(&alias, None), None))
+                let mut entry = Entry::plain(&alias, None);
+                entry.origin = Origin::Catalogue;
+                Ok((entry, None))
             }
             Target::Assumed => {
                 if r.schemaname.is_empty() {

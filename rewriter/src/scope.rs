@@ -10,6 +10,7 @@ use std::rc::Rc;
 use pg_query::protobuf::Node;
 use postern_config::Ident;
 
+use crate::allow;
 use crate::plan::{Refusal, Sealed};
 
 /// A column as a range entry offers it.
@@ -77,6 +78,19 @@ pub(crate) struct Entry {
     pub(crate) primary_key: Vec<Box<str>>,
     /// Reached through a qualified name only (`excluded`).
     pub(crate) qualified_only: bool,
+    /// What stands behind it.
+    pub(crate) origin: Origin,
+}
+
+/// Where an entry's rows come from, as far as it matters where its columns are not known.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// A relation, a subquery, a CTE.
+    Rows,
+    /// A function: its row may be a plain value, and `alias.name` then calls the function `name` on it.
+    Call,
+    /// A view over the catalogue.
+    Catalogue,
 }
 
 /// A query level.
@@ -94,6 +108,8 @@ pub(crate) struct Scope<'o> {
 /// A CTE and what it offers.
 pub(crate) struct Cte {
     pub(crate) name: Box<str>,
+    /// The name it has in what runs.
+    pub(crate) runs_as: Box<str>,
     /// `None`: columns unknown.
     pub(crate) columns: Option<Vec<Col>>,
     pub(crate) guarded: bool,
@@ -158,45 +174,53 @@ impl<'o> Scope<'o> {
             .or_else(|| self.outer.and_then(|o| o.entry(alias)))
     }
 
-    /// An unqualified name.
+    /// An unqualified name: as a column, level by level outwards; then as a whole row.
     pub(crate) fn bare(&self, name: &str, location: i32) -> Result<Found<'_>, Refusal> {
-        let mut found: Option<(&Entry, &Col)> = None;
+        // A level between with columns that are not known may hold the name too. What PostgreSQL will take is then not known here.
         let mut unknown = false;
+        let mut level = Some(self);
+        while let Some(scope) = level {
+            match scope.own_column(name, location)? {
+                Some(Found::Column { entry, col }) if unknown => {
+                    return if col.is_open() {
+                        Ok(Found::Plain)
+                    } else {
+                        Err(ambiguous(name, &entry.alias, location))
+                    };
+                }
+                Some(Found::Plain) => return Ok(Found::Plain),
+                Some(found) => return Ok(found),
+                None => {}
+            }
+            unknown |= scope.entries.iter().any(|e| !e.qualified_only && e.columns.is_none());
+            level = scope.outer;
+        }
+        match self.entry(name) {
+            Some(entry) if unknown && entry.guarded => Err(ambiguous(name, &entry.alias, location)),
+            _ if unknown => Ok(Found::Plain),
+            Some(entry) => Ok(Found::Row(entry)),
+            None => Err(Refusal::missing_column(&format!("\"{name}\""), location)),
+        }
+    }
+
+    /// A column of this level by its bare name.
+    pub(crate) fn own_column(&self, name: &str, location: i32) -> Result<Option<Found<'_>>, Refusal> {
+        let mut found: Option<(&Entry, &Col)> = None;
         let mut several = false;
         for entry in self.entries.iter().filter(|e| !e.qualified_only) {
-            match &entry.columns {
-                None => unknown = true,
-                Some(cols) => {
-                    for col in cols.iter().filter(|c| &*c.name == name) {
-                        several |= found.is_some();
-                        found = Some((entry, col));
-                    }
-                }
+            for col in entry.columns.iter().flatten().filter(|c| &*c.name == name) {
+                several |= found.is_some();
+                found = Some((entry, col));
             }
         }
         match found {
-            Some(_) if several && self.merged.iter().any(|m| &**m == name) => return Ok(Found::Plain),
+            Some(_) if several && self.merged.iter().any(|m| &**m == name) => Ok(Some(Found::Plain)),
             Some(_) if several => {
-                return Err(Refusal::new("42702", "column", format!("column reference \"{name}\" is ambiguous")).at(location));
+                Err(Refusal::new("42702", "column", format!("column reference \"{name}\" is ambiguous")).at(location))
             }
-            Some((entry, col)) => return Ok(Found::Column { entry, col }),
-            None => {}
-        }
-        if SYSTEM_COLUMNS.contains(&name) && self.entries.iter().any(|e| e.system_columns) {
-            return Ok(Found::Plain);
-        }
-        if unknown {
-            return Ok(Found::Plain);
-        }
-        if let Some(outer) = self.outer
-            && let Ok(found) = outer.bare(name, location)
-        {
-            return Ok(found);
-        }
-        // PostgreSQL tries a whole-row reference last.
-        match self.entry(name) {
-            Some(entry) => Ok(Found::Row(entry)),
-            None => Err(Refusal::missing_column(&format!("\"{name}\""), location)),
+            Some((entry, col)) => Ok(Some(Found::Column { entry, col })),
+            None if SYSTEM_COLUMNS.contains(&name) && self.entries.iter().any(|e| e.system_columns) => Ok(Some(Found::Plain)),
+            None => Ok(None),
         }
     }
 
@@ -211,6 +235,10 @@ impl<'o> Scope<'o> {
             .at(location));
         };
         match &entry.columns {
+            // Where the row is a plain value, PostgreSQL takes `alias.name` for a call of the function `name` on it.
+            None if entry.origin != Origin::Catalogue && allow::hidden_call(name) => {
+                Err(Refusal::missing_column(&format!("{alias}.{name}"), location))
+            }
             None => Ok(Found::Plain),
             Some(cols) => match cols.iter().find(|c| &*c.name == name) {
                 Some(col) => Ok(Found::Column { entry, col }),
@@ -231,11 +259,23 @@ impl Entry {
             system_columns: false,
             primary_key: Vec::new(),
             qualified_only: false,
+            origin: Origin::Rows,
         }
     }
 }
 
+fn ambiguous(name: &str, alias: &str, location: i32) -> Refusal {
+    Refusal::new("42702", "column", format!("column reference \"{name}\" is ambiguous"))
+        .hint(format!("Write {alias}.{name}, or the alias of the relation that is meant."))
+        .at(location)
+}
+
 impl Col {
+    /// It may be read wherever it can be named: neither sealed nor masked nor kept back.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.nature, Nature::Plain) && self.mask.is_none()
+    }
+
     pub(crate) fn plain(name: &str) -> Self {
         Self {
             name: name.into(),

@@ -9,13 +9,15 @@ use crate::plan::Refusal;
 use crate::project::{Doors, Projection, Shown};
 use crate::relations::names_of;
 use crate::scope::{Col, Cte, Scope, TagKey};
-use crate::tree;
+use crate::{allow, tree};
 
 /// What the surroundings of a query take from it.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// The client: envelopes are opened, hidden columns carry what that needs.
     Client,
+    /// One arm of a set operation for the client.
+    Arm,
     /// A FROM item or CTE: envelopes travel on with their siblings.
     Derived,
     /// Only whether there are rows.
@@ -28,7 +30,7 @@ pub(crate) enum Mode {
 
 impl Mode {
     fn carries(&self) -> bool {
-        matches!(self, Mode::Client | Mode::Derived)
+        matches!(self, Mode::Client | Mode::Arm | Mode::Derived)
     }
 }
 
@@ -54,7 +56,7 @@ impl Judge<'_> {
             return self.set_operation(s, &scope, mode);
         }
         if !s.values_lists.is_empty() {
-            return self.values(s, &scope);
+            return self.values(s, &scope, mode);
         }
         let mut shown = Vec::new();
         for item in &mut s.from_clause {
@@ -64,7 +66,7 @@ impl Judge<'_> {
         if let Some(filter) = &mut s.where_clause {
             self.conjuncts(filter, &scope, &mut doors)?;
         }
-        let mut outputs = self.targets(&mut s.target_list, &scope, &shown)?;
+        let mut outputs = self.targets(&mut s.target_list, &scope, &shown, mode)?;
         let grouped = self.group_by(s, &scope, &outputs)?;
         self.plain_opt(s.having_clause.as_mut(), &scope)?;
         for w in &mut s.window_clause {
@@ -73,10 +75,9 @@ impl Judge<'_> {
                 _ => return Err(Refusal::internal("WINDOW holds something else")),
             }
         }
-        self.order_by(&mut s.sort_clause, Some(&scope), &outputs)?;
-        let empty = Scope::new(outer);
-        self.plain_opt(s.limit_offset.as_mut(), &empty)?;
-        self.plain_opt(s.limit_count.as_mut(), &empty)?;
+        self.order_by(&mut s.sort_clause, &scope, &outputs)?;
+        self.plain_opt(s.limit_offset.as_mut(), &scope)?;
+        self.plain_opt(s.limit_count.as_mut(), &scope)?;
         self.locking(s)?;
         self.distinct(s, &scope, &outputs, mode)?;
 
@@ -110,8 +111,7 @@ impl Judge<'_> {
                     }
                 }
             }
-            Mode::Exists => {}
-            Mode::Client | Mode::Derived => {}
+            Mode::Exists | Mode::Client | Mode::Arm | Mode::Derived => {}
         }
         let aggregated = self.aggregates.last().copied().unwrap_or(false) || !s.group_clause.is_empty();
         if !mode.carries() {
@@ -133,6 +133,7 @@ impl Judge<'_> {
                 if let Some(NodeEnum::CommonTableExpr(c)) = &cte.node {
                     scope.ctes.push(Cte {
                         name: c.ctename.as_str().into(),
+                        runs_as: self.cte_name(&c.ctename),
                         columns: None,
                         guarded: false,
                     });
@@ -164,10 +165,20 @@ impl Judge<'_> {
             if with.recursive {
                 if let Some(known) = scope.ctes.iter_mut().find(|k| *k.name == *c.ctename) {
                     known.columns = columns;
+                    c.ctename = known.runs_as.to_string();
                 }
             } else {
+                let runs_as = self.cte_name(&c.ctename);
+                let name = std::mem::replace(&mut c.ctename, runs_as.to_string());
+                if scope.ctes.iter().any(|k| *k.name == *name) {
+                    return Err(
+                        Refusal::new("42712", "relation", format!("WITH query name \"{name}\" specified more than once"))
+                            .at(c.location),
+                    );
+                }
                 scope.ctes.push(Cte {
-                    name: c.ctename.as_str().into(),
+                    name: name.into(),
+                    runs_as,
                     columns,
                     guarded,
                 });
@@ -176,10 +187,21 @@ impl Judge<'_> {
         Ok(())
     }
 
+    /// The name under which a CTE runs. One that is also a relation's gets a name of ours: should PostgreSQL ever see a different scope than
+    /// was seen here, it would miss a relation rather than read one past its filter.
+    fn cte_name(&mut self, name: &str) -> Box<str> {
+        let catalog = self.ask.catalog;
+        let taken = catalog.relation(catalog.schema.as_str(), name).is_some()
+            || catalog.relation("pg_temp", name).is_some()
+            || allow::catalogue_view("pg_catalog", name).is_some();
+        if taken { self.hidden_name().into() } else { name.into() }
+    }
+
     fn set_operation(&mut self, s: &mut SelectStmt, scope: &Scope<'_>, mode: &Mode) -> Result<Projection, Refusal> {
         let (Some(left), Some(right)) = (&mut s.larg, &mut s.rarg) else {
             return Err(Refusal::internal("a set operation lacks an arm"));
         };
+        let mode = if *mode == Mode::Client { &Mode::Arm } else { mode };
         let left = self.select(left, Some(scope), mode)?;
         let right = self.select(right, Some(scope), mode)?;
         if left.carries_sealed() || right.carries_sealed() {
@@ -198,6 +220,9 @@ impl Judge<'_> {
             let Some(NodeEnum::SortBy(o)) = &mut order.node else {
                 return Err(Refusal::internal("ORDER BY holds something else"));
             };
+            if !o.use_op.is_empty() {
+                return Err(Refusal::construct("ORDER BY … USING"));
+            }
             let Some(key) = &mut o.node else {
                 return Err(Refusal::internal("an expression is empty"));
             };
@@ -207,19 +232,23 @@ impl Judge<'_> {
             match &key.node {
                 // Only output names and positions may stand here.
                 Some(NodeEnum::ColumnRef(c)) if c.fields.len() == 1 => self.seen.column_refs += 1,
-                _ => self.plain(key, &Scope::new(None))?,
+                _ => self.plain(key, scope)?,
             }
         }
-        let empty = Scope::new(None);
-        self.plain_opt(s.limit_offset.as_mut(), &empty)?;
-        self.plain_opt(s.limit_count.as_mut(), &empty)?;
+        self.plain_opt(s.limit_offset.as_mut(), scope)?;
+        self.plain_opt(s.limit_count.as_mut(), scope)?;
         if !s.locking_clause.is_empty() {
             return Err(Refusal::construct("FOR UPDATE over a set operation"));
         }
         Ok(left)
     }
 
-    fn values(&mut self, s: &mut SelectStmt, scope: &Scope<'_>) -> Result<Projection, Refusal> {
+    fn values(&mut self, s: &mut SelectStmt, scope: &Scope<'_>, mode: &Mode) -> Result<Projection, Refusal> {
+        if matches!(mode, Mode::Tags(_)) {
+            return Err(
+                Refusal::construct("VALUES as a subquery beside a protected column").hint("Write column IN (value, …)."),
+            );
+        }
         let mut width = 0;
         for row in &mut s.values_lists {
             match &mut row.node {
@@ -239,9 +268,8 @@ impl Judge<'_> {
             ));
             self.sort_by(order, &level)?;
         }
-        let empty = Scope::new(None);
-        self.plain_opt(s.limit_offset.as_mut(), &empty)?;
-        self.plain_opt(s.limit_count.as_mut(), &empty)?;
+        self.plain_opt(s.limit_offset.as_mut(), scope)?;
+        self.plain_opt(s.limit_count.as_mut(), scope)?;
         Ok(Projection::of_names(names))
     }
 
@@ -253,27 +281,10 @@ impl Judge<'_> {
                 self.grouping_set(&mut set.content, scope)?;
                 continue;
             }
-            // An output's position or, where no input column has the name, its alias.
+            // An output's position or, where no column of this level has the name, its alias.
             let output = match &key.node {
-                Some(NodeEnum::AConst(k)) => match &k.val {
-                    Some(pg_query::protobuf::a_const::Val::Ival(i)) => usize::try_from(i.ival)
-                        .ok()
-                        .and_then(|i| i.checked_sub(1))
-                        .and_then(|i| outputs.get(i)),
-                    _ => None,
-                },
-                Some(NodeEnum::ColumnRef(c)) if c.fields.len() == 1 => {
-                    let name = c.fields.first().and_then(tree::text_of).unwrap_or_default().to_owned();
-                    let alias = scope
-                        .bare(&name, -1)
-                        .is_err()
-                        .then(|| outputs.iter().find(|o| o.name.as_deref() == Some(&name)));
-                    if let Some(Some(_)) = alias {
-                        self.seen.column_refs += 1;
-                    }
-                    alias.flatten()
-                }
-                _ => None,
+                Some(NodeEnum::ColumnRef(c)) if c.fields.len() == 1 && self.is_own_column(c, scope) => None,
+                _ => self.output_of(key, outputs),
             };
             if let Some(output) = output {
                 if let Some(r) = &output.sealed {
@@ -345,8 +356,36 @@ impl Judge<'_> {
         }
     }
 
+    /// Whether a bare name is, to PostgreSQL, a column of this very level.
+    fn is_own_column(&self, c: &pg_query::protobuf::ColumnRef, scope: &Scope<'_>) -> bool {
+        let name = c.fields.first().and_then(tree::text_of).unwrap_or_default();
+        !matches!(scope.own_column(name, -1), Ok(None))
+    }
+
+    /// The output that a sort, group or distinct item names by its alias or position.
+    fn output_of<'o>(&mut self, key: &Node, outputs: &'o [Shown]) -> Option<&'o Shown> {
+        match &key.node {
+            Some(NodeEnum::AConst(k)) => match &k.val {
+                Some(pg_query::protobuf::a_const::Val::Ival(i)) => usize::try_from(i.ival)
+                    .ok()
+                    .and_then(|i| i.checked_sub(1))
+                    .and_then(|i| outputs.get(i)),
+                _ => None,
+            },
+            Some(NodeEnum::ColumnRef(c)) if c.fields.len() == 1 => {
+                let name = c.fields.first().and_then(tree::text_of).unwrap_or_default();
+                let output = outputs.iter().find(|o| o.name.as_deref() == Some(name));
+                if output.is_some() {
+                    self.seen.column_refs += 1;
+                }
+                output
+            }
+            _ => None,
+        }
+    }
+
     /// ORDER BY of a SELECT: an output's alias or position, else an input expression.
-    fn order_by(&mut self, sort: &mut [Node], scope: Option<&Scope<'_>>, outputs: &[Shown]) -> Result<(), Refusal> {
+    fn order_by(&mut self, sort: &mut [Node], scope: &Scope<'_>, outputs: &[Shown]) -> Result<(), Refusal> {
         for order in sort {
             let Some(NodeEnum::SortBy(o)) = &mut order.node else {
                 return Err(Refusal::internal("ORDER BY holds something else"));
@@ -357,31 +396,12 @@ impl Judge<'_> {
             let Some(key) = &mut o.node else {
                 return Err(Refusal::internal("an expression is empty"));
             };
-            let output = match &key.node {
-                Some(NodeEnum::AConst(k)) => match &k.val {
-                    Some(pg_query::protobuf::a_const::Val::Ival(i)) => usize::try_from(i.ival)
-                        .ok()
-                        .and_then(|i| i.checked_sub(1))
-                        .and_then(|i| outputs.get(i)),
-                    _ => None,
-                },
-                Some(NodeEnum::ColumnRef(c)) if c.fields.len() == 1 => {
-                    let name = c.fields.first().and_then(tree::text_of).unwrap_or_default();
-                    let output = outputs.iter().find(|o| o.name.as_deref() == Some(name));
-                    if output.is_some() {
-                        self.seen.column_refs += 1;
-                    }
-                    output
-                }
-                _ => None,
-            };
-            let sealed = match (output, scope) {
-                (Some(output), _) => output.sealed.clone(),
-                (None, Some(scope)) => match self.expr(key, scope)? {
+            let sealed = match self.output_of(key, outputs) {
+                Some(output) => output.sealed.clone(),
+                None => match self.expr(key, scope)? {
                     Yield::Sealed(r) => Some(r),
                     Yield::Plain => None,
                 },
-                (None, None) => None,
             };
             if let Some(r) = sealed {
                 return Err(r.col.unsupported("ordering", "range"));
@@ -395,6 +415,12 @@ impl Judge<'_> {
         let plain = matches!(s.distinct_clause.as_slice(), [Node { node: None }]);
         if !plain {
             for key in &mut s.distinct_clause {
+                if let Some(output) = self.output_of(key, outputs) {
+                    if let Some(r) = &output.sealed {
+                        *key = r.tag()?;
+                    }
+                    continue;
+                }
                 if let Yield::Sealed(r) = self.expr(key, scope)? {
                     *key = r.tag()?;
                 }
@@ -427,7 +453,6 @@ impl Judge<'_> {
                 match &rel.node {
                     Some(NodeEnum::RangeVar(r)) if r.schemaname.is_empty() && r.catalogname.is_empty() => {
                         self.seen.range_vars += 1;
-                        self.cte_names.insert(r.relname.clone());
                     }
                     _ => return Err(Refusal::syntax("FOR UPDATE must specify unqualified relation names")),
                 }

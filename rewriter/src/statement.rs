@@ -204,6 +204,9 @@ fn prepare(p: &protobuf::PrepareStmt, ask: &Ask<'_>) -> Result<Plan, Refusal> {
         return Err(Refusal::statement("PREPARE of this kind of statement"));
     }
     let mut plan = plan_node((**query).clone(), ask)?;
+    if plan.effect != Effect::None {
+        return Err(Refusal::statement("PREPARE of this kind of statement"));
+    }
     for (i, n) in p.argtypes.iter().enumerate() {
         let Some(NodeEnum::TypeName(ty)) = &n.node else {
             return Err(Refusal::internal("PREPARE holds something else"));

@@ -130,6 +130,21 @@ pub(crate) fn first_of_group(value: Node) -> Node {
     })))
 }
 
+/// `value::pg_catalog.ty`.
+pub(crate) fn cast(value: Node, ty: &str) -> Node {
+    let ty = protobuf::TypeName {
+        names: vec![string("pg_catalog"), string(ty)],
+        typemod: -1,
+        location: -1,
+        ..protobuf::TypeName::default()
+    };
+    node(NodeEnum::TypeCast(Box::new(protobuf::TypeCast {
+        arg: Some(Box::new(value)),
+        type_name: Some(ty),
+        location: -1,
+    })))
+}
+
 /// The text of a `String` node.
 pub(crate) fn text_of(n: &Node) -> Option<&str> {
     match &n.node {

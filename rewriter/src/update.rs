@@ -10,18 +10,18 @@ use pg_query::NodeEnum;
 use pg_query::protobuf::{AExprKind, BoolExprType, DeleteStmt, LockClauseStrength, LockingClause, Node, SelectStmt, UpdateStmt};
 use postern_config::manifest::Operation;
 use postern_config::names::eq_column;
-use postern_config::{Column, Ident, Table};
+use postern_config::{Column, ColumnType, Ident, Table};
 
 use crate::from::target_alias;
 use crate::insert::{bound_type, column_of, is_default, may_assign};
-use crate::judge::{Ask, Judge, judged};
+use crate::judge::{Ask, Judge, in_the_clear, judged};
 use crate::plan::{Open, Output, Param, PerRow, Refusal, Sealed, Statement, Value};
 use crate::project::{Doors, Projection};
 use crate::relations::Target;
 use crate::scope::Scope;
 use crate::sealed::is_constant;
 use crate::select::Mode;
-use crate::tree;
+use crate::{census, tree};
 
 /// Where the values that an envelope is bound to come from.
 enum Bound<'b> {
@@ -59,8 +59,9 @@ impl Judge<'_> {
             self.from_item(item, &mut level)?;
         }
         let Some(table) = target.table else {
+            let mut source = None;
             for assignment in &mut u.target_list {
-                self.plain_assignment(assignment, &level)?;
+                self.plain_assignment(assignment, &mut source, &level)?;
             }
             let mut doors = Doors::default();
             if let Some(filter) = &mut u.where_clause {
@@ -113,7 +114,9 @@ impl Judge<'_> {
         self.returning(d.returning_clause.as_mut(), &level, doors, mode)
     }
 
-    fn plain_assignment(&mut self, n: &mut Node, scope: &Scope<'_>) -> Result<(), Refusal> {
+    /// One assignment of a plain value. In `(a, b) = source` each holds the whole source: the first is judged, the others take what came of
+    /// it, as they will be printed as one.
+    pub(crate) fn plain_assignment(&mut self, n: &mut Node, source: &mut Option<Node>, scope: &Scope<'_>) -> Result<(), Refusal> {
         let Some(NodeEnum::ResTarget(t)) = &mut n.node else {
             return Err(Refusal::internal("SET holds something else"));
         };
@@ -121,9 +124,26 @@ impl Judge<'_> {
         let Some(val) = &mut t.val else {
             return Err(Refusal::internal("an expression is empty"));
         };
-        match &mut val.node {
-            Some(NodeEnum::MultiAssignRef(m)) => self.plain_opt(m.source.as_mut(), scope),
-            _ => self.plain_or_default(val, scope),
+        let Some(NodeEnum::MultiAssignRef(m)) = &mut val.node else {
+            return self.plain_or_default(val, scope);
+        };
+        let Some(shared) = &mut m.source else {
+            return Err(Refusal::internal("an expression is empty"));
+        };
+        match source {
+            Some(judged) if m.colno > 1 => {
+                self.seen.add(&census::survey(shared)?.counts);
+                **shared = judged.clone();
+                Ok(())
+            }
+            _ => {
+                match &mut shared.node {
+                    Some(NodeEnum::RowExpr(r)) => r.args.iter_mut().try_for_each(|v| self.plain_or_default(v, scope))?,
+                    _ => self.plain(shared, scope)?,
+                }
+                *source = Some((**shared).clone());
+                Ok(())
+            }
         }
     }
 
@@ -167,10 +187,11 @@ impl Judge<'_> {
             }
         };
         let mut tags = Vec::new();
+        let mut source = None;
         for n in list.iter_mut() {
             let column = assignment(n, table)?.0;
             let Some(protection) = &column.protection else {
-                self.plain_assignment(n, scope)?;
+                self.plain_assignment(n, &mut source, scope)?;
                 continue;
             };
             let Some(NodeEnum::ResTarget(t)) = &mut n.node else {
@@ -246,6 +267,10 @@ impl Judge<'_> {
             let Some(column) = table.column(&name).filter(|c| table.bound.contains(&c.name)) else {
                 continue;
             };
+            // Equal values of these types differ in bytes: 1.0 and 1.00, 0 and -0. What a value is bound to must be read from the row.
+            if column.protection.is_none() && matches!(column.ty, ColumnType::Numeric(_) | ColumnType::Float8) {
+                continue;
+            }
             if equals && is_constant(constant) {
                 // A constant that does not suit the type pins nothing; PostgreSQL will say so.
                 let before = self.seen.clone();
@@ -309,6 +334,18 @@ pub(crate) fn update_plan(u: &UpdateStmt, ask: &Ask<'_>) -> Result<UpdatePlan, R
 /// The two steps of an UPDATE, each judged by itself; together they hold every part of the client's statement.
 pub(crate) fn per_row(u: &UpdateStmt, parts: &PerRowParts, ask: &Ask<'_>, gathered: &mut Gathered) -> Result<PerRow, Refusal> {
     let table = &parts.table;
+    // Each row is written by itself, so a subquery would see the rows written before.
+    let returning = u.returning_clause.iter().map(census::survey);
+    for survey in u.target_list.iter().map(census::survey).chain(returning) {
+        if survey?.counts.sub_links > 0 {
+            return Err(Refusal::new(
+                "0A000",
+                "sealed-operation",
+                "an UPDATE that is carried out row by row takes no subquery in SET or RETURNING",
+            )
+            .hint("Read the value first, then update with it."));
+        }
+    }
     let mut reading = u.clone();
     let assigned_list = std::mem::take(&mut reading.target_list);
     reading.returning_clause = None;
@@ -332,7 +369,7 @@ pub(crate) fn per_row(u: &UpdateStmt, parts: &PerRowParts, ask: &Ask<'_>, gather
         judge.write_step(u, parts)
     })?;
 
-    let bound: Vec<(usize, postern_config::ColumnType)> = table
+    let bound: Vec<(usize, ColumnType)> = table
         .bound
         .iter()
         .filter_map(|b| table.column(b.as_str()))
@@ -360,6 +397,12 @@ pub(crate) fn per_row(u: &UpdateStmt, parts: &PerRowParts, ask: &Ask<'_>, gather
         .collect();
     let output: Option<Output> = write.value.output();
     let opened_columns: Vec<_> = write.value.opened().map(|s| s.column.clone()).collect();
+    // What one step seals must not travel in the clear in the other.
+    if let Some(n) = (read.plain_params.iter().find(|n| write.sealed_params.contains_key(n)))
+        .or_else(|| write.plain_params.iter().find(|n| read.sealed_params.contains_key(n)))
+    {
+        return Err(in_the_clear(*n));
+    }
     let read = gathered.statement(read, None);
     let write = gathered.statement(write, output);
     gathered.opened.extend(opened_columns);
@@ -373,7 +416,7 @@ pub(crate) fn per_row(u: &UpdateStmt, parts: &PerRowParts, ask: &Ask<'_>, gather
 /// What the statements of one plan have in common, gathered.
 #[derive(Default)]
 pub(crate) struct Gathered {
-    pub(crate) param_types: std::collections::BTreeMap<u16, postern_config::ColumnType>,
+    pub(crate) param_types: std::collections::BTreeMap<u16, ColumnType>,
     pub(crate) highest: u16,
     pub(crate) relations: std::collections::BTreeSet<postern_config::TableRef>,
     pub(crate) policies: std::collections::BTreeSet<String>,

@@ -154,7 +154,7 @@ impl Judge<'_> {
             .filter(|e| !e.qualified_only)
             .flat_map(stars_of)
             .collect();
-        let mut outputs = self.targets(&mut clause.exprs, scope, &shown)?;
+        let mut outputs = self.targets(&mut clause.exprs, scope, &shown, mode)?;
         self.seal_outputs(&mut clause.exprs, &mut outputs, &[], doors, mode)
     }
 }
