@@ -20,7 +20,10 @@ ROLLBACK TO later;
 INSERT INTO orgs (id, name, contact) VALUES ('A', 'x', 'a@people.example'), ('R', 'Rowan Ring', 'r@people.example') ON CONFLICT (id) DO UPDATE SET contact = EXCLUDED.contact RETURNING id, contact;
 INSERT INTO accounts (id, email, disabled, verified) VALUES ('another', 'ana@people.example', false, true) ON CONFLICT (email) DO NOTHING;
 SELECT id FROM accounts WHERE email = 'ana@people.example';
+SAVEPOINT later;
+-- later: 0A000 DO UPDATE of columns that not all policies let change
 INSERT INTO accounts (id, email, disabled, verified) VALUES ('another', 'carl@people.example', false, true) ON CONFLICT (email) DO UPDATE SET verified = false RETURNING id, email, verified;
+ROLLBACK TO later;
 INSERT INTO accounts (id, email, disabled, verified) VALUES ('bob', 'dora@people.example', false, true) ON CONFLICT DO NOTHING;
 INSERT INTO accounts (id, email, disabled, verified) SELECT 'copy-' || id, 'fixed@people.example', false, false FROM projects WHERE id = 'PA1' ON CONFLICT (email) DO NOTHING;
 SAVEPOINT s;

@@ -152,7 +152,11 @@ INSERT INTO pairs (id, owner, a, b) VALUES (7, 'bob', 'x', 'new b') ON CONFLICT 
 ROLLBACK TO later;
 UPDATE pairs SET owner = 'carl' WHERE id = 1 RETURNING id, owner, a, b;
 SELECT id, owner, a, b FROM pairs ORDER BY id;
+SAVEPOINT later;
+-- later: 0A000 a computed value for a column that values are bound to
 UPDATE pairs SET id = id + 100 WHERE owner = 'ana' RETURNING id, a, b;
+ROLLBACK TO later;
+UPDATE pairs SET id = 104 WHERE id = 4 RETURNING id, a, b;
 SELECT id, owner, a, b FROM pairs ORDER BY id;
 -- fails: 23505
 UPDATE pairs SET a = 'z' WHERE id = 1;

@@ -8,7 +8,8 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::connection::{Connection, ErrorFields, Failure, Reply};
+use crate::connection::{Connection, Failure};
+use crate::message::{ErrorFields, Reply};
 use crate::stand::Stand;
 
 /// How NULL is written in expected rows.

@@ -12,7 +12,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::connection::{Column, Connection, Failure, Reply};
+use crate::connection::{Connection, Failure};
+use crate::message::{Column, Reply};
 
 /// Statements that share connections.
 #[derive(Debug)]

@@ -7,7 +7,11 @@
 pub mod attack;
 pub mod connection;
 pub mod corpus;
+pub mod gate;
+pub mod kept;
+pub mod message;
 pub mod plain;
+pub mod product;
 pub mod scan;
 pub mod stand;
 pub mod target;

@@ -5,7 +5,8 @@ use postern_config::manifest::Default as ColumnDefault;
 use postern_config::names::quote_literal;
 use postern_config::{Config, Manifest, Table};
 
-use crate::connection::{Connection, Reply};
+use crate::connection::Connection;
+use crate::message::Reply;
 
 /// The schema of one module in plain types.
 pub fn schema_sql(module: &Manifest) -> Vec<String> {

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use postern_tests::stand::workspace;
+use postern_tests::product::workspace;
 use serde_json::Value;
 
 /// `cargo metadata` of the workspace, offline: nothing is fetched for a question about what is here.

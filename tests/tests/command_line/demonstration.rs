@@ -7,7 +7,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use postern_tests::connection::Connection;
-use postern_tests::stand::{Kept, eventually, free_port, fresh_directory, log_file, postern};
+use postern_tests::kept::Kept;
+use postern_tests::product::{free_port, fresh_directory, log_file, postern};
+use postern_tests::stand::eventually;
 use postern_tests::target::Target;
 use serde_json::Value;
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use postern_tests::stand::{copy_directory, fresh_directory, postern, workspace, write_secret};
+use postern_tests::product::{copy_directory, fresh_directory, postern, workspace, write_secret};
 
 /// What a command said and how it ended.
 struct Said {
@@ -73,18 +73,18 @@ impl Configuration {
         set(
             "listen",
             "address",
-            text(&format!("127.0.0.1:{}", postern_tests::stand::free_port())),
+            text(&format!("127.0.0.1:{}", postern_tests::product::free_port())),
         );
         set(
             "admin",
             "address",
-            text(&format!("127.0.0.1:{}", postern_tests::stand::free_port())),
+            text(&format!("127.0.0.1:{}", postern_tests::product::free_port())),
         );
         set("upstream", "host", text("127.0.0.1"));
         set(
             "upstream",
             "port",
-            toml::Value::Integer(i64::from(postern_tests::stand::free_port())),
+            toml::Value::Integer(i64::from(postern_tests::product::free_port())),
         );
         set("upstream", "control_password_file", text("secrets/control"));
         set("secrets", "dir", text("secrets"));

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use postern_tests::connection::{Connection, Failure};
-use postern_tests::stand::{Kept, eventually, log_file, postern};
+use postern_tests::kept::Kept;
+use postern_tests::product::{log_file, postern};
+use postern_tests::stand::eventually;
 use postern_tests::target::Target;
 
 use super::{Configuration, run};

@@ -1,7 +1,8 @@
 //! The attacks of `attacks/*.toml`, a test for each file.
 
 use postern_tests::attack::Family;
-use postern_tests::stand::{Stand, workspace};
+use postern_tests::product::workspace;
+use postern_tests::stand::Stand;
 
 fn run(name: &str) {
     let stand = Stand::shared();

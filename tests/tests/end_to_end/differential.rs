@@ -4,7 +4,8 @@ use postern_config::Table;
 use postern_tests::connection::Connection;
 use postern_tests::corpus::{self, Group, Way, difference};
 use postern_tests::plain;
-use postern_tests::stand::{Stand, workspace};
+use postern_tests::product::workspace;
+use postern_tests::stand::Stand;
 use postern_tests::target::Target;
 
 const COPY: &str = "unencrypted_copy";

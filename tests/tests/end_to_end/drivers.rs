@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use postern_tests::stand::{Stand, postern, workspace};
+use postern_tests::product::{postern, workspace};
+use postern_tests::stand::Stand;
 use postern_tests::target::Target;
 
 fn script(name: &str) -> PathBuf {

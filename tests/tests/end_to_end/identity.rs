@@ -3,7 +3,8 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
-use postern_tests::connection::{Connection, Failure, message};
+use postern_tests::connection::{Connection, Failure};
+use postern_tests::message::message;
 use postern_tests::stand::{Stand, eventually, refused};
 use serde_json::{Map, Value, json};
 
@@ -198,7 +199,7 @@ fn a_revoked_token_ends() {
     let mut connection = Connection::open(&stand.login("sys_account").with_token(&token)).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(ids(&mut connection), ["bob"]);
     let list = stand.secrets_dir().join("revoked-tokens");
-    postern_tests::stand::write_secret(&list, "some-other\nto-be-revoked\n");
+    postern_tests::product::write_secret(&list, "some-other\nto-be-revoked\n");
     let seen = eventually(Duration::from_secs(10), || {
         (connection.run(WHO).sqlstate() == "28000").then_some(())
     });
@@ -310,8 +311,8 @@ fn a_token_anywhere_else_is_text() {
         "SELECT 1/0".to_owned(),
         WHO.to_owned(),
     ] {
-        out.extend(message(b'P', &postern_tests::connection::parse_body("", &sql, &[])));
-        out.extend(message(b'B', &postern_tests::connection::bind_body("", "", &[], 0, 0)));
+        out.extend(message(b'P', &postern_tests::message::parse_body("", &sql, &[])));
+        out.extend(message(b'B', &postern_tests::message::bind_body("", "", &[], 0, 0)));
         out.extend(message(b'E', b"\0\0\0\0\0"));
     }
     out.extend(message(b'S', b""));

@@ -5,7 +5,8 @@ use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use postern_tests::stand::{Stand, postern, run_postern, tail};
+use postern_tests::product::{postern, run_postern};
+use postern_tests::stand::{Stand, tail};
 use serde_json::Value;
 
 fn get(url: &str) -> (u16, String) {

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use postern_tests::connection::{
-    Connection, Failure, VERSION_3_0, bind_body, cancel_message, cstring, error_fields, message, parse_body, startup_message,
+use postern_tests::connection::{Connection, Failure};
+use postern_tests::message::{
+    VERSION_3_0, bind_body, cancel_message, cstring, error_fields, message, parse_body, startup_message,
 };
 use postern_tests::stand::Stand;
 

@@ -194,7 +194,7 @@ fn tampering_is_noticed_audited_and_told_without_content() {
     assert!(problems.is_empty(), "{}\n\n{}", problems.join("\n"), tail(&stand.log_text()));
 }
 
-fn ask(client: &mut Connection, sql: &str, extended: bool) -> postern_tests::connection::Reply {
+fn ask(client: &mut Connection, sql: &str, extended: bool) -> postern_tests::message::Reply {
     if extended {
         client.extended(sql, &[], 1).unwrap_or_else(|e| panic!("{sql}: {e}"))
     } else {
