@@ -28,7 +28,7 @@ pub struct Typed {
     /// Rounds; in each, every way runs every workload once [default: 5; 3 with --quick].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: Option<u32>,
-    /// Operations of a slice, over all its clients [default: 4000; 400 with --quick].
+    /// Operations of a slice, over all its clients [default: 4000; 1000 with --quick].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     ops: Option<u32>,
     /// Numbers of concurrent clients [default: 1,8].
@@ -79,7 +79,7 @@ impl Typed {
                 .map(|own| own.with_file_name("postern"))
                 .map_err(|e| Self::command().error(ErrorKind::Io, format!("cannot find this program's own directory: {e}")))?,
         };
-        let (rounds, ops) = if self.quick { (3, 400) } else { (5, 4_000) };
+        let (rounds, ops) = if self.quick { (3, 1_000) } else { (5, 4_000) };
         let mut clients = if self.clients.is_empty() { vec![1, 8] } else { self.clients };
         clients.sort_unstable();
         clients.dedup();

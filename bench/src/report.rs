@@ -78,19 +78,20 @@ fn joined(items: impl Iterator<Item = impl ToString>) -> String {
 /// How much else the machine did while it was measured.
 fn noise(results: &Results) -> String {
     let cores = machine::cores() as f64;
-    let share = |m: &Measured| m.others.as_secs_f64() / (m.elapsed.as_secs_f64() * cores);
-    let Some(spread) = Spread::of(results.cells.values().flatten().flatten().map(share)) else {
+    let all = || results.cells.values().flatten().flatten();
+    let capacity: f64 = all().map(|m| m.elapsed.as_secs_f64() * cores).sum();
+    if capacity <= 0.0 {
         return "nothing was measured".to_owned();
-    };
-    let label = if spread.median > QUIET {
+    }
+    let share = (all().map(|m| m.others).sum::<f64>() / capacity).clamp(0.0, 1.0);
+    let label = if share > QUIET {
         "**not a quiet machine: these numbers are an indication only**"
     } else {
         "a quiet machine"
     };
     format!(
-        "other work took {:.0} % of the processors during the median slice, {:.0} % during the worst: {label}",
-        spread.median * 100.0,
-        spread.high * 100.0
+        "while slices ran, other work took {:.0} % of the processors: {label}",
+        share * 100.0
     )
 }
 
@@ -176,7 +177,7 @@ mod tests {
             p99: Duration::from_micros(millis * 3),
             proxy: proxy.map(Duration::from_millis),
             server: Duration::from_millis(20),
-            others: Duration::ZERO,
+            others: 0.0,
         }
     }
 

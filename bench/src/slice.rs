@@ -38,8 +38,9 @@ pub struct Measured {
     pub proxy: Option<Duration>,
     /// CPU time of PostgreSQL's processes.
     pub server: Duration,
-    /// CPU time of everything on the machine that has no part in this.
-    pub others: Duration,
+    /// CPU seconds of everything on the machine that has no part in this. The kernel counts the machine's in hundredths, so that only a
+    /// sum over many slices says something; a single one may be negative.
+    pub others: f64,
 }
 
 impl Measured {
@@ -106,7 +107,7 @@ pub async fn measure(
         p99: nanos(99, &mut latencies),
         proxy,
         server,
-        others: after.3.saturating_sub(before.3).saturating_sub(ours),
+        others: after.3.as_secs_f64() - before.3.as_secs_f64() - ours.as_secs_f64(),
     })
 }
 

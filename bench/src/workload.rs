@@ -41,7 +41,7 @@ impl Name {
             Name::PlainRead => "SELECT body FROM lab.bench_rows WHERE id = $1",
             Name::FilteredRead => "SELECT account_id FROM sys_account.roles WHERE id = $1",
             Name::EncryptedRead => "SELECT email, id FROM sys_account.accounts WHERE email = $1",
-            Name::PlainUpdate => "UPDATE lab.bench_rows SET body = $2 WHERE id = $1",
+            Name::PlainUpdate => "UPDATE lab.bench_rows SET note = $2 WHERE id = $1",
             Name::EncryptedUpdate => "UPDATE sys_account.login_attempts SET account_email = $2 WHERE origin_ip = $1",
             Name::EncryptedInsert => {
                 "INSERT INTO sys_account.login_attempts (origin_ip, account_email, total_attempts) VALUES ($1, $2, -1)"
