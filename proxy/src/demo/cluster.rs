@@ -161,9 +161,12 @@ impl Cluster {
             }
             match cluster.connect(DBA).await {
                 Ok(_) => return Ok(cluster),
-                // Somebody else's server on that port, or ours with other secrets.
+                // Somebody else's server took the port in between, and ours is about to say so; or ours has other secrets.
                 Err(e) if e.as_db_error().is_some_and(|d| d.code().code().starts_with("28")) => {
-                    return Err(DemoError::sql("logging in as the DBA")(e));
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    if !matches!(cluster.child.try_wait(), Ok(Some(_))) {
+                        return Err(DemoError::sql("logging in as the DBA")(e));
+                    }
                 }
                 Err(_) if Instant::now() < deadline => tokio::time::sleep(Duration::from_millis(50)).await,
                 Err(e) => {

@@ -131,3 +131,42 @@ fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Line> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::ExplainArgs;
+    use crate::cli::explain::CatalogSource;
+
+    fn answers(input: &[u8]) -> Vec<serde_json::Value> {
+        let args = ExplainArgs {
+            config: None,
+            module: None,
+            person: None,
+            login: None,
+            catalog: Some(CatalogSource::None),
+            batch: true,
+            sql: None,
+        };
+        let subject = Subject::find(&args).expect("no configuration is needed");
+        let mut out = Vec::new();
+        run(&subject, &mut &input[..], &mut out).expect("memory can be read and written");
+        let lines = out.split(|b| *b == b'\n').filter(|l| !l.is_empty());
+        lines.map(|l| serde_json::from_slice(l).expect("each line is JSON")).collect()
+    }
+
+    #[test]
+    fn every_line_has_its_verdict_in_order() {
+        let told = answers(
+            b"\"SELECT 1\"\nno JSON\n{\"sql\": 1}\n\n\xff\n\"SELECT * FROM a.b; SELECT 2\"\n\"SELECT 1; DO $$begin end$$\"\n\"SELECT FROM FROM\"",
+        );
+        let verdicts: Vec<&str> = told.iter().filter_map(|v| v["verdict"].as_str()).collect();
+        let (yes, no) = ("allow", "refuse");
+        assert_eq!(verdicts, [yes, no, no, no, no, yes, no, no]);
+        assert_eq!(told[1]["sqlstate"], "22023");
+        assert_eq!(told[5]["relations"], serde_json::json!(["a.b"]));
+        assert_eq!(told[5]["sql"].as_str().map(|s| s.matches("; ").count()), Some(1));
+        assert_eq!(told[6]["sql"], serde_json::Value::Null);
+        assert_eq!(told[7]["sqlstate"], "42601");
+    }
+}
