@@ -10,7 +10,7 @@ BENCH ?=
 RELEASE := --release --locked
 POSTERN := $(or $(CARGO_TARGET_DIR),target)/release/postern
 
-.PHONY: help demo tour build setup setup-demo setup-test setup-bench test test-full check deny bench clean
+.PHONY: help demo tour build setup setup-demo setup-test setup-bench setup-deny test test-full check deny bench clean
 
 help:
 	@echo "make demo       PostgreSQL, proxy, data set and tour; stays up until Ctrl-C (PORT=$(PORT), DIR=/var/tmp/postern-demo)"
@@ -47,7 +47,10 @@ check:
 	$(CARGO) clippy $(RELEASE) --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(RELEASE) --workspace --no-deps
 	@if command -v cargo-deny >/dev/null; then $(MAKE) --no-print-directory deny; \
-	else echo "cargo-deny is not installed, its check is left out (install it with: cargo install cargo-deny --locked)"; fi
+	else echo "cargo-deny is not installed, its check is left out (some minutes once: make setup-deny)"; fi
+
+setup-deny:
+	@command -v cargo-deny >/dev/null || $(CARGO) install cargo-deny --locked --version 0.20.2 --quiet
 
 # Advisories need a database from the network; licences, bans and sources do not.
 deny:
