@@ -118,6 +118,10 @@ impl Server {
 impl Drop for Server {
     /// Blocks until the server is gone.
     fn drop(&mut self) {
+        // The number of a process that has been waited for may be somebody else's by now.
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
+        }
         // The standard library can only kill; every shell's built-in can ask.
         let asked = Command::new("sh")
             .args(["-c", "kill -TERM \"$0\"", &self.pid().to_string()])

@@ -108,7 +108,9 @@ impl BenchError {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Some("build everything first (make build), or name the binary with --postern")
             }
-            Self::Ended { .. } | Self::NotReady { .. } => Some("try `make demo`, which says more; --dir DIR keeps what it wrote"),
+            Self::Ended { .. } | Self::NotReady { .. } => {
+                Some("--dir DIR keeps what was written; a DIR of another version may not do: remove it, or name a new one")
+            }
             Self::Announcement { .. } => Some("the demo and this program are of different versions; build both (make build)"),
             _ => None,
         }
