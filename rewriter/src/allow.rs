@@ -13,6 +13,7 @@ static OIDS: LazyLock<HashSet<u32>> = LazyLock::new(|| {
         .filter_map(|oid| oid.parse().ok())
         .collect()
 });
+static TWINS: LazyLock<HashSet<&'static str>> = LazyLock::new(|| lines(include_str!("../data/catalogue_functions.txt")));
 static AGGREGATES: LazyLock<HashSet<&'static str>> = LazyLock::new(|| lines(include_str!("../data/aggregates.txt")));
 static CATALOGUE: LazyLock<HashMap<(&'static str, &'static str), (&'static str, &'static str)>> = LazyLock::new(|| {
     include_str!("../data/catalogue.txt")
@@ -45,6 +46,29 @@ pub(crate) fn function(name: &str) -> bool {
     FUNCTIONS.contains(name)
 }
 
+/// Whether a function of `pg_catalog` is answered by its twin in `postern_catalog`, which asks first whether the session sees the object.
+pub(crate) fn catalogue_function(name: &str) -> bool {
+    TWINS.contains(name)
+}
+
+/// The function of `postern_catalog` that stands in for a cast to a type which prints names for oids.
+pub(crate) fn catalogue_cast(ty: &str) -> Option<&'static str> {
+    const CASTS: &[(&str, &str)] = &[
+        ("regclass", "as_regclass"),
+        ("regcollation", "as_regcollation"),
+        ("regconfig", "as_regconfig"),
+        ("regdictionary", "as_regdictionary"),
+        ("regnamespace", "as_regnamespace"),
+        ("regoper", "as_regoper"),
+        ("regoperator", "as_regoperator"),
+        ("regproc", "as_regproc"),
+        ("regprocedure", "as_regprocedure"),
+        ("regrole", "as_regrole"),
+        ("regtype", "as_regtype"),
+    ];
+    CASTS.iter().find(|(name, _)| *name == ty).map(|(_, function)| *function)
+}
+
 /// Whether PostgreSQL has a built-in function of that name, allowed or not.
 pub(crate) fn builtin_function(name: &str) -> bool {
     BUILTIN.contains(name)
@@ -52,7 +76,7 @@ pub(crate) fn builtin_function(name: &str) -> bool {
 
 /// Whether a name behind a dot (`(value).name`) would call a built-in function that must be judged with its arguments, or not at all.
 pub(crate) fn hidden_call(name: &str) -> bool {
-    BUILTIN.contains(name) && (!FUNCTIONS.contains(name) || matches!(name, "pg_typeof" | "format_type"))
+    BUILTIN.contains(name) && (!FUNCTIONS.contains(name) || name == "pg_typeof")
 }
 
 /// Whether a function of `pg_catalog` is an aggregate.

@@ -159,7 +159,7 @@ impl Judge<'_> {
             Some(NodeEnum::TypeCast(c)) => c.type_name.as_ref().is_some_and(registry_type),
             Some(NodeEnum::FuncCall(f)) => matches!(
                 tree::parts(&f.funcname).as_deref(),
-                Some(["pg_typeof" | "to_regclass"] | ["pg_catalog", "pg_typeof" | "to_regclass"])
+                Some([name] | ["pg_catalog", name]) if *name == "pg_typeof" || name.starts_with("to_reg")
             ),
             _ => false,
         }
@@ -444,14 +444,12 @@ impl Judge<'_> {
                 Some(NodeEnum::AConst(k)) => string_constant(k).map(str::to_owned),
                 _ => None,
             };
-            return match literal {
-                Some(name) => self.registry_literal(ty, &name, c.location),
-                None => Err(
-                    Refusal::denied("type", "casting a value to a catalogue reference type is not allowed")
-                        .hint("Write the name as a constant, or join the catalogue views by oid.")
-                        .at(c.location),
-                ),
+            let Some(function) = self.registry_cast(ty, literal.as_deref(), c.location)? else {
+                return Ok(());
             };
+            self.plain(arg, scope)?;
+            *n = tree::call(["postern_catalog", function], vec![std::mem::take(&mut **arg)]);
+            return Ok(());
         }
         self.type_name(ty, scope)?;
         if self.catalogue_reference(arg) {
@@ -460,8 +458,10 @@ impl Judge<'_> {
         self.plain(arg, scope)
     }
 
-    /// `'name'::regclass` for a relation of the module's own; anything else is as missing.
-    fn registry_literal(&mut self, ty: &mut TypeName, name: &str, location: i32) -> Result<(), Refusal> {
+    /// `'name'::regclass` for a relation of the module's own, and a built-in type or text search configuration, stay as they are; another
+    /// relation is missing. Whatever else becomes a reference by way of the function that is named here: it gives NULL for an oid that the
+    /// session does not see.
+    fn registry_cast(&mut self, ty: &mut TypeName, literal: Option<&str>, location: i32) -> Result<Option<&'static str>, Refusal> {
         let parts = tree::parts(&ty.names).unwrap_or_default();
         let kind = match parts.as_slice() {
             [kind] | ["pg_catalog", kind] => (*kind).to_owned(),
@@ -470,20 +470,21 @@ impl Judge<'_> {
         if !ty.array_bounds.is_empty() {
             return Err(Refusal::denied("type", "arrays of catalogue reference types are not allowed").at(location));
         }
-        let known = match kind.as_str() {
-            "regclass" => self.own_relation_name(name) || catalogue_relation_name(name),
-            "regtype" => allow::builtin_type(name) || postern_config::ColumnType::parse(name).sealable(),
-            "regconfig" => name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'),
-            _ => return Err(Refusal::denied("type", format!("type {kind} is not available")).at(location)),
+        let function = allow::catalogue_cast(&kind)
+            .ok_or_else(|| Refusal::denied("type", format!("type {kind} is not available")).at(location))?;
+        let plain = match (kind.as_str(), literal) {
+            ("regclass", Some(name)) if name == "-" || name.bytes().all(|b| b.is_ascii_digit()) => false,
+            ("regclass", Some(name)) if self.own_relation_name(name) || catalogue_relation_name(name) => true,
+            ("regclass", Some(name)) => return Err(Refusal::missing_relation(name, location)),
+            ("regtype", Some(name)) => allow::builtin_type(name) || postern_config::ColumnType::parse(name).sealable(),
+            ("regconfig", Some(name)) => !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'),
+            _ => false,
         };
-        if !known {
-            return Err(match kind.as_str() {
-                "regtype" => Refusal::missing_type(name, location),
-                _ => Refusal::missing_relation(name, location),
-            });
+        if !plain {
+            return Ok(Some(function));
         }
         ty.names = vec![tree::string("pg_catalog"), tree::string(&kind)];
-        Ok(())
+        Ok(None)
     }
 
     /// A type name as a cast or a column definition may hold it; built-in ones are qualified, so that nothing can stand before them.

@@ -254,10 +254,10 @@ impl Judge<'_> {
                             t.name = name.clone();
                         }
                     }
-                    // What stands in a column's place keeps the column's name.
-                    if t.name.is_empty() && was_column {
+                    // What stands in another's place keeps its name.
+                    if t.name.is_empty() {
                         let kept = output_name(val) == name;
-                        if !kept || sealed.is_some() {
+                        if !kept || was_column && sealed.is_some() {
                             t.name = name.clone();
                         }
                     }

@@ -113,20 +113,25 @@ pub(crate) fn boolean(value: bool) -> Node {
 /// `(pg_catalog.array_agg(value))[1]`: the value of the group's first row. All such aggregates of one query level meet the rows in the
 /// same order, so several of them give the parts of one and the same row.
 pub(crate) fn first_of_group(value: Node) -> Node {
-    let call = FuncCall {
-        funcname: vec![string("pg_catalog"), string("array_agg")],
-        args: vec![value],
-        funcformat: protobuf::CoercionForm::CoerceExplicitCall as i32,
-        location: -1,
-        ..FuncCall::default()
-    };
+    let call = call(["pg_catalog", "array_agg"], vec![value]);
     node(NodeEnum::AIndirection(Box::new(protobuf::AIndirection {
-        arg: Some(Box::new(node(NodeEnum::FuncCall(Box::new(call))))),
+        arg: Some(Box::new(call)),
         indirection: vec![node(NodeEnum::AIndices(Box::new(AIndices {
             is_slice: false,
             lidx: None,
             uidx: Some(Box::new(integer(1))),
         })))],
+    })))
+}
+
+/// `schema.function(args)`.
+pub(crate) fn call([schema, function]: [&str; 2], args: Vec<Node>) -> Node {
+    node(NodeEnum::FuncCall(Box::new(FuncCall {
+        funcname: vec![string(schema), string(function)],
+        args,
+        funcformat: protobuf::CoercionForm::CoerceExplicitCall as i32,
+        location: -1,
+        ..FuncCall::default()
     })))
 }
 

@@ -1,6 +1,7 @@
 //! Catalogue views: what a module sees in place of `pg_catalog` and `information_schema`.
 //!
-//! Every view has the columns of the relation that it stands for, names and types alike, and shows the built-in objects, the session's
+//! Every view has the columns of the relation that it stands for, names and types alike (references to objects are told as oids, and
+//! `tableoid` stands last where PostgreSQL has it unasked), and shows the built-in objects, the session's
 //! own module's schema and its temporary schema. Protected columns have their declared types, hidden columns and their indexes look
 //! as they would on plain PostgreSQL, and row security is not mentioned. Rows of other modules, of other databases' objects and of
 //! Postern itself are not in them. The views are owned by a role of their own and are security barriers, so a module's own functions
@@ -154,6 +155,10 @@ pub(super) const CATALOG_VIEWS: &[CatalogueView] = &[
                 "x.relnatts - (CASE WHEN x.oid < 16384 OR x.relkind <> 'r' THEN 0 ELSE (SELECT pg_catalog.count(*) \
                  FROM pg_catalog.pg_attribute a WHERE a.attrelid = x.oid AND a.attname LIKE 'postern$%') END)",
             ),
+            // How much there is tells of rows that one may not see.
+            ("relpages", "CASE WHEN x.oid < 16384 THEN x.relpages ELSE 0 END"),
+            ("reltuples", "CASE WHEN x.oid < 16384 THEN x.reltuples ELSE -1 END"),
+            ("relallvisible", "CASE WHEN x.oid < 16384 THEN x.relallvisible ELSE 0 END"),
             ("relrowsecurity", "false"),
             ("relforcerowsecurity", "false"),
             (
@@ -263,6 +268,7 @@ pub(super) const CATALOG_VIEWS: &[CatalogueView] = &[
         "pg_partitioned_table",
         "WHERE x.partrelid IN (SELECT r.oid FROM postern.seen_relations r)",
     ),
+    filtered("pg_parameter_acl", NONE),
     filtered("pg_policies", NONE),
     filtered("pg_policy", NONE),
     filtered(
@@ -282,10 +288,11 @@ pub(super) const CATALOG_VIEWS: &[CatalogueView] = &[
         "WHERE x.ev_class IN (SELECT r.oid FROM postern.seen_relations r)",
     ),
     filtered("pg_roles", "WHERE x.rolname IN (SELECT r.rolname FROM postern.seen_roles r)"),
-    filtered(
-        "pg_rules",
-        "WHERE x.schemaname IN (SELECT s.nspname FROM postern.seen_schemas s)",
-    ),
+    CatalogueView {
+        name: "pg_rules",
+        columns: &[("definition", SHOWN_DEFINITION)],
+        tail: "WHERE x.schemaname IN (SELECT s.nspname FROM postern.seen_schemas s)",
+    },
     filtered("pg_seclabel", NONE),
     filtered("pg_seclabels", NONE),
     filtered(
@@ -301,6 +308,11 @@ pub(super) const CATALOG_VIEWS: &[CatalogueView] = &[
     filtered("pg_shdescription", NONE),
     filtered("pg_shseclabel", NONE),
     filtered("pg_statistic_ext", NONE),
+    CatalogueView {
+        name: "pg_subscription",
+        columns: &[("subconninfo", "NULL")],
+        tail: NONE,
+    },
     CatalogueView {
         name: "pg_tables",
         columns: &[("rowsecurity", "false")],
@@ -324,6 +336,10 @@ pub(super) const CATALOG_VIEWS: &[CatalogueView] = &[
         "WHERE x.cfgnamespace IN (SELECT s.oid FROM postern.seen_schemas s)",
     ),
     filtered(
+        "pg_ts_config_map",
+        "WHERE EXISTS (SELECT FROM pg_catalog.pg_ts_config c JOIN postern.seen_schemas s ON s.oid = c.cfgnamespace WHERE c.oid = x.mapcfg)",
+    ),
+    filtered(
         "pg_ts_dict",
         "WHERE x.dictnamespace IN (SELECT s.oid FROM postern.seen_schemas s)",
     ),
@@ -341,10 +357,11 @@ pub(super) const CATALOG_VIEWS: &[CatalogueView] = &[
     ),
     filtered("pg_user", "WHERE x.usename IN (SELECT r.rolname FROM postern.seen_roles r)"),
     filtered("pg_user_mappings", NONE),
-    filtered(
-        "pg_views",
-        "WHERE x.schemaname IN (SELECT s.nspname FROM postern.seen_schemas s)",
-    ),
+    CatalogueView {
+        name: "pg_views",
+        columns: &[("definition", SHOWN_DEFINITION)],
+        tail: "WHERE x.schemaname IN (SELECT s.nspname FROM postern.seen_schemas s)",
+    },
 ];
 
 /// `information_schema`; what a role may see there at all is still PostgreSQL's own rule for the session's role.
@@ -425,12 +442,18 @@ pub(super) const INFORMATION_VIEWS: &[CatalogueView] = &[
         "triggers",
         "WHERE x.event_object_schema::name IN (SELECT s.nspname FROM postern.seen_schemas s)",
     ),
-    filtered(
-        "views",
-        "WHERE x.table_schema::name IN (SELECT s.nspname FROM postern.seen_schemas s)",
-    ),
+    CatalogueView {
+        name: "views",
+        columns: &[(
+            "view_definition",
+            "CASE WHEN pg_catalog.strpos(x.view_definition, 'postern') = 0 THEN x.view_definition END",
+        )],
+        tail: "WHERE x.table_schema::name IN (SELECT s.nspname FROM postern.seen_schemas s)",
+    },
 ];
 
+/// A definition that shows how Postern stores and filters is not told.
+const SHOWN_DEFINITION: &str = "CASE WHEN pg_catalog.strpos(x.definition, 'postern') = 0 THEN x.definition END";
 const SHOWN_NAME: &str =
     "CASE WHEN x.attname LIKE 'postern$eq$%' THEN pg_catalog.substr(x.attname::text, 12)::name ELSE x.attname END";
 const SHOWN_COLUMN: &str = "pg_catalog.regexp_replace(x.column_name::text, '^postern\\$eq\\$', '')";

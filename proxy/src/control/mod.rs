@@ -8,6 +8,8 @@
 //! primary message only, because DETAIL can quote a row.
 
 mod catalogs;
+pub mod catalogue_functions;
+mod catalogue_privileges;
 pub mod catalogue_views;
 mod connect;
 mod error;

@@ -3,6 +3,7 @@
 use postern_config::Config;
 use postern_config::names::{quote_ident, quote_literal};
 
+use super::super::catalogue_functions::{CatalogueFunction, REFUSED, functions};
 use super::super::catalogue_views::{
     CATALOG_VIEWS, CatalogueView, DECLARED, INFORMATION_VIEWS, SEEN_RELATIONS, SEEN_ROLES, SEEN_SCHEMAS,
 };
@@ -40,6 +41,7 @@ pub(super) fn steps(config: &Config) -> Vec<ProvisionStep> {
             .iter()
             .map(|v| step("information_schema", "postern_information", v)),
     );
+    steps.push(functions_step(&everybody));
     for schema in ["postern_catalog", "postern_information"] {
         let mut sql = format!("REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM PUBLIC;");
         if !everybody.is_empty() {
@@ -60,6 +62,43 @@ pub(super) fn steps(config: &Config) -> Vec<ProvisionStep> {
     steps
 }
 
+/// The catalogue functions of [`super::super::catalogue_functions`], which stand on the views, in one step.
+fn functions_step(everybody: &str) -> ProvisionStep {
+    let mut sql = format!("{REFUSED}\nALTER FUNCTION postern_catalog.refused(text, text) OWNER TO {CATALOGUE_ROLE};\n");
+    for f in functions() {
+        sql.push_str(&create(&f));
+    }
+    sql.push_str("REVOKE ALL ON ALL FUNCTIONS IN SCHEMA postern_catalog FROM PUBLIC;");
+    if !everybody.is_empty() {
+        sql.push_str(&format!(
+            "\nGRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA postern_catalog TO {everybody};"
+        ));
+    }
+    ProvisionStep::recorded(
+        "functions of postern_catalog",
+        "SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', r.rolname, p.proacl::text, pg_catalog.pg_get_functiondef(p.oid)), ' ' \
+         ORDER BY p.proname, p.proargtypes::text) FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_roles r ON r.oid = p.proowner \
+         WHERE p.pronamespace = pg_catalog.to_regnamespace('postern_catalog')",
+        sql,
+    )
+}
+
+/// The body is parsed when the function is made, by the control plane's search path and never by a session's.
+fn create(f: &CatalogueFunction) -> String {
+    let CatalogueFunction {
+        name,
+        arguments,
+        returns,
+        body,
+        ..
+    } = f;
+    let strict = if f.strict { " STRICT" } else { "" };
+    format!(
+        "CREATE OR REPLACE FUNCTION postern_catalog.{name}({arguments}) RETURNS {returns} LANGUAGE sql STABLE{strict} PARALLEL RESTRICTED \
+         BEGIN ATOMIC {body}; END;\nALTER FUNCTION postern_catalog.{name}({arguments}) OWNER TO {CATALOGUE_ROLE};\n"
+    )
+}
+
 fn view_state(view: &str) -> String {
     format!(
         "SELECT pg_catalog.concat_ws(' ', r.rolname, c.reloptions::text, pg_catalog.pg_get_viewdef(c.oid)) FROM pg_catalog.pg_class c \
@@ -68,34 +107,39 @@ fn view_state(view: &str) -> String {
     )
 }
 
-/// A view cannot have a column of a pseudo-type, so `anyarray` is told as `text[]`. A view's column list is taken from the relation that it stands for on the server at hand, so that every major version fits.
+/// A view cannot have a column of a pseudo-type, so `anyarray` is told as `text[]`. A reference to an object is told as its oid: among other
+/// values, one of a `reg…` type would make names of those. A view's column list is taken from the relation that it stands for on the
+/// server at hand, so that every major version fits; where clients join by `tableoid`, it stands last.
 fn step(from: &str, schema: &str, view: &CatalogueView) -> ProvisionStep {
     let (source, target) = (
         format!("{from}.{}", view.name),
         format!("{schema}.{}", quote_ident(view.name)),
     );
     let create = format!("CREATE OR REPLACE VIEW {target} WITH (security_barrier) AS SELECT ");
-    let sql = if view.columns.is_empty() {
-        format!("{create}x.* FROM {source} x {};", view.tail)
+    let computed: Vec<String> = view
+        .columns
+        .iter()
+        .map(|(name, sql)| format!("({}, {})", literals([*name]), quote_literal(sql)))
+        .collect();
+    let computed = if computed.is_empty() {
+        "SELECT NULL::name, NULL::text WHERE false".to_owned()
     } else {
-        let computed: Vec<String> = view
-            .columns
-            .iter()
-            .map(|(name, sql)| format!("({}, {})", literals([*name]), quote_literal(sql)))
-            .collect();
-        format!(
-            "DO $postern$\nDECLARE columns text;\nBEGIN\n  \
-             SELECT pg_catalog.string_agg(CASE WHEN c.sql IS NULL THEN 'x.' || pg_catalog.quote_ident(a.attname) ELSE \
-             '(' || c.sql || ')::' || CASE a.atttypid \
-             WHEN 'pg_catalog.anyarray'::pg_catalog.regtype THEN 'text[]' ELSE pg_catalog.format_type(a.atttypid, a.atttypmod) END || ' AS ' || pg_catalog.quote_ident(a.attname) END, \
-             ', ' ORDER BY a.attnum) INTO columns\n  FROM pg_catalog.pg_attribute a LEFT JOIN (VALUES\n    {}\n  ) c(name, sql) \
-             ON c.name = a.attname\n  WHERE a.attrelid = '{source}'::pg_catalog.regclass AND a.attnum > 0 AND NOT a.attisdropped;\n  \
-             EXECUTE {} || columns || {};\nEND\n$postern$;",
-            computed.join(",\n    "),
-            quote_literal(&create),
-            quote_literal(&format!(" FROM {source} x {}", view.tail))
-        )
+        format!("VALUES\n    {}\n  ", computed.join(",\n    "))
     };
+    let sql = format!(
+        "DO $postern$\nDECLARE columns text;\nBEGIN\n  \
+         SELECT pg_catalog.string_agg('(' || coalesce(c.sql, 'x.' || pg_catalog.quote_ident(a.attname)) || ')::' || CASE \
+         WHEN a.atttypid = 'pg_catalog.anyarray'::pg_catalog.regtype THEN 'text[]' \
+         WHEN t.typname LIKE 'reg%' AND t.typtype = 'b' THEN 'pg_catalog.oid' \
+         ELSE pg_catalog.format_type(a.atttypid, a.atttypmod) END || ' AS ' || pg_catalog.quote_ident(a.attname), ', ' ORDER BY a.attnum) \
+         || CASE WHEN pg_catalog.bool_or(a.attname = 'oid' AND r.relkind = 'r') THEN ', x.tableoid' ELSE '' END INTO columns\n  \
+         FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid JOIN pg_catalog.pg_class r ON r.oid = a.attrelid \
+         LEFT JOIN ({computed}) c(name, sql) ON c.name = a.attname\n  \
+         WHERE a.attrelid = '{source}'::pg_catalog.regclass AND a.attnum > 0 AND NOT a.attisdropped;\n  \
+         EXECUTE {} || columns || {};\nEND\n$postern$;",
+        quote_literal(&create),
+        quote_literal(&format!(" FROM {source} x {}", view.tail))
+    );
     ProvisionStep::recorded(
         format!("view {schema}.{}", view.name),
         view_state(&target),
