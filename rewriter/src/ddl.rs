@@ -620,6 +620,14 @@ pub(crate) enum Change {
 /// until it runs, so they are taken as plain; only relations that no manifest declares can be made.
 pub(crate) fn foreseen(stmt: &RawStmt, ask: &Ask<'_>) -> Option<Change> {
     let own = ask.catalog.schema.as_str();
+    let existing = |schema: &str, name: &str| {
+        let schema = match schema {
+            "" if ask.catalog.relation("pg_temp", name).is_some() => "pg_temp",
+            "" => own,
+            s => s,
+        };
+        (schema.to_owned(), name.to_owned())
+    };
     let place = |r: &RangeVar| {
         let schema = match r.schemaname.as_str() {
             "" if r.relpersistence == "t" => "pg_temp",
@@ -636,13 +644,13 @@ pub(crate) fn foreseen(stmt: &RawStmt, ask: &Ask<'_>) -> Option<Change> {
         NodeEnum::CreateSeqStmt(s) => made(s.sequence.as_ref(), RelationKind::Sequence),
         NodeEnum::DropStmt(d) => {
             let gone = d.objects.iter().filter_map(|o| match &o.node {
-                Some(NodeEnum::List(l)) => tree::parts(&l.items).map(|p| place(&named(&p))),
+                Some(NodeEnum::List(l)) => tree::parts(&l.items).map(|p| named(&p)).map(|r| existing(&r.schemaname, &r.relname)),
                 _ => None,
             });
             Some(Change::Gone(gone.collect()))
         }
         NodeEnum::RenameStmt(r) if matches!(r.rename_type(), ObjectType::ObjectTable | ObjectType::ObjectView) => {
-            let (schema, name) = place(r.relation.as_ref()?);
+            let (schema, name) = existing(&r.relation.as_ref()?.schemaname, &r.relation.as_ref()?.relname);
             Some(Change::Renamed(schema, name, r.newname.clone()))
         }
         _ => None,

@@ -7,7 +7,7 @@ use pg_query::protobuf::{self, AExprKind, Node, SubLinkType, TypeName};
 
 use crate::judge::Judge;
 use crate::plan::Refusal;
-use crate::scope::{Found, Nature, Scope, SealedCol};
+use crate::scope::{Entry, Found, Nature, Scope, SealedCol};
 use crate::select::Mode;
 use crate::{allow, tree};
 
@@ -277,7 +277,18 @@ impl Judge<'_> {
         self.seen.column_refs += 1;
         let location = c.location;
         let Some(names) = tree::parts(&c.fields) else {
-            return Err(Refusal::construct("A * in this place"));
+            // `f(t.*)` is a whole-row reference.
+            return match c.fields.as_slice() {
+                [alias, Node { node: Some(NodeEnum::AStar(_)) }] => {
+                    let entry = tree::text_of(alias).and_then(|a| scope.entry(a));
+                    match entry {
+                        Some(entry) if !entry.guarded => Ok(Yield::Plain),
+                        Some(entry) => Err(whole_row(entry, location)),
+                        None => Err(Refusal::construct("A * in this place")),
+                    }
+                }
+                _ => Err(Refusal::construct("A * in this place")),
+            };
         };
         let (found, qualifier_dropped) = match names.as_slice() {
             [name] => (scope.bare(name, location)?, false),
@@ -302,16 +313,7 @@ impl Judge<'_> {
             Found::Plain => (None, Yield::Plain, None),
             Found::Row(entry) => {
                 if entry.guarded {
-                    return Err(Refusal::new(
-                        "0A000",
-                        "whole-row",
-                        format!(
-                            "a whole-row reference to \"{}\" is not available, as it has protected columns",
-                            entry.alias
-                        ),
-                    )
-                    .hint("Name the columns.")
-                    .at(location));
+                    return Err(whole_row(entry, location));
                 }
                 (None, Yield::Plain, None)
             }
@@ -452,6 +454,11 @@ impl Judge<'_> {
             return Ok(());
         }
         self.type_name(ty, scope)?;
+        if let Some(truth) = boolean_literal(ty, arg) {
+            // The printer would write it as the keyword, which reads back as another tree.
+            *n = tree::boolean(truth);
+            return Ok(());
+        }
         if self.catalogue_reference(arg) {
             return self.expr_as_it_is(arg, scope).map(|_| ());
         }
@@ -545,6 +552,30 @@ impl Judge<'_> {
             [schema, name] => catalog.relation(schema, name).is_some(),
             _ => false,
         }
+    }
+}
+
+fn whole_row(entry: &Entry, location: i32) -> Refusal {
+    Refusal::new(
+        "0A000",
+        "whole-row",
+        format!(
+            "a whole-row reference to \"{}\" is not available, as it has protected columns",
+            entry.alias
+        ),
+    )
+    .hint("Name the columns.")
+    .at(location)
+}
+
+/// `'t'::bool` and `'f'::bool`.
+fn boolean_literal(ty: &TypeName, arg: &Node) -> Option<bool> {
+    let Some(NodeEnum::AConst(k)) = &arg.node else { return None };
+    let is_bool = ty.array_bounds.is_empty() && tree::parts(&ty.names).is_some_and(|p| p == ["pg_catalog", "bool"]);
+    match string_constant(k) {
+        Some("t") if is_bool => Some(true),
+        Some("f") if is_bool => Some(false),
+        _ => None,
     }
 }
 

@@ -90,6 +90,12 @@ impl Judge<'_> {
                 };
                 let mut entry = Entry::plain(&alias, None);
                 entry.origin = Origin::Call;
+                let renamed = f.alias.iter().flat_map(|a| &a.colnames).filter_map(tree::text_of);
+                let defined = f.coldeflist.iter().filter_map(|d| match &d.node {
+                    Some(NodeEnum::ColumnDef(d)) => Some(d.colname.as_str()),
+                    _ => None,
+                });
+                entry.named = renamed.chain(defined).map(Box::from).collect();
                 add(scope, entry)
             }
             NodeEnum::JoinExpr(_) => self.join(n, scope),

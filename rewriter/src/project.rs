@@ -240,7 +240,6 @@ impl Judge<'_> {
                 }
                 None => {
                     let name = if t.name.is_empty() { output_name(val) } else { t.name.clone() };
-                    let was_column = matches!(val.node, Some(NodeEnum::ColumnRef(_)));
                     let reference = self.catalogue_reference(val);
                     let sealed = match self.expr_as_it_is(val, scope)? {
                         Yield::Sealed(r) => Some(r),
@@ -250,16 +249,10 @@ impl Judge<'_> {
                         // Beneath another level it is shown, or compared with an oid.
                         let ty = if *mode == Mode::Values { "oid" } else { "text" };
                         **val = tree::cast(std::mem::take(val), ty);
-                        if t.name.is_empty() {
-                            t.name = name.clone();
-                        }
                     }
-                    // What stands in another's place keeps its name.
-                    if t.name.is_empty() {
-                        let kept = output_name(val) == name;
-                        if !kept || was_column && sealed.is_some() {
-                            t.name = name.clone();
-                        }
+                    // What stands in a reference's or an expression's place keeps its name.
+                    if t.name.is_empty() && (sealed.is_some() || output_name(val) != name) {
+                        t.name = name.clone();
                     }
                     outputs.push(Shown {
                         name: Some(name.into()),

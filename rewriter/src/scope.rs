@@ -80,6 +80,8 @@ pub(crate) struct Entry {
     pub(crate) qualified_only: bool,
     /// What stands behind it.
     pub(crate) origin: Origin,
+    /// Where its columns are not known: those that the statement itself names.
+    pub(crate) named: Vec<Box<str>>,
 }
 
 /// Where an entry's rows come from, as far as it matters where its columns are not known.
@@ -196,7 +198,9 @@ impl<'o> Scope<'o> {
             level = scope.outer;
         }
         match self.entry(name) {
-            Some(entry) if unknown && entry.guarded => Err(ambiguous(name, &entry.alias, location)),
+            Some(entry) if unknown && entry.guarded => {
+                Err(Refusal::new("42702", "column", format!("column reference \"{name}\" is ambiguous")).at(location))
+            }
             _ if unknown => Ok(Found::Plain),
             Some(entry) => Ok(Found::Row(entry)),
             None => Err(Refusal::missing_column(&format!("\"{name}\""), location)),
@@ -219,6 +223,7 @@ impl<'o> Scope<'o> {
                 Err(Refusal::new("42702", "column", format!("column reference \"{name}\" is ambiguous")).at(location))
             }
             Some((entry, col)) => Ok(Some(Found::Column { entry, col })),
+            None if self.entries.iter().any(|e| e.named.iter().any(|n| &**n == name)) => Ok(Some(Found::Plain)),
             None if SYSTEM_COLUMNS.contains(&name) && self.entries.iter().any(|e| e.system_columns) => Ok(Some(Found::Plain)),
             None => Ok(None),
         }
@@ -236,7 +241,10 @@ impl<'o> Scope<'o> {
         };
         match &entry.columns {
             // Where the row is a plain value, PostgreSQL takes `alias.name` for a call of the function `name` on it.
-            None if entry.origin != Origin::Catalogue && allow::hidden_call(name) => {
+            None if entry.origin != Origin::Catalogue
+                && allow::hidden_call(name)
+                && !entry.named.iter().any(|n| &**n == name) =>
+            {
                 Err(Refusal::missing_column(&format!("{alias}.{name}"), location))
             }
             None => Ok(Found::Plain),
@@ -260,6 +268,7 @@ impl Entry {
             primary_key: Vec::new(),
             qualified_only: false,
             origin: Origin::Rows,
+            named: Vec::new(),
         }
     }
 }

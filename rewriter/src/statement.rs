@@ -19,13 +19,13 @@ pub fn plan_batch(sql: &str, ask: &Ask<'_>) -> Result<Vec<Plan>, Refusal> {
     // What an earlier statement of the batch makes, a later one may use.
     let mut ahead: Option<Catalog> = None;
     for parsed in statements {
-        let made = ddl::foreseen(&parsed.stmt, ask);
-        let plan = {
+        let (made, plan) = {
             let ask = Ask {
                 catalog: ahead.as_ref().unwrap_or(ask.catalog),
                 ..*ask
             };
-            plan(parsed, &ask).map_err(|r| r.in_characters(sql))?
+            let made = ddl::foreseen(&parsed.stmt, &ask);
+            (made, plan(parsed, &ask).map_err(|r| r.in_characters(sql))?)
         };
         if let Some(change) = made {
             change.apply(ahead.get_or_insert_with(|| ask.catalog.clone()));

@@ -25,7 +25,10 @@ SAVEPOINT later;
 INSERT INTO accounts (id, email, disabled, verified) VALUES ('another', 'carl@people.example', false, true) ON CONFLICT (email) DO UPDATE SET verified = false RETURNING id, email, verified;
 ROLLBACK TO later;
 INSERT INTO accounts (id, email, disabled, verified) VALUES ('bob', 'dora@people.example', false, true) ON CONFLICT DO NOTHING;
+SAVEPOINT later;
+-- later: 0A000 protected values from a query
 INSERT INTO accounts (id, email, disabled, verified) SELECT 'copy-' || id, 'fixed@people.example', false, false FROM projects WHERE id = 'PA1' ON CONFLICT (email) DO NOTHING;
+ROLLBACK TO later;
 SAVEPOINT s;
 -- fails: 23505
 INSERT INTO orgs (id, name) VALUES ('A', 'Birch Bureau') ON CONFLICT (id) DO UPDATE SET name = EXCLUDED.name;

@@ -1,0 +1,49 @@
+//! What the tests of the judge share: the example configuration, and statements judged on a stack as deep as the proxy's.
+
+#![allow(dead_code, reason = "each test uses some of it")]
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+use std::path::Path;
+
+use postern_config::settings::Enforce;
+use postern_config::{Config, LoginKind, ModuleName};
+use postern_rewriter::catalog::Catalog;
+use postern_rewriter::plan::{Plan, Refusal};
+use postern_rewriter::{Ask, plan_batch};
+
+/// The reference domain.
+pub fn config() -> Config {
+    postern_config::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/examples/postern.toml")).unwrap()
+}
+
+/// The judge recurses; test threads have small stacks. Unoptimised frames are several times larger than those that serve.
+pub fn on_a_deep_stack<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
+    std::thread::Builder::new()
+        .stack_size(if cfg!(debug_assertions) { 64 << 20 } else { 8 << 20 })
+        .spawn(f)
+        .unwrap()
+        .join()
+        .unwrap()
+}
+
+/// Judges a text as `module` or `module/login-kind`; `catalog` in place of what the manifest declares.
+pub fn judge(config: &Config, who: &str, sql: &str, catalog: Option<&Catalog>, enforce: Enforce) -> Result<Vec<Plan>, Refusal> {
+    let (module, kind) = who.split_once('/').unwrap_or((who, "runtime"));
+    let manifest = config.module(&ModuleName::new(module).unwrap()).unwrap();
+    let kind = match kind {
+        "migrator" => LoginKind::Migrator,
+        "service" => LoginKind::Service,
+        _ => LoginKind::Runtime,
+    };
+    let login = manifest.logins.iter().find(|l| l.kind == kind).unwrap_or(&manifest.logins[0]);
+    let declared = Catalog::of_manifest(manifest, 1);
+    let ask = Ask {
+        catalog: catalog.unwrap_or(&declared),
+        module: &manifest.module,
+        login,
+        superadmin: false,
+        enforce,
+        max_sql_bytes: 8 << 20,
+    };
+    plan_batch(sql, &ask)
+}
