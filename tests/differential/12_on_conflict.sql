@@ -29,6 +29,7 @@ SAVEPOINT later;
 -- later: 0A000 protected values from a query
 INSERT INTO accounts (id, email, disabled, verified) SELECT 'copy-' || id, 'fixed@people.example', false, false FROM projects WHERE id = 'PA1' ON CONFLICT (email) DO NOTHING;
 ROLLBACK TO later;
+INSERT INTO projects (id, name) SELECT 'copy-' || id, name FROM projects WHERE id = 'PA1' ON CONFLICT (name) DO NOTHING;
 SAVEPOINT s;
 -- fails: 23505
 INSERT INTO orgs (id, name) VALUES ('A', 'Birch Bureau') ON CONFLICT (id) DO UPDATE SET name = EXCLUDED.name;

@@ -157,7 +157,6 @@ fn psql() {
 
 /// What `\d` asks.
 #[test]
-#[ignore = "the full catalogue comes later: the functions that `\\d` calls (pg_table_is_visible, …) are refused"]
 fn psql_describes_a_protected_table_in_plain_types() {
     let stand = Stand::shared();
     let _beside = stand.beside_others();
