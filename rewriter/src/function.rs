@@ -21,11 +21,17 @@ impl Judge<'_> {
         };
         match name.as_str() {
             "nextval" | "currval" | "setval" => self.sequence_argument(f)?,
-            "to_tsvector" | "to_tsquery" | "plainto_tsquery" | "phraseto_tsquery" | "websearch_to_tsquery" | "ts_headline"
-            | "json_to_tsvector" | "jsonb_to_tsvector" => configuration_argument(f, &name)?,
+            "to_tsvector"
+            | "to_tsquery"
+            | "plainto_tsquery"
+            | "phraseto_tsquery"
+            | "websearch_to_tsquery"
+            | "ts_headline"
+            | "json_to_tsvector"
+            | "jsonb_to_tsvector" => configuration_argument(f, &name)?,
             "lastval" => {}
             "to_regclass" if f.args.iter().all(|a| literal(a).is_some()) => {
-                if let Some(replacement) = self.to_regclass(f)? {
+                if let Some(replacement) = self.regclass_of(f)? {
                     return Ok(Some(replacement));
                 }
             }
@@ -41,12 +47,12 @@ impl Judge<'_> {
             {
                 self.relation_argument(f, &name)?
             }
+            "current_setting" if f.args.first().and_then(literal).is_some() => self.setting_argument(f)?,
             _ if allow::catalogue_function(&name) => {
                 f.funcname = vec![tree::string("postern_catalog"), tree::string(&name)];
                 self.arguments(f, &name, scope)?;
                 return Ok(None);
             }
-            "current_setting" => self.setting_argument(f)?,
             "set_config" => {
                 if let [_, value, _] = f.args.as_slice()
                     && f.args.first().and_then(literal) == Some("search_path")
@@ -195,7 +201,7 @@ impl Judge<'_> {
         }
     }
 
-    fn to_regclass(&mut self, f: &protobuf::FuncCall) -> Result<Option<Node>, Refusal> {
+    fn regclass_of(&mut self, f: &protobuf::FuncCall) -> Result<Option<Node>, Refusal> {
         let [arg] = f.args.as_slice() else {
             return Err(missing("to_regclass", f.location));
         };
@@ -269,8 +275,10 @@ fn configuration_argument(f: &protobuf::FuncCall, name: &str) -> Result<(), Refu
     if allowed {
         return Ok(());
     }
-    Err(Refusal::denied("function", format!("permission denied for this first argument of {name}"))
-        .hint("Name the text search configuration by a plain constant, as in to_tsvector('english', …)."))
+    Err(
+        Refusal::denied("function", format!("permission denied for this first argument of {name}"))
+            .hint("Name the text search configuration by a plain constant, as in to_tsvector('english', …)."),
+    )
 }
 
 fn missing(name: &str, location: i32) -> Refusal {

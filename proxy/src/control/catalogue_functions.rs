@@ -323,6 +323,12 @@ fn definitions() -> Vec<CatalogueFunction> {
          FROM postern_catalog.pg_class c JOIN postern_catalog.pg_namespace n ON n.oid = c.relnamespace \
          WHERE c.oid = postern_catalog.as_regclass($1)",
     ));
+    for more in ["", "boolean"] {
+        let (arguments, _) = behind("text", more);
+        let body = "SELECT CASE WHEN EXISTS (SELECT FROM postern_catalog.pg_settings s WHERE s.name = pg_catalog.lower($1)) \
+                    THEN pg_catalog.current_setting($1, true) END";
+        all.push(function("current_setting", &arguments, "text", body));
+    }
     all
 }
 

@@ -14,7 +14,7 @@ use postern_rewriter::plan::{Effect, Refusal, Run, Statement, Transaction};
 use super::ask::too_long;
 use super::engine::Session;
 use super::expect::{After, Execute, Expect, Mode, Settles, To};
-use super::statement::{Cursor, Given, Portal, Stmt, Way, misread, only_reads, step_names, way};
+use super::statement::{Cursor, Given, Portal, Stmt, Way, declared_type, misread, only_reads, step_names, way};
 use super::stop::{Stop, hinted, no_portal, no_statement, refusal, taken};
 use crate::identity::Identity;
 use crate::wire::frame::HEADER;
@@ -40,6 +40,7 @@ impl Session {
     /// Parse from the client.
     pub(super) async fn on_parse(&mut self, body: &[u8]) -> Result<(), Stop> {
         let Parse { name, sql, types } = Parse::decode(body).map_err(misread)?;
+        let types: Vec<u32> = types.into_iter().map(declared_type).collect();
         unreserved(name)?;
         let (token, text) = self.token_of(sql).await?;
         let wanted = self.identities.wanted(token.as_ref());

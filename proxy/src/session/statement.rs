@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use postern_rewriter::parameter_type;
 use postern_rewriter::plan::{Effect, Output, Param, Plan, Rewritten, Run, Statement};
 
 use super::rows::Reading;
@@ -140,6 +141,18 @@ const TEXT: u32 = 25;
 const BYTEA: u32 = 17;
 const BYTEA_ARRAY: u32 = 1001;
 
+/// What a type that the client declared becomes: a reference to a catalogue object is an oid, because reading or printing one looks names
+/// up past the catalogue views; a type that is not built in is left to PostgreSQL to infer, because it may be another module's.
+pub(super) fn declared_type(oid: u32) -> u32 {
+    const OID: u32 = 26;
+    match oid {
+        // regproc, regprocedure … regtype, regconfig, regdictionary, regnamespace, regrole, regcollation.
+        24 | 2202..=2206 | 3734 | 3769 | 4089 | 4096 | 4191 => OID,
+        _ if parameter_type(oid) => oid,
+        _ => 0,
+    }
+}
+
 fn parameter_oid(statement: &Statement, oids: &[u32], index: usize) -> Option<u32> {
     let at = statement
         .params
@@ -253,4 +266,15 @@ impl Cursor {
 /// A message that cannot be read is a refusal with PostgreSQL's code.
 pub(super) fn misread(error: message::MessageError) -> postern_rewriter::plan::Refusal {
     super::stop::refusal(error.sqlstate(), "protocol", error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_prints_names_is_not_declared() {
+        // text and int4[], as they are; regclass as an oid; aclitem, pg_class's row and a type of a module, not at all.
+        assert_eq!([25, 1007, 2205, 1033, 83, 16_600].map(declared_type), [25, 1007, 26, 0, 0, 0]);
+    }
 }

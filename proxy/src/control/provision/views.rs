@@ -132,7 +132,7 @@ fn step(from: &str, schema: &str, view: &CatalogueView) -> ProvisionStep {
          WHEN a.atttypid = 'pg_catalog.anyarray'::pg_catalog.regtype THEN 'text[]' \
          WHEN t.typname LIKE 'reg%' AND t.typtype = 'b' THEN 'pg_catalog.oid' \
          ELSE pg_catalog.format_type(a.atttypid, a.atttypmod) END || ' AS ' || pg_catalog.quote_ident(a.attname), ', ' ORDER BY a.attnum) \
-         || CASE WHEN pg_catalog.bool_or(a.attname = 'oid' AND r.relkind = 'r') THEN ', x.tableoid' ELSE '' END INTO columns\n  \
+         || CASE WHEN pg_catalog.bool_or(a.attname = 'oid' AND r.relkind = 'r' AND r.relname <> 'pg_subscription') THEN ', x.tableoid' ELSE '' END INTO columns\n  \
          FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid JOIN pg_catalog.pg_class r ON r.oid = a.attrelid \
          LEFT JOIN ({computed}) c(name, sql) ON c.name = a.attname\n  \
          WHERE a.attrelid = '{source}'::pg_catalog.regclass AND a.attnum > 0 AND NOT a.attisdropped;\n  \
