@@ -15,7 +15,10 @@ static OIDS: LazyLock<HashSet<u32>> = LazyLock::new(|| {
 });
 static TWINS: LazyLock<HashSet<&'static str>> = LazyLock::new(|| lines(include_str!("../data/catalogue_functions.txt")));
 static AGGREGATES: LazyLock<HashSet<&'static str>> = LazyLock::new(|| lines(include_str!("../data/aggregates.txt")));
-static CATALOGUE: LazyLock<HashMap<(&'static str, &'static str), (&'static str, &'static str)>> = LazyLock::new(|| {
+/// A schema and a name in it.
+type Qualified = (&'static str, &'static str);
+
+static CATALOGUE: LazyLock<HashMap<Qualified, Qualified>> = LazyLock::new(|| {
     include_str!("../data/catalogue.txt")
         .lines()
         .map(str::trim)

@@ -550,12 +550,7 @@ fn raises_nothing(n: &Node) -> Result<(), Refusal> {
         Some(NodeEnum::NullTest(t)) => t.arg.as_deref().into_iter().collect(),
         Some(NodeEnum::BooleanTest(t)) => t.arg.as_deref().into_iter().collect(),
         Some(NodeEnum::BoolExpr(b)) => b.args.iter().collect(),
-        Some(NodeEnum::AExpr(e))
-            if matches!(
-                tree::parts(&e.name).as_deref(),
-                Some(["=" | "<>" | "<" | "<=" | ">" | ">="])
-            ) =>
-        {
+        Some(NodeEnum::AExpr(e)) if matches!(tree::parts(&e.name).as_deref(), Some(["=" | "<>" | "<" | "<=" | ">" | ">="])) => {
             e.lexpr.as_deref().into_iter().chain(e.rexpr.as_deref()).collect()
         }
         Some(NodeEnum::List(l)) => l.items.iter().collect(),
@@ -569,8 +564,11 @@ fn raises_nothing(n: &Node) -> Result<(), Refusal> {
             f.args.iter().collect()
         }
         _ => {
-            return Err(Refusal::construct("An index over a declared table with this expression")
-                .hint("It may hold columns, constants, comparisons, NULL tests, lower and upper: nothing that could fail on a row."));
+            return Err(
+                Refusal::construct("An index over a declared table with this expression").hint(
+                    "It may hold columns, constants, comparisons, NULL tests, lower and upper: nothing that could fail on a row.",
+                ),
+            );
         }
     };
     parts.into_iter().try_for_each(raises_nothing)
@@ -636,7 +634,7 @@ pub(crate) fn foreseen(stmt: &RawStmt, ask: &Ask<'_>) -> Option<Change> {
         };
         (schema.to_owned(), r.relname.clone())
     };
-    let made = |r: Option<&RangeVar>, kind| r.map(|r| place(r)).map(|(s, n)| Change::Made(s, n, kind));
+    let made = |r: Option<&RangeVar>, kind| r.map(place).map(|(s, n)| Change::Made(s, n, kind));
     match stmt.stmt.as_ref()?.node.as_ref()? {
         NodeEnum::CreateStmt(c) => made(c.relation.as_ref(), RelationKind::Table),
         NodeEnum::CreateTableAsStmt(c) => made(c.into.as_ref()?.rel.as_ref(), RelationKind::Table),
@@ -644,7 +642,9 @@ pub(crate) fn foreseen(stmt: &RawStmt, ask: &Ask<'_>) -> Option<Change> {
         NodeEnum::CreateSeqStmt(s) => made(s.sequence.as_ref(), RelationKind::Sequence),
         NodeEnum::DropStmt(d) => {
             let gone = d.objects.iter().filter_map(|o| match &o.node {
-                Some(NodeEnum::List(l)) => tree::parts(&l.items).map(|p| named(&p)).map(|r| existing(&r.schemaname, &r.relname)),
+                Some(NodeEnum::List(l)) => tree::parts(&l.items)
+                    .map(|p| named(&p))
+                    .map(|r| existing(&r.schemaname, &r.relname)),
                 _ => None,
             });
             Some(Change::Gone(gone.collect()))

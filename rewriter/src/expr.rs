@@ -256,8 +256,10 @@ impl Judge<'_> {
             match &mut part.node {
                 // On a plain value this is a call of the function of that name.
                 Some(NodeEnum::String(s)) if allow::hidden_call(&s.sval) => {
-                    return Err(Refusal::denied("function", format!("permission denied for function {}", s.sval))
-                        .hint("A name behind a dot calls a function; this one may not be called so."));
+                    return Err(
+                        Refusal::denied("function", format!("permission denied for function {}", s.sval))
+                            .hint("A name behind a dot calls a function; this one may not be called so."),
+                    );
                 }
                 Some(NodeEnum::String(_)) => {}
                 Some(NodeEnum::AIndices(i)) => {
@@ -279,7 +281,12 @@ impl Judge<'_> {
         let Some(names) = tree::parts(&c.fields) else {
             // `f(t.*)` is a whole-row reference.
             return match c.fields.as_slice() {
-                [alias, Node { node: Some(NodeEnum::AStar(_)) }] => {
+                [
+                    alias,
+                    Node {
+                        node: Some(NodeEnum::AStar(_)),
+                    },
+                ] => {
                     let entry = tree::text_of(alias).and_then(|a| scope.entry(a));
                     match entry {
                         Some(entry) if !entry.guarded => Ok(Yield::Plain),
@@ -322,11 +329,9 @@ impl Judge<'_> {
                 scope.note_use(entry, &col.name);
                 match &col.nature {
                     Nature::Plain if col.mask.is_some() && !scope.entry(&entry.alias).is_some_and(|e| std::ptr::eq(e, entry)) => {
-                        return Err(
-                            Refusal::construct("A masked column of an outer query whose alias is hidden")
-                                .hint("Give the inner relation another alias.")
-                                .at(location),
-                        );
+                        return Err(Refusal::construct("A masked column of an outer query whose alias is hidden")
+                            .hint("Give the inner relation another alias.")
+                            .at(location));
                     }
                     Nature::Plain => (
                         Some(entry.alias.clone()),
@@ -413,16 +418,16 @@ impl Judge<'_> {
             }
             _ => return Err(Refusal::construct("This kind of subquery").at(s.location)),
         };
-        if let Some(test) = &mut s.testexpr {
-            if let Yield::Sealed(r) = self.expr(test, scope)? {
-                let carried = matches!((s.sub_link_type, operator.as_str()), (t, "=") if t == SubLinkType::AnySublink as i32)
-                    || matches!((s.sub_link_type, operator.as_str()), (t, "<>") if t == SubLinkType::AllSublink as i32);
-                if !carried {
-                    return Err(r.col.unsupported("this comparison with a subquery", "range"));
-                }
-                **test = r.tag()?;
-                mode = Mode::Tags(r.col.tag_key.clone());
+        if let Some(test) = &mut s.testexpr
+            && let Yield::Sealed(r) = self.expr(test, scope)?
+        {
+            let carried = matches!((s.sub_link_type, operator.as_str()), (t, "=") if t == SubLinkType::AnySublink as i32)
+                || matches!((s.sub_link_type, operator.as_str()), (t, "<>") if t == SubLinkType::AllSublink as i32);
+            if !carried {
+                return Err(r.col.unsupported("this comparison with a subquery", "range"));
             }
+            **test = r.tag()?;
+            mode = Mode::Tags(r.col.tag_key.clone());
         }
         let Some(NodeEnum::SelectStmt(select)) = s.subselect.as_mut().and_then(|n| n.node.as_mut()) else {
             return Err(Refusal::internal("a subquery is not a SELECT"));
@@ -468,7 +473,12 @@ impl Judge<'_> {
     /// `'name'::regclass` for a relation of the module's own, and a built-in type or text search configuration, stay as they are; another
     /// relation is missing. Whatever else becomes a reference by way of the function that is named here: it gives NULL for an oid that the
     /// session does not see.
-    fn registry_cast(&mut self, ty: &mut TypeName, literal: Option<&str>, location: i32) -> Result<Option<&'static str>, Refusal> {
+    fn registry_cast(
+        &mut self,
+        ty: &mut TypeName,
+        literal: Option<&str>,
+        location: i32,
+    ) -> Result<Option<&'static str>, Refusal> {
         let parts = tree::parts(&ty.names).unwrap_or_default();
         let kind = match parts.as_slice() {
             [kind] | ["pg_catalog", kind] => (*kind).to_owned(),

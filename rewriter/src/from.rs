@@ -31,7 +31,7 @@ impl Star {
 
 impl Judge<'_> {
     /// One item of a FROM list.
-    pub(crate) fn from_item(&mut self, n: &mut Node, scope: &mut Scope<'_>) -> Result<Vec<Star>, Refusal> {
+    pub(crate) fn range_item(&mut self, n: &mut Node, scope: &mut Scope<'_>) -> Result<Vec<Star>, Refusal> {
         let Some(inner) = &mut n.node else {
             return Err(Refusal::internal("FROM holds nothing"));
         };
@@ -148,8 +148,8 @@ impl Judge<'_> {
             return Err(Refusal::internal("a join lacks a side"));
         };
         let first = scope.entries.len();
-        let left = self.from_item(left, scope)?;
-        let right = self.from_item(right, scope)?;
+        let left = self.range_item(left, scope)?;
+        let right = self.range_item(right, scope)?;
         let guarded = scope.entries[first..].iter().any(|e| e.guarded);
         if j.is_natural && guarded {
             // Hidden columns would take part in a natural join: name the visible common ones.

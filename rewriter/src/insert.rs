@@ -85,7 +85,7 @@ impl Judge<'_> {
         let values = is_values(s);
         if implicit {
             let width = if values {
-                s.values_lists.iter().filter_map(|r| width_of(r)).max().unwrap_or(0)
+                s.values_lists.iter().filter_map(width_of).max().unwrap_or(0)
             } else {
                 s.target_list.len()
             };
@@ -394,8 +394,10 @@ impl Judge<'_> {
                 return Err(Refusal::internal("an expression is empty"));
             };
             if matches!(val.node, Some(NodeEnum::MultiAssignRef(_))) {
-                return Err(Refusal::construct("Assigning several columns at once, some of them protected")
-                    .hint("Write SET column = value for each column."));
+                return Err(
+                    Refusal::construct("Assigning several columns at once, some of them protected")
+                        .hint("Write SET column = value for each column."),
+                );
             }
             // The proposed value was sealed for the proposed row: it may only land in the row of the same key and bound columns.
             let same_row = protection.bind_column_only || table.bound.iter().all(|b| inferred.iter().any(|i| i == b.as_str()));

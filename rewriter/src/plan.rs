@@ -45,7 +45,10 @@ impl Rewritten {
 
     /// Takes the role in which the module's own DDL runs; sent again where `DISCARD ALL` has taken it away.
     pub fn set_role(manifest: &postern_config::Manifest) -> Self {
-        Self::new(format!("SET ROLE {}", postern_config::names::quote_ident(&manifest.owner_role())))
+        Self::new(format!(
+            "SET ROLE {}",
+            postern_config::names::quote_ident(&manifest.owner_role())
+        ))
     }
 
     /// A rollback of whatever is open: what Postern sends when it cannot let a transaction go on.

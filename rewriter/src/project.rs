@@ -456,7 +456,6 @@ impl Judge<'_> {
 }
 
 /// `*`, `alias.*` or `schema.table.*`: the qualifier, if there is one.
-#[expect(clippy::type_complexity, reason = "an optional pair of an optional schema and an alias")]
 fn star_of(n: &Node) -> Option<Option<(Option<String>, String)>> {
     let Some(NodeEnum::ColumnRef(c)) = &n.node else { return None };
     match c.fields.as_slice() {

@@ -122,7 +122,9 @@ impl Judge<'_> {
 
     fn tag_of_constant(&mut self, n: &mut Node, col: &SealedCol, r: &SealedRef) -> Result<Value, Refusal> {
         r.tag()?;
-        let value = self.constant_for(n, &col.sealed.ty.unconstrained(), true)?.ok_or_else(|| mixed(r))?;
+        let value = self
+            .constant_for(n, &col.sealed.ty.unconstrained(), true)?
+            .ok_or_else(|| mixed(r))?;
         *n = self.params.make(Param::EqTag {
             column: col.sealed.clone(),
             value: value.clone(),

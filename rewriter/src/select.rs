@@ -60,7 +60,7 @@ impl Judge<'_> {
         }
         let mut shown = Vec::new();
         for item in &mut s.from_clause {
-            shown.extend(self.from_item(item, &mut scope)?);
+            shown.extend(self.range_item(item, &mut scope)?);
         }
         let mut doors = Doors::default();
         if let Some(filter) = &mut s.where_clause {
@@ -171,10 +171,12 @@ impl Judge<'_> {
                 let runs_as = self.cte_name(&c.ctename);
                 let name = std::mem::replace(&mut c.ctename, runs_as.to_string());
                 if scope.ctes.iter().any(|k| *k.name == *name) {
-                    return Err(
-                        Refusal::new("42712", "relation", format!("WITH query name \"{name}\" specified more than once"))
-                            .at(c.location),
-                    );
+                    return Err(Refusal::new(
+                        "42712",
+                        "relation",
+                        format!("WITH query name \"{name}\" specified more than once"),
+                    )
+                    .at(c.location));
                 }
                 scope.ctes.push(Cte {
                     name: name.into(),
@@ -245,9 +247,7 @@ impl Judge<'_> {
 
     fn values(&mut self, s: &mut SelectStmt, scope: &Scope<'_>, mode: &Mode) -> Result<Projection, Refusal> {
         if matches!(mode, Mode::Tags(_)) {
-            return Err(
-                Refusal::construct("VALUES as a subquery beside a protected column").hint("Write column IN (value, …)."),
-            );
+            return Err(Refusal::construct("VALUES as a subquery beside a protected column").hint("Write column IN (value, …)."));
         }
         let mut width = 0;
         for row in &mut s.values_lists {

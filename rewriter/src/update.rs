@@ -56,7 +56,7 @@ impl Judge<'_> {
         let mut level = Scope::new(Some(&scope));
         level.entries.push(target.entry);
         for item in &mut u.from_clause {
-            self.from_item(item, &mut level)?;
+            self.range_item(item, &mut level)?;
         }
         let Some(table) = target.table else {
             let mut source = None;
@@ -101,7 +101,7 @@ impl Judge<'_> {
         let mut level = Scope::new(Some(&scope));
         level.entries.push(target.entry);
         for item in &mut d.using_clause {
-            self.from_item(item, &mut level)?;
+            self.range_item(item, &mut level)?;
         }
         let mut doors = Doors::default();
         if let Some(filter) = &mut d.where_clause {

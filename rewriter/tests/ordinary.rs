@@ -41,7 +41,12 @@ fn ordinary_statements_are_accepted() {
         let mut refused = String::new();
         let statements = statements();
         for (who, sql) in &statements {
-            let schema = &config.modules.iter().find(|m| who.starts_with(m.module.as_str())).unwrap().schema;
+            let schema = &config
+                .modules
+                .iter()
+                .find(|m| who.starts_with(m.module.as_str()))
+                .unwrap()
+                .schema;
             let open = Catalog::open(schema.clone());
             for (name, catalog) in [("open", Some(&open)), ("own", None)] {
                 if let Err(r) = judge(&config, who, sql, catalog, Enforce::Both) {
@@ -64,30 +69,54 @@ fn deep_nesting_neither_overflows_nor_is_refused_early() {
             ("concatenation", format!("SELECT 'a'{}", " || 'b'".repeat(500))),
             ("sum", format!("SELECT 1{}", " + 1".repeat(500))),
             ("functions", format!("SELECT {}1{}", "abs(".repeat(500), ")".repeat(500))),
-            ("CASE", format!("SELECT {} 1 {}", "CASE WHEN true THEN ".repeat(250), "END ".repeat(250))),
+            (
+                "CASE",
+                format!("SELECT {} 1 {}", "CASE WHEN true THEN ".repeat(250), "END ".repeat(250)),
+            ),
             ("arrays", format!("SELECT {}1{}", "ARRAY[".repeat(500), "]".repeat(500))),
             ("union", format!("SELECT 1{}", " UNION ALL SELECT 1".repeat(500))),
-            ("or", format!("SELECT 1 FROM roles WHERE id = 'a'{}", " OR id = 'b'".repeat(2000))),
+            (
+                "or",
+                format!("SELECT 1 FROM roles WHERE id = 'a'{}", " OR id = 'b'".repeat(2000)),
+            ),
             ("subqueries", format!("SELECT {}1{}", "(SELECT ".repeat(100), ")".repeat(100))),
-            ("derived", format!("SELECT * FROM {}roles{}", "(SELECT * FROM ".repeat(100), ") x".repeat(100))),
-            ("joins", format!("SELECT 1 FROM roles r0{}", (1..300).fold(String::new(), |mut s, i| {
-                write!(s, " JOIN roles r{i} ON r{i}.id = r0.id").unwrap();
-                s
-            }))),
+            (
+                "derived",
+                format!("SELECT * FROM {}roles{}", "(SELECT * FROM ".repeat(100), ") x".repeat(100)),
+            ),
+            (
+                "joins",
+                format!(
+                    "SELECT 1 FROM roles r0{}",
+                    (1..300).fold(String::new(), |mut s, i| {
+                        write!(s, " JOIN roles r{i} ON r{i}.id = r0.id").unwrap();
+                        s
+                    })
+                ),
+            ),
         ];
         for (name, sql) in &shapes {
-            assert!(judge(&config, "sys_account", sql, None, Enforce::Both).is_ok(), "{name}: {:?}",
-                judge(&config, "sys_account", sql, None, Enforce::Both).unwrap_err());
+            assert!(
+                judge(&config, "sys_account", sql, None, Enforce::Both).is_ok(),
+                "{name}: {:?}",
+                judge(&config, "sys_account", sql, None, Enforce::Both).unwrap_err()
+            );
         }
         for (name, sql) in [
             ("parentheses", format!("SELECT {}1{}", "(".repeat(50_000), ")".repeat(50_000))),
             ("NOT", format!("SELECT {} true", "NOT ".repeat(50_000))),
             ("concatenation", format!("SELECT 'a'{}", " || 'b'".repeat(50_000))),
-            ("subqueries", format!("SELECT {}1{}", "(SELECT ".repeat(20_000), ")".repeat(20_000))),
+            (
+                "subqueries",
+                format!("SELECT {}1{}", "(SELECT ".repeat(20_000), ")".repeat(20_000)),
+            ),
             ("joins", format!("SELECT 1 FROM a{}", " JOIN a ON true".repeat(20_000))),
             ("union", format!("SELECT 1{}", " UNION ALL SELECT 1".repeat(20_000))),
             ("casts", format!("SELECT 1{}", "::int4".repeat(50_000))),
-            ("subscripts", format!("SELECT {}1{}", "ARRAY[".repeat(50_000), "]".repeat(50_000))),
+            (
+                "subscripts",
+                format!("SELECT {}1{}", "ARRAY[".repeat(50_000), "]".repeat(50_000)),
+            ),
         ] {
             // Whatever the answer, there is one.
             let _ = judge(&config, "sys_account", &sql, None, Enforce::Both).map(|_| name);
@@ -101,15 +130,27 @@ fn long_lists_take_no_longer_than_they_must() {
         let config = config();
         let rows = |row: &dyn Fn(usize) -> String, n| (0..n).map(row).collect::<Vec<_>>().join(", ");
         let cases = [
-            ("IN", format!("SELECT id FROM accounts WHERE email IN ({})", rows(&|i| format!("'{i}@x'"), 10_000))),
-            ("VALUES, plain", format!(
-                "INSERT INTO roles (id, account_id, role, project_id, org_id) VALUES {}",
-                rows(&|i| format!("('r{i}', 'a{i}', {}, 'p', 'o')", i % 4), 1_000)
-            )),
-            ("VALUES, sealed", format!(
-                "INSERT INTO orgs (id, name, contact, account_id, logo_resource_id) VALUES {}",
-                rows(&|i| format!("('o{i}', 'n{i}', '{i}@x', 'a', 'l{i}')"), 1_000)
-            )),
+            (
+                "IN",
+                format!(
+                    "SELECT id FROM accounts WHERE email IN ({})",
+                    rows(&|i| format!("'{i}@x'"), 10_000)
+                ),
+            ),
+            (
+                "VALUES, plain",
+                format!(
+                    "INSERT INTO roles (id, account_id, role, project_id, org_id) VALUES {}",
+                    rows(&|i| format!("('r{i}', 'a{i}', {}, 'p', 'o')", i % 4), 1_000)
+                ),
+            ),
+            (
+                "VALUES, sealed",
+                format!(
+                    "INSERT INTO orgs (id, name, contact, account_id, logo_resource_id) VALUES {}",
+                    rows(&|i| format!("('o{i}', 'n{i}', '{i}@x', 'a', 'l{i}')"), 1_000)
+                ),
+            ),
         ];
         for (name, sql) in cases {
             let start = Instant::now();
@@ -149,14 +190,27 @@ fn the_differential_corpus_is_judged_as_it_says() {
                 }
                 let sql = std::mem::take(&mut text);
                 let (later, fails) = (later.take(), std::mem::take(&mut fails));
-                let Some(module) = config.modules.iter().find(|m| who.split('/').next() == Some(m.module.as_str())) else {
+                let Some(module) = config
+                    .modules
+                    .iter()
+                    .find(|m| who.split('/').next() == Some(m.module.as_str()))
+                else {
                     continue;
                 };
                 let _ = module;
                 match (judge(&config, &who, &sql, None, Enforce::Both), later) {
                     (Err(r), Some(state)) if r.sqlstate == state => {}
-                    (Err(r), None) if !fails => writeln!(wrong, "{} [{who}]: {sql}    {} {}", file.display(), r.sqlstate, r.message).unwrap(),
-                    (Err(r), Some(state)) => writeln!(wrong, "{}: {} and not {state}: {sql}    {}", file.display(), r.sqlstate, r.message).unwrap(),
+                    (Err(r), None) if !fails => {
+                        writeln!(wrong, "{} [{who}]: {sql}    {} {}", file.display(), r.sqlstate, r.message).unwrap()
+                    }
+                    (Err(r), Some(state)) => writeln!(
+                        wrong,
+                        "{}: {} and not {state}: {sql}    {}",
+                        file.display(),
+                        r.sqlstate,
+                        r.message
+                    )
+                    .unwrap(),
                     _ => {}
                 }
             }

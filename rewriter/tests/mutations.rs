@@ -1,0 +1,437 @@
+//! Statements made at random from ordinary and hostile ones: none brings the judge down, and whatever it lets through holds what it
+//! promises. The promise is checked by a reading of its own, which shares nothing with the judge.
+
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+mod desk;
+
+use std::collections::HashSet;
+use std::fmt::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use desk::{config, judge, on_a_deep_stack};
+use postern_config::settings::Enforce;
+use postern_config::{Config, Manifest};
+use postern_rewriter::plan::{Plan, Run};
+use serde_json::Value;
+
+/// A small generator of our own, so that a failure's seed reproduces it anywhere.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % n.max(1) as u64).unwrap()
+    }
+
+    fn of<'t, T>(&mut self, from: &'t [T]) -> &'t T {
+        &from[self.below(from.len())]
+    }
+}
+
+/// Words that a hostile developer would try at any place.
+const WORDS: &[&str] = &[
+    "accounts",
+    "sys_account.accounts",
+    "disco.projects",
+    "roles",
+    "projects",
+    "notes",
+    "evilmod.notes",
+    "survey_users",
+    "email",
+    "accounts.email",
+    "password",
+    "contact",
+    "id",
+    "a",
+    "a.*",
+    "*",
+    "accounts.*",
+    "(a).email",
+    "x",
+    "r",
+    "g",
+    "excluded.email",
+    "generate_series(1, 2) g",
+    "(SELECT email FROM accounts)",
+    "(SELECT id FROM roles LIMIT 1)",
+    "query_to_xml('x', true, true, '')",
+    "('x'::text).ts_stat",
+    "pg_read_file('x')",
+    "set_config('a', 'b', true)",
+    "current_setting('postern.sub')",
+    "nextval('s')",
+    "count(*)",
+    "max(id)",
+    "row_to_json(a)",
+    "'x'",
+    "$1",
+    "$2",
+    "1",
+    "0",
+    "-1",
+    "NULL",
+    "DEFAULT",
+    "'notes'::regclass",
+    "'sys_account.accounts'::regclass",
+    "pg_class",
+    "pg_catalog.pg_authid",
+    "pg_temp.t",
+    "postern.keys",
+    "\"postern$t\"",
+    "\"postern$eq$email\"",
+    "WITH accounts AS (SELECT 1)",
+    "WITH RECURSIVE roles AS (SELECT 1 UNION SELECT 1 FROM roles)",
+    "LATERAL",
+    "UNION",
+    "UNION ALL",
+    "ORDER BY 1",
+    "GROUP BY id",
+    "DISTINCT",
+    "FOR UPDATE",
+    "RETURNING *",
+    "RETURNING email",
+    "USING (id)",
+    "NATURAL JOIN",
+    "JOIN accounts ON true",
+    "LEFT JOIN roles ON",
+    "WHERE",
+    "AND",
+    "OR",
+    "NOT",
+    "IS NULL",
+    "= ANY",
+    "IN",
+    "EXISTS",
+    "::text",
+    "::bytea",
+    "::accounts",
+    "COLLATE \"C\"",
+    "AS",
+    "FROM",
+    "SELECT",
+    ",",
+    "(",
+    ")",
+    ".",
+    "=",
+    "<>",
+    "<",
+    "||",
+    "OPERATOR(pg_catalog.=)",
+];
+
+/// Every statement of the other tests, with its login.
+fn seeds() -> Vec<(String, String)> {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let mut out = Vec::new();
+    for entry in std::fs::read_dir(tests.join("golden")).unwrap() {
+        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        for case in text.split("\n\n").filter_map(|c| c.trim().strip_prefix("-- ")) {
+            let (who, rest) = case.split_once('\n').unwrap();
+            out.push((who.to_owned(), rest.split("\n=>").next().unwrap().to_owned()));
+        }
+    }
+    for entry in std::fs::read_dir(tests.join("ordinary")).unwrap() {
+        let mut who = "sys_account".to_owned();
+        for line in std::fs::read_to_string(entry.unwrap().path()).unwrap().lines() {
+            match line.strip_prefix("-- ") {
+                Some(login) => login.clone_into(&mut who),
+                None => out.push((who.clone(), line.to_owned())),
+            }
+        }
+    }
+    out.sort();
+    out
+}
+
+fn tokens(sql: &str) -> Vec<String> {
+    let Ok(scanned) = pg_query::scan(sql) else {
+        return sql.split_whitespace().map(str::to_owned).collect();
+    };
+    scanned
+        .tokens
+        .iter()
+        .filter_map(|t| sql.get(usize::try_from(t.start).ok()?..usize::try_from(t.end).ok()?))
+        .map(str::to_owned)
+        .collect()
+}
+
+fn mutated(dice: &mut Dice, seed: &str, other: &str) -> String {
+    let mut words = tokens(seed);
+    let donor = tokens(other);
+    for _ in 0..=dice.below(3) {
+        let at = dice.below(words.len() + 1);
+        match dice.below(7) {
+            0 if at < words.len() => {
+                words.remove(at);
+            }
+            1 if at < words.len() => words[at] = (*dice.of(WORDS)).to_owned(),
+            2 => words.insert(at, (*dice.of(WORDS)).to_owned()),
+            3 if at < words.len() => {
+                let to = dice.below(words.len());
+                words.swap(at, to);
+            }
+            4 if at < words.len() => words.insert(at, words[at].clone()),
+            5 if !donor.is_empty() => {
+                let from = dice.below(donor.len());
+                let to = (from + 1 + dice.below(8)).min(donor.len());
+                words.splice(at..at, donor[from..to].iter().cloned());
+            }
+            // One name of the statement for another one, wherever it stands.
+            _ if at < words.len() => {
+                let (old, new) = (words[at].clone(), (*dice.of(WORDS)).to_owned());
+                words.iter_mut().filter(|w| **w == old).for_each(|w| w.clone_from(&new));
+            }
+            _ => {}
+        }
+    }
+    words.join(" ")
+}
+
+/// What may be called, beyond the list: the judge looks at their arguments.
+const WITH_ARGUMENTS: &[&str] = &[
+    "nextval",
+    "currval",
+    "setval",
+    "lastval",
+    "to_regclass",
+    "current_setting",
+    "has_table_privilege",
+    "has_column_privilege",
+    "has_any_column_privilege",
+    "has_sequence_privilege",
+];
+
+struct Reading<'r> {
+    manifest: &'r Manifest,
+    functions: &'r HashSet<String>,
+    builtin: &'r HashSet<String>,
+    twins: &'r HashSet<String>,
+    ctes: HashSet<String>,
+    reads_target: bool,
+    wrong: Vec<String>,
+}
+
+fn text<'v>(v: &'v Value, key: &str) -> &'v str {
+    v.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The strings of a list of `String` nodes.
+fn names(v: Option<&Value>) -> Vec<String> {
+    let items = v.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    items
+        .iter()
+        .filter_map(|n| n.pointer("/node/String/sval").and_then(Value::as_str))
+        .map(str::to_owned)
+        .collect()
+}
+
+impl Reading<'_> {
+    fn collect(&mut self, v: &Value) {
+        match v {
+            Value::Object(o) => {
+                if let Some(name) = o.get("ctename").and_then(Value::as_str) {
+                    self.ctes.insert(name.to_owned());
+                }
+                o.values().for_each(|v| self.collect(v));
+            }
+            Value::Array(a) => a.iter().for_each(|v| self.collect(v)),
+            _ => {}
+        }
+    }
+
+    fn check(&mut self, v: &Value, key: &str, parent: &str) {
+        match v {
+            Value::Array(a) => a.iter().for_each(|v| self.check(v, key, parent)),
+            Value::Object(o) => {
+                if o.contains_key("relname") && o.contains_key("relpersistence") {
+                    self.relation(v, key, parent);
+                }
+                if o.contains_key("funcname") && o.contains_key("agg_star") {
+                    self.function(&names(o.get("funcname")));
+                }
+                if o.contains_key("indirection") && o.contains_key("arg") {
+                    for name in names(o.get("indirection")) {
+                        if self.builtin.contains(&name) && !self.functions.contains(&name) {
+                            self.wrong.push(format!("calls {name} behind a dot"));
+                        }
+                    }
+                }
+                for (k, inner) in o {
+                    let (key, parent) = if k == "node" { (key, parent) } else { (k.as_str(), key) };
+                    self.check(inner, key, parent);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn relation(&mut self, v: &Value, key: &str, parent: &str) {
+        if parent == "locked_rels" {
+            return;
+        }
+        let (schema, name) = (text(v, "schemaname"), text(v, "relname"));
+        let alias = v.get("alias").map_or("", |a| text(a, "aliasname"));
+        let own = schema == self.manifest.schema.as_str();
+        if schema.is_empty() {
+            if !self.ctes.contains(name) || self.manifest.table(name).is_some() {
+                self.wrong.push(format!("reads {name} without its schema"));
+            }
+        } else if !(own || matches!(schema, "pg_temp" | "postern_catalog" | "postern_information")) {
+            self.wrong.push(format!("names {schema}.{name}"));
+        } else if own && self.manifest.table(name).is_some() && alias != "postern$t" {
+            let target = key == "relation" && matches!(parent, "InsertStmt" | "UpdateStmt" | "DeleteStmt" | "IndexStmt");
+            if !target && !self.reads_target {
+                self.wrong.push(format!("reads {name} past its filter ({key} of {parent})"));
+            }
+        }
+    }
+
+    fn function(&mut self, name: &[String]) {
+        let allowed = match name {
+            [schema, f] if schema == "pg_catalog" => self.functions.contains(f) || WITH_ARGUMENTS.contains(&f.as_str()),
+            [schema, f] if schema == "postern_catalog" => self.twins.contains(f) || f.starts_with("as_reg"),
+            [schema, f] => schema == "postern" && f.starts_with("p$"),
+            _ => false,
+        };
+        if !allowed {
+            self.wrong.push(format!("calls {}", name.join(".")));
+        }
+    }
+}
+
+struct Lists {
+    functions: HashSet<String>,
+    builtin: HashSet<String>,
+    twins: HashSet<String>,
+}
+
+fn list(name: &str) -> HashSet<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("data").join(name);
+    let text = std::fs::read_to_string(path).unwrap();
+    text.lines()
+        .filter(|l| !l.starts_with('#'))
+        .map(|l| l.trim().to_owned())
+        .collect()
+}
+
+/// What is wrong with a plan, by another reading of its texts.
+fn faults(plan: &Plan, manifest: &Manifest, lists: &Lists) -> Vec<String> {
+    let texts: Vec<(&str, bool)> = match &plan.run {
+        Run::Once(s) => vec![(s.sql.sql(), false)],
+        // The first step locks the rows it reads, filtered, in place.
+        Run::PerRow(p) => vec![(p.read.sql.sql(), true), (p.write.sql.sql(), false)],
+        Run::Answer(_) => Vec::new(),
+    };
+    texts
+        .into_iter()
+        .flat_map(|(sql, reads_target)| faults_of(sql, reads_target, manifest, lists))
+        .collect()
+}
+
+/// What is wrong with one text.
+fn faults_of(sql: &str, reads_target: bool, manifest: &Manifest, lists: &Lists) -> Vec<String> {
+    let Ok(parsed) = pg_query::parse(sql, 0) else {
+        return vec![format!("does not read back: {sql}")];
+    };
+    let tree = serde_json::to_value(&parsed.protobuf).unwrap();
+    let mut reading = Reading {
+        manifest,
+        functions: &lists.functions,
+        builtin: &lists.builtin,
+        twins: &lists.twins,
+        ctes: HashSet::new(),
+        reads_target,
+        wrong: Vec::new(),
+    };
+    reading.collect(&tree);
+    reading.check(&tree, "", "");
+    reading.wrong.into_iter().map(|w| format!("{w}: {sql}")).collect()
+}
+
+impl Lists {
+    fn read() -> Self {
+        Self {
+            functions: list("functions.txt"),
+            builtin: list("builtin_functions.txt"),
+            twins: list("catalogue_functions.txt"),
+        }
+    }
+}
+
+#[test]
+fn the_second_opinion_notices_each_breach() {
+    let config = config();
+    let manifest = manifest(&config, "sys_account");
+    let lists = Lists::read();
+    for (sql, breach) in [
+        ("SELECT id FROM accounts", true),
+        ("SELECT id FROM sys_account.accounts", true),
+        ("SELECT id FROM sys_account.accounts \"postern$t\"", false),
+        ("WITH accounts AS (SELECT 1) SELECT * FROM accounts", true),
+        ("WITH a AS (SELECT 1) SELECT * FROM a FOR UPDATE OF b", false),
+        ("SELECT * FROM disco.projects \"postern$t\"", true),
+        ("SELECT * FROM pg_catalog.pg_class", true),
+        ("UPDATE sys_account.accounts SET id = 'x'", false),
+        (
+            "UPDATE sys_account.accounts SET id = (SELECT id FROM sys_account.accounts)",
+            true,
+        ),
+        ("DELETE FROM sys_account.roles USING sys_account.accounts a", true),
+        ("INSERT INTO sys_account.roles SELECT * FROM sys_account.accounts", true),
+        ("SELECT lower('x')", true),
+        ("SELECT pg_catalog.lower('x')", false),
+        ("SELECT pg_catalog.pg_read_file('x')", true),
+        ("SELECT ('x'::text).ts_stat", true),
+        ("SELECT lab.f()", true),
+    ] {
+        assert_eq!(!faults_of(sql, false, manifest, &lists).is_empty(), breach, "{sql}");
+    }
+}
+
+fn manifest<'c>(config: &'c Config, who: &str) -> &'c Manifest {
+    let module = who.split('/').next().unwrap();
+    config.modules.iter().find(|m| m.module.as_str() == module).unwrap()
+}
+
+#[test]
+fn whatever_is_let_through_keeps_the_promise() {
+    on_a_deep_stack(|| {
+        let config = config();
+        let lists = Lists::read();
+        let seeds = seeds();
+        let (mut wrong, mut accepted) = (String::new(), 0);
+        let mut try_one = |who: &str, sql: &str| {
+            let result = catch_unwind(AssertUnwindSafe(|| judge(&config, who, sql, None, Enforce::Both)));
+            match result {
+                Err(_) => writeln!(wrong, "panicked [{who}]: {sql}").unwrap(),
+                Ok(Err(_)) => {}
+                Ok(Ok(plans)) => {
+                    accepted += 1;
+                    for plan in &plans {
+                        for fault in faults(plan, manifest(&config, who), &lists) {
+                            writeln!(wrong, "[{who}] {sql}\n    {fault}").unwrap();
+                        }
+                    }
+                }
+            }
+        };
+        for (who, sql) in &seeds {
+            try_one(who, sql);
+        }
+        let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
+        let rounds = std::env::var("POSTERN_MUTATIONS").ok().and_then(|n| n.parse().ok());
+        for _ in 0..rounds.unwrap_or(if cfg!(debug_assertions) { 2_000 } else { 20_000 }) {
+            let (who, seed) = dice.of(&seeds).clone();
+            let donor = dice.of(&seeds).1.clone();
+            try_one(&who, &mutated(&mut dice, &seed, &donor));
+        }
+        assert!(accepted > seeds.len() / 2, "only {accepted} were accepted");
+        assert!(wrong.is_empty(), "{wrong}");
+    });
+}
