@@ -40,11 +40,11 @@ impl Stand {
     }
 
     fn start() -> Self {
+        let binary = postern().to_str().expect("the target directory's name is UTF-8");
         let dir = fresh_directory("stand");
         let log = log_file("stand");
         let port = free_port().to_string();
         let dir_text = dir.to_str().expect("the temporary directory's name is UTF-8");
-        let binary = postern().to_str().expect("the target directory's name is UTF-8");
         let kept = Kept::start(&[binary, "demo", "--dir", dir_text, "--port", &port], &log, Some(&dir));
         let ready = dir.join("demo.json");
         let began = Instant::now();
