@@ -78,7 +78,7 @@ impl ColumnType {
         }
     }
 
-    /// The type's OID in `pg_type`; `None` for [`ColumnType::Other`].
+    /// The type's OID in `pg_type`. Of [`ColumnType::Other`] only arrays of the types known here have one.
     pub fn oid(&self) -> Option<u32> {
         Some(match self {
             Self::Text => 25,
@@ -94,6 +94,25 @@ impl ColumnType {
             Self::Uuid => 2950,
             Self::Bytea => 17,
             Self::Jsonb => 3802,
+            Self::Other(name) => return Self::parse(name.strip_suffix("[]")?).array_oid(),
+        })
+    }
+
+    fn array_oid(&self) -> Option<u32> {
+        Some(match self {
+            Self::Text => 1009,
+            Self::Varchar(_) => 1015,
+            Self::Int2 => 1005,
+            Self::Int4 => 1007,
+            Self::Int8 => 1016,
+            Self::Float8 => 1022,
+            Self::Bool => 1000,
+            Self::Date => 1182,
+            Self::TimestampTz => 1185,
+            Self::Numeric(_) => 1231,
+            Self::Uuid => 2951,
+            Self::Bytea => 1001,
+            Self::Jsonb => 3807,
             Self::Other(_) => return None,
         })
     }
@@ -171,5 +190,18 @@ impl fmt::Display for ColumnType {
             Self::Jsonb => f.write_str("jsonb"),
             Self::Other(name) => f.write_str(name),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arrays_of_known_types_have_an_oid_and_others_have_none() {
+        assert_eq!(ColumnType::parse("text[]").oid(), Some(1009));
+        assert_eq!(ColumnType::Other("numeric(12,2)[]".into()).oid(), Some(1231));
+        assert_eq!(ColumnType::parse("inet[]").oid(), None);
+        assert_eq!(ColumnType::parse("inet").oid(), None);
     }
 }
