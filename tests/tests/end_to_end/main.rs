@@ -10,5 +10,6 @@ mod drivers;
 mod identity;
 mod operations;
 mod protocol;
+mod psql_catalogue;
 mod second_lock;
 mod tamper;
