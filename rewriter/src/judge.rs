@@ -55,6 +55,9 @@ pub(crate) struct Judge<'a> {
     pub(crate) targets: Vec<(String, String)>,
     /// CTE names in use, for the second reading.
     pub(crate) cte_names: BTreeSet<String>,
+    /// How many declared tables are read, and the barriers made for them: (table, with its children).
+    pub(crate) barriers: usize,
+    pub(crate) barrier_trees: HashMap<(TableRef, bool), Node>,
     hidden: usize,
 }
 
@@ -228,6 +231,8 @@ impl<'a> Judge<'a> {
             aggregates: Vec::new(),
             targets: Vec::new(),
             cte_names: BTreeSet::new(),
+            barriers: 0,
+            barrier_trees: HashMap::new(),
             hidden: 0,
         }
     }

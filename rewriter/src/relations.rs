@@ -17,6 +17,10 @@ use crate::plan::{Refusal, Sealed};
 use crate::scope::{Col, Entry, Nature, Origin, Scope, SealedCol, TagKey};
 use crate::{allow, tree};
 
+/// Most places at which one statement may read declared tables: each is a subquery with the table's whole filter in it, so a short text
+/// could become an endless one.
+const MAX_BARRIERS: usize = 500;
+
 /// What a relation's name stands for.
 pub(crate) enum Target {
     /// A view over the catalogue.
@@ -159,6 +163,47 @@ impl Judge<'_> {
 
     /// `(SELECT columns FROM table AS postern$t WHERE filter) AS alias`: the only way in which a declared table is read.
     fn barrier(&mut self, table: &Table, r: &RangeVar, alias: &str, sample: Option<&Node>) -> Result<Node, Refusal> {
+        self.barriers += 1;
+        if self.barriers > MAX_BARRIERS {
+            return Err(Refusal::new(
+                "54000",
+                "size",
+                format!("the statement reads tables at more than {MAX_BARRIERS} places"),
+            )
+            .hint("Split it into smaller ones.")
+            .at(r.location));
+        }
+        let key = (table.name.clone(), r.inh);
+        let mut from = match self.barrier_trees.get(&key) {
+            Some(from) => from.clone(),
+            None => {
+                let from = self.barrier_tree(table, r.inh)?;
+                self.barrier_trees.insert(key, from.clone());
+                from
+            }
+        };
+        let Some(NodeEnum::RangeSubselect(sub)) = &mut from.node else {
+            return Err(Refusal::internal("a table's filter could not be read"));
+        };
+        sub.alias = Some(pg_query::protobuf::Alias {
+            aliasname: alias.to_owned(),
+            colnames: r.alias.as_ref().map(|given| given.colnames.clone()).unwrap_or_default(),
+        });
+        if let Some(Node {
+            node: Some(NodeEnum::RangeTableSample(s)),
+        }) = sample
+            && let Some(NodeEnum::SelectStmt(inner)) = sub.subquery.as_mut().and_then(|q| q.node.as_mut())
+            && let Some(base) = inner.from_clause.pop()
+        {
+            let mut s = s.clone();
+            s.relation = Some(Box::new(base));
+            inner.from_clause.push(tree::node(NodeEnum::RangeTableSample(s)));
+        }
+        Ok(from)
+    }
+
+    /// A table's barrier, not yet named.
+    fn barrier_tree(&self, table: &Table, inherited: bool) -> Result<Node, Refusal> {
         let fence = match self.ask.enforce {
             // Native row-level security keeps the client's predicates above the filter.
             Enforce::Both => "",
@@ -172,43 +217,25 @@ impl Judge<'_> {
         let text = format!(
             "SELECT * FROM (SELECT {} FROM {}{} AS {} WHERE {}{fence}) AS {}",
             columns.join(", "),
-            if r.inh { "" } else { "ONLY " },
+            if inherited { "" } else { "ONLY " },
             table.name.quoted(),
             quote_ident(BARRIER),
             table.using(Operation::Select).sql(BARRIER, self.subqueries()),
-            quote_ident(alias),
+            quote_ident(BARRIER),
         );
         let parsed = pg_query::parse(&text, 0).map_err(|_| Refusal::internal("a table's filter could not be read"))?;
-        let Some(NodeEnum::SelectStmt(mut outer)) = parsed
+        match parsed
             .protobuf
             .stmts
             .into_iter()
             .next()
             .and_then(|s| s.stmt)
             .and_then(|n| n.node)
-        else {
-            return Err(Refusal::internal("a table's filter could not be read"));
-        };
-        let mut from = outer
-            .from_clause
-            .pop()
-            .ok_or_else(|| Refusal::internal("a table's filter could not be read"))?;
-        if let Some(NodeEnum::RangeSubselect(sub)) = &mut from.node {
-            if let (Some(a), Some(given)) = (&mut sub.alias, &r.alias) {
-                a.colnames = given.colnames.clone();
-            }
-            if let Some(Node {
-                node: Some(NodeEnum::RangeTableSample(s)),
-            }) = sample
-                && let Some(NodeEnum::SelectStmt(inner)) = sub.subquery.as_mut().and_then(|q| q.node.as_mut())
-                && let Some(base) = inner.from_clause.pop()
-            {
-                let mut s = s.clone();
-                s.relation = Some(Box::new(base));
-                inner.from_clause.push(tree::node(NodeEnum::RangeTableSample(s)));
-            }
+        {
+            Some(NodeEnum::SelectStmt(mut outer)) => outer.from_clause.pop(),
+            _ => None,
         }
-        Ok(from)
+        .ok_or_else(|| Refusal::internal("a table's filter could not be read"))
     }
 
     /// How policy subqueries are printed: under native row-level security they must see unfiltered rows through the owner's functions.

@@ -152,6 +152,17 @@ fn long_lists_take_no_longer_than_they_must() {
                 ),
             ),
         ];
+        // A short text must not become an endless one.
+        let many = format!(
+            "SELECT 1 FROM roles r{}",
+            rows(&|i| format!(", roles r{i}"), 20_000).replace(", ,", ",")
+        );
+        assert_eq!(
+            judge(&config, "sys_account", &many, None, Enforce::Both)
+                .unwrap_err()
+                .sqlstate,
+            "54000"
+        );
         for (name, sql) in cases {
             let start = Instant::now();
             let plans = judge(&config, "sys_account", &sql, None, Enforce::Both);
@@ -216,5 +227,58 @@ fn the_differential_corpus_is_judged_as_it_says() {
             }
         }
         assert!(wrong.is_empty(), "{wrong}");
+    });
+}
+
+#[test]
+fn up_to_the_bound_no_depth_overflows() {
+    on_a_deep_stack(|| {
+        let config = config();
+        let pair = |open: &str, middle: &str, close: &str, n: usize| format!("{}{middle}{}", open.repeat(n), close.repeat(n));
+        let shapes: [(&str, &dyn Fn(usize) -> String); 14] = [
+            ("scalar subqueries", &|n| pair("SELECT (", "SELECT 1", ")", n)),
+            ("derived tables", &|n| pair("SELECT * FROM (", "SELECT 1", ") x", n)),
+            ("lateral", &|n| {
+                pair("SELECT * FROM generate_series(1, 2) r, LATERAL (", "SELECT 1", ") x", n)
+            }),
+            ("EXISTS", &|n| pair("SELECT 1 WHERE EXISTS (", "SELECT 1", ")", n)),
+            ("IN", &|n| pair("SELECT 1 WHERE 1 IN (", "SELECT 1", ")", n)),
+            ("CTEs", &|n| pair("WITH x AS (", "SELECT 1", ") SELECT * FROM x", n)),
+            ("unions", &|n| pair("(", "SELECT 1", " UNION SELECT 1)", n)),
+            ("joins to the right", &|n| {
+                let opened: String = (0..n).map(|i| format!("generate_series(1, 2) r{i} JOIN (")).collect();
+                format!(
+                    "SELECT 1 FROM {opened}generate_series(1, 2) a JOIN generate_series(1, 3) b ON true{}",
+                    ") ON true".repeat(n)
+                )
+            }),
+            ("joins to the left", &|n| {
+                let closed: String = (0..n).map(|i| format!(" CROSS JOIN generate_series(1, 3) r{i})")).collect();
+                format!("SELECT 1 FROM {}generate_series(1, 3) q{closed}", "(".repeat(n))
+            }),
+            ("functions", &|n| format!("SELECT {}", pair("abs(", "1", ")", n))),
+            ("CASE", &|n| {
+                format!("SELECT {}", pair("CASE WHEN true THEN ", "1", " END", n))
+            }),
+            ("NOT", &|n| format!("SELECT {}true", "NOT ".repeat(n))),
+            ("rows", &|n| format!("SELECT {}", pair("ROW(", "1", ")", n))),
+            ("AND and OR", &|n| {
+                format!("SELECT {}", pair("(true AND (false OR ", "true", "))", n))
+            }),
+        ];
+        for (name, shape) in shapes {
+            let accepted = |n: usize| judge(&config, "sys_account", &shape(n), None, Enforce::Both).is_ok();
+            let mut n = 100;
+            assert!(
+                accepted(n),
+                "{name}: {:?}",
+                judge(&config, "sys_account", &shape(n), None, Enforce::Both).unwrap_err()
+            );
+            for step in [200, 20] {
+                while accepted(n + step) {
+                    n += step;
+                }
+            }
+        }
     });
 }
