@@ -155,6 +155,11 @@ impl Audit {
             .map_err(|_| AuditError::Closed)
     }
 
+    /// Whether events are still written, as far as is known.
+    pub fn is_open(&self) -> bool {
+        !self.queue.is_closed()
+    }
+
     /// Records that a superadmin token was adopted, with the reason it states. Nothing for other identities.
     pub async fn adopted(&self, identity: &Identity, login: &str, module: &str, now: SystemTime) -> Result<(), AuditError> {
         if !identity.is_super() {
@@ -264,7 +269,7 @@ mod tests {
         let (audit, writer) = Audit::onto(out);
         audit.record(event()).await.unwrap();
         writer.await.unwrap();
-        assert!(audit.record(event()).await.is_err());
+        assert!(audit.record(event()).await.is_err() && !audit.is_open());
         assert!(Audit::start(Some(Path::new("/nonexistent/audit.jsonl"))).await.is_err());
     }
 }

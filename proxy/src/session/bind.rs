@@ -13,6 +13,7 @@ use postern_keys::{Bound, Canonical, KeyRing, NonceSource, SessionFormat};
 use postern_rewriter::plan::{DoorCheck, Param, Refusal, Sealed, Statement, Value};
 use zeroize::Zeroizing;
 
+use super::assign::{self, Declared};
 use super::rows::{Door, column_keys};
 use super::statement::{Values, misread};
 use super::stop::refusal;
@@ -233,10 +234,9 @@ impl<'a> Source<'a> {
     /// An array that the client gave, or a constant one.
     fn array(&self, value: &Value) -> Result<Vec<Option<Canonical>>, Refusal> {
         let read = match value {
-            Value::Client(i, ty) => match (self.client(*i)?, self.given.formats.of(usize::from(*i))) {
-                (None, _) => Ok(Vec::new()),
-                (Some(bytes), Format::Binary) => value::array_from_binary(ty, bytes),
-                (Some(bytes), Format::Text) => utf8(bytes).and_then(|text| value::array_from_text(ty, text, self.session)),
+            Value::Client(i, ty) => match self.client(*i)? {
+                None => Ok(Vec::new()),
+                Some(bytes) => assign::read_array(self.declared(*i), ty, bytes, self.session),
             },
             Value::Text(None, _) => Ok(Vec::new()),
             Value::Text(Some(text), ty) => value::array_from_text(ty, text, self.session),
@@ -284,27 +284,15 @@ impl<'a> Source<'a> {
     /// The client's parameter, read in the type it declared and taken over as assignment to `ty` would.
     fn client_value<'v>(&'v self, index: u16, ty: &'v ColumnType) -> Result<Option<Known<'v>>, Refusal> {
         let Some(bytes) = self.client(index)? else { return Ok(None) };
-        let read = match self.given.formats.of(usize::from(index)) {
-            Format::Text => utf8(bytes).and_then(|text| value::from_text(ty, text, self.session)),
-            Format::Binary => match self.types.get(usize::from(index)).copied().unwrap_or(0) {
-                0 => value::from_binary(ty, bytes),
-                oid if Some(oid) == ty.oid() => value::from_binary(ty, bytes),
-                oid => self.converted(oid, ty, bytes),
-            },
-        };
-        canonical(ty, read).map(Some)
+        canonical(ty, assign::read(self.declared(index), ty, bytes, self.session)).map(Some)
     }
 
-    /// A binary value of another type than the column's, by way of its text, as assignment casts between these types go.
-    fn converted(&self, oid: u32, ty: &ColumnType, bytes: &[u8]) -> Result<Canonical, ValueError> {
-        let given = declared(oid).ok_or(ValueError::Unsupported {
-            what: "a binary parameter of this type",
-            hint: "Send it in the column's own type, or in text format.",
-        })?;
-        let read = value::from_binary(&given, bytes)?;
-        let mut text = Zeroizing::new(Vec::new());
-        value::to_text(&given, &read, &SessionFormat::default(), &mut text)?;
-        value::from_text(ty, utf8(&text)?, self.session)
+    fn declared(&self, index: u16) -> Declared {
+        let index = usize::from(index);
+        Declared {
+            oid: self.types.get(index).copied().unwrap_or(0),
+            format: self.given.formats.of(index),
+        }
     }
 
     fn client(&self, index: u16) -> Result<Option<&'a [u8]>, Refusal> {
@@ -365,31 +353,6 @@ fn value_type(value: &Value) -> Option<&ColumnType> {
         Value::Client(_, ty) | Value::Text(_, ty) | Value::Row(_, ty) => Some(ty),
         Value::Generated(_) | Value::Tag(..) | Value::Opened(_) => None,
     }
-}
-
-/// The type of that OID, where values of it are understood.
-fn declared(oid: u32) -> Option<ColumnType> {
-    [
-        ColumnType::Text,
-        ColumnType::Varchar(None),
-        ColumnType::Int2,
-        ColumnType::Int4,
-        ColumnType::Int8,
-        ColumnType::Float8,
-        ColumnType::Bool,
-        ColumnType::Date,
-        ColumnType::TimestampTz,
-        ColumnType::Numeric(None),
-        ColumnType::Uuid,
-        ColumnType::Bytea,
-        ColumnType::Jsonb,
-    ]
-    .into_iter()
-    .find(|ty| ty.oid() == Some(oid))
-}
-
-fn utf8(bytes: &[u8]) -> Result<&str, ValueError> {
-    std::str::from_utf8(bytes).map_err(|_| ValueError::Encoding)
 }
 
 fn unreadable(error: &ValueError) -> Refusal {

@@ -6,19 +6,26 @@ use postern_rewriter::plan::{Effect, Plan, Run, Transaction};
 
 use super::SessionEnd;
 use super::ask::Own;
-use super::engine::Session;
+use super::engine::{Session, Zone};
 use super::expect::{After, Expect, Mode, To};
+use super::savepoints::{Says, says};
 use crate::wire::message;
 
 type Outcome = Result<(), SessionEnd>;
 
 impl Session {
-    /// The state that ReadyForQuery tells.
+    /// The state that a ReadyForQuery for the client tells.
     pub(super) fn now_ready(&mut self, status: u8) {
         self.status = status;
+        let failed = self.identities.ready(status == b'I');
         if status == b'I' {
-            self.identities.idle();
-            self.settings.idle();
+            if failed {
+                self.settings.rolled_back();
+            } else {
+                self.settings.idle();
+            }
+            self.savepoints.clear();
+            self.zone.moved = false;
             self.portals.retain(|_| false);
             self.cursors.retain(|c| c.holds());
             if std::mem::take(&mut self.ddl_in_transaction) {
@@ -81,19 +88,23 @@ impl Session {
     /// A statement is complete: what it did to the session.
     fn apply(&mut self, plan: &Arc<Plan>, tag: &[u8]) {
         match &plan.effect {
-            Effect::Transaction(Transaction::RollbackTo) => {
-                self.identities.reverted();
-                self.catalog_dirty |= self.ddl_in_transaction;
-            }
+            Effect::Transaction(Transaction::RollbackTo | Transaction::Savepoint) => self.at_savepoint(plan_sql(plan)),
             // The tag tells whether COMMIT committed or ended a failed transaction.
             Effect::Transaction(_) if tag == b"COMMIT\0" => {
-                self.identities.committed();
+                self.identities.ended(true);
+                self.settings.idle();
+                self.savepoints.clear();
             }
-            Effect::Transaction(_) if tag == b"ROLLBACK\0" => self.settings.rolled_back(),
+            Effect::Transaction(_) if tag == b"ROLLBACK\0" => {
+                self.identities.ended(false);
+                self.settings.rolled_back();
+                self.savepoints.clear();
+            }
             Effect::Setting(name) => {
                 let sql = plan_sql(plan);
                 self.settings.changed(name, sql);
                 if sql.starts_with("RESET ALL") {
+                    self.identities.adopt(None, false);
                     self.identities.reset_on_server();
                 }
             }
@@ -114,10 +125,53 @@ impl Session {
                 self.portals.retain(|_| false);
                 self.statements.retain(|_| false);
                 self.parsed = [false; Own::COUNT];
-                self.identities.adopt(None, false, false);
+                self.identities.adopt(None, false);
                 self.identities.reset_on_server();
                 self.settings.reset();
                 self.catalog_dirty |= self.own_catalog.is_some();
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Session {
+    /// A statement about savepoints is complete.
+    fn at_savepoint(&mut self, sql: &str) {
+        match says(sql) {
+            Some(Says::Set(name)) => self.savepoints.set(name, self.identities.taken(), self.settings.followed()),
+            Some(Says::Release(name)) => self.savepoints.release(name),
+            Some(Says::RollbackTo(name)) => {
+                let (taken, settings) = self.savepoints.rollback_to(name).unzip();
+                self.identities.reverted(taken);
+                if let Some(settings) = settings {
+                    self.settings.restore(settings);
+                }
+                self.catalog_dirty |= self.ddl_in_transaction;
+            }
+            None => self.identities.reverted(None),
+        }
+    }
+
+    /// What must be known of a statement's effect before its reply is there.
+    pub(super) fn foresee(&mut self, effect: &Effect) {
+        match effect {
+            Effect::Ddl => self.catalog_dirty = true,
+            Effect::DiscardAll => {
+                self.catalog_dirty = true;
+                self.role_lost = self.works_as_owner();
+                self.identities.reset_on_server();
+                self.zone = Zone::MOVED;
+            }
+            Effect::Setting("all") => {
+                self.identities.reset_on_server();
+                self.zone = Zone::MOVED;
+            }
+            Effect::Setting("timezone" | "datestyle") => self.zone = Zone::MOVED,
+            Effect::Transaction(_) => {
+                self.catalog_dirty |= self.ddl_in_transaction;
+                // Its end may bring back what was set before.
+                self.zone.unsure |= self.zone.moved;
             }
             _ => {}
         }

@@ -27,7 +27,7 @@ impl Session {
     /// Describe from the client.
     pub(super) async fn on_describe(&mut self, whole: &[u8]) -> Result<(), Stop> {
         let target = Target::decode(&whole[HEADER..]).map_err(misread)?;
-        super::extended::unreserved(target.name())?;
+        super::extended::usable(target.name())?;
         match target {
             Target::Statement(name) => {
                 let stmt = self.current(name).await?;

@@ -35,7 +35,7 @@ impl Session {
                 }
             }
             Effect::ForgetToken => {
-                self.identities.adopt(None, false, self.status == b'T');
+                self.identities.adopt(None, false);
                 "RESET"
             }
             Effect::Prepare(name) => {
@@ -43,7 +43,7 @@ impl Session {
                 "PREPARE"
             }
             Effect::Deallocate(Some(name)) => {
-                if self.statements.get(name).is_none() {
+                if self.statements.get(name).is_none_or(|s| s.by_batch) {
                     return Err(no_statement(name).into());
                 }
                 self.close_statement(name, To::Quiet)?;
@@ -76,20 +76,19 @@ impl Session {
         if self.identities.conflicts(&identity) {
             return Err(identity_change().into());
         }
-        self.identities.adopt(Some(identity), local, self.status == b'T');
+        self.identities.adopt(Some(identity), local);
         Ok(())
     }
 
     /// SQL's PREPARE: the same names as the protocol's.
     fn sql_prepare(&mut self, name: &str, plan: &Arc<Plan>, stmt: &Stmt) -> Result<(), Stop> {
-        self.check_name(name)?;
         let way = match plan.run {
             Run::Once(_) => Way::Relay,
             Run::PerRow(_) => steps(&mut self.next_number),
             Run::Answer(_) => Way::Ours,
         };
         let prepared = Stmt {
-            source: None,
+            source: stmt.source.clone(),
             types: declared_types(plan),
             plan: Some(plan.clone()),
             way,
@@ -97,7 +96,9 @@ impl Session {
             superadmin: stmt.superadmin,
             token: None,
             by_prepare: true,
+            by_batch: false,
         };
+        self.check_name(name, &prepared)?;
         self.prepare(name, Arc::new(prepared), To::Quiet)
     }
 }

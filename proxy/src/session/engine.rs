@@ -4,13 +4,11 @@
 //! reply queue or PostgreSQL's buffer is full. Every handler that waits does so in [`Session::drain`], which keeps both sides moving.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::Buf;
 use postern_config::Manifest;
 use postern_keys::NonceSource;
-use postern_rewriter::plan::Refusal;
-use tokio::time::timeout;
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::ask::{Answer, Own};
@@ -20,9 +18,10 @@ use super::identity::Identities;
 use super::link::{Broken, HIGH_WATER, Link, Links, Turn};
 use super::names::Names;
 use super::rows::Scratch;
+use super::savepoints::Savepoints;
 use super::settings::Settings;
 use super::statement::{Cursor, Portal, Stmt};
-use super::stop::{Stop, hinted, refusal};
+use super::stop::Stop;
 use super::{LoginContext, SessionEnd};
 use crate::identity::{Backend, Identity};
 use crate::observe::Event;
@@ -33,9 +32,6 @@ use crate::wire::{Client, cancel, frame};
 
 /// Expectations at most; above it the client is not read.
 const MAX_QUEUE: usize = 4096;
-/// How long a peer may take to accept the last bytes.
-const GOODBYE: Duration = Duration::from_secs(5);
-
 /// A session's state.
 pub(super) struct Session {
     pub shared: Arc<Shared>,
@@ -72,6 +68,8 @@ pub(super) struct Session {
     pub own_catalog: Option<OwnCatalog>,
     pub catalog_dirty: bool,
     pub ddl_in_transaction: bool,
+    pub savepoints: Savepoints,
+    pub zone: Zone,
     /// `DISCARD ALL` has taken the owner's role away.
     pub role_lost: bool,
     pub parsed: [bool; Own::COUNT],
@@ -83,8 +81,28 @@ pub(super) struct Session {
     pub scratch: Scratch,
     /// Events of replies, recorded once there is time to wait for the audit trail.
     pub events: Vec<Event>,
+    /// Flush went behind everything that was sent.
+    pub flushed: bool,
+    /// Shutdown has begun; by then the session ends whatever it is at.
+    pub closes_at: Option<Instant>,
     /// Held for as long as the client may cancel.
     _cancel: cancel::Registration,
+}
+
+/// Whether `TimeZone` and `DateStyle` are what PostgreSQL reported last; it reports them at the end of a group of statements.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Zone {
+    /// A statement under way may change them.
+    pub unsure: bool,
+    /// The open transaction has changed them.
+    pub moved: bool,
+}
+
+impl Zone {
+    pub(super) const MOVED: Self = Self {
+        unsure: true,
+        moved: true,
+    };
 }
 
 /// Tags of statements that are told as one.
@@ -137,15 +155,17 @@ impl Session {
             said_last: false,
             checks: false,
             writes: false,
-            statements: Names::new(),
-            portals: Names::new(),
-            cursors: Names::new(),
+            statements: Names::new(|s| s.weight()),
+            portals: Names::new(|p| p.weight()),
+            cursors: Names::new(|c| c.weight()),
             acting: None,
             last_token: None,
             settings,
             own_catalog: None,
             catalog_dirty: false,
             ddl_in_transaction: false,
+            savepoints: Savepoints::default(),
+            zone: Zone::default(),
             role_lost: false,
             parsed: [false; Own::COUNT],
             answer: Answer::default(),
@@ -155,6 +175,8 @@ impl Session {
             nonces: NonceSource::new(),
             scratch: Scratch::default(),
             events: Vec::new(),
+            flushed: false,
+            closes_at: None,
         })
     }
 
@@ -171,18 +193,15 @@ impl Session {
         self.take_replies()?;
         self.take_requests().await?;
         self.record_events().await;
-        match self.links.turn(self.queue.len() < MAX_QUEUE).await {
+        let reads = self.has_room();
+        if !reads && self.open && !std::mem::replace(&mut self.flushed, true) {
+            // PostgreSQL may hold back the very replies that would make room.
+            message::put_bare(&mut self.links.upstream.output, b'H');
+        }
+        self.close_in_time()?;
+        match self.turn_or_closing(reads).await {
             Ok(Turn::Moved) => Ok(()),
-            Ok(Turn::ClientClosed) => {
-                // What it asked before it closed is still answered, as PostgreSQL does.
-                self.take_replies()?;
-                self.take_requests().await?;
-                if self.drain().await.is_ok() {
-                    Err(SessionEnd::Client)
-                } else {
-                    Err(SessionEnd::Upstream)
-                }
-            }
+            Ok(Turn::ClientClosed) => self.last_requests().await,
             Ok(Turn::UpstreamClosed) => {
                 self.take_replies()?;
                 Err(SessionEnd::Upstream)
@@ -192,13 +211,20 @@ impl Session {
         }
     }
 
+    /// Whether a further request can be taken: nobody's answers or orders pile up.
+    fn has_room(&self) -> bool {
+        self.queue.len() < MAX_QUEUE
+            && self.links.upstream.output.len() < HIGH_WATER
+            && self.links.client.output.len() < HIGH_WATER
+    }
+
     /// Handles the client's frames that are there and that there is room for.
-    async fn take_requests(&mut self) -> Result<(), SessionEnd> {
+    pub(super) async fn take_requests(&mut self) -> Result<(), SessionEnd> {
         let limit = self.shared.config.settings.limits.max_frame_bytes;
         let mut input = std::mem::take(&mut self.links.client.input);
         let mut at = 0;
         let outcome = loop {
-            if self.queue.len() >= MAX_QUEUE || self.links.upstream.output.len() >= HIGH_WATER {
+            if !self.has_room() {
                 break Ok(());
             }
             match frame::first(&input[at..], limit) {
@@ -250,53 +276,6 @@ impl Session {
             Ok(()) => Ok(()),
             Err(stop) => self.stopped(stop).await,
         }
-    }
-
-    /// What becomes of a request that did not go to its end: the client's pipeline fails here, and PostgreSQL's with it.
-    pub(super) async fn stopped(&mut self, stop: Stop) -> Result<(), SessionEnd> {
-        match stop {
-            Stop::End(end) => Err(end),
-            Stop::Skip => {
-                self.discarding = true;
-                Ok(())
-            }
-            Stop::Told(told) => {
-                self.shared.metrics.refusal("database");
-                told.put(&mut self.links.client.output, b'E')
-                    .map_err(|_| SessionEnd::Internal)?;
-                self.discarding = true;
-                Ok(())
-            }
-            Stop::Refuse(refusal) => self.refuse(&refusal).await,
-        }
-    }
-
-    /// Refuses: tells the client when it is its turn, and makes a transaction that is open fail as PostgreSQL would.
-    async fn refuse(&mut self, refusal: &Refusal) -> Result<(), SessionEnd> {
-        // First all that was asked before: an error in it would have made PostgreSQL skip this.
-        self.settle_all().await?;
-        if self.discarding {
-            return Ok(());
-        }
-        self.audit_refusal(refusal).await;
-        self.put_refusal(refusal);
-        if self.open || self.status == b'T' {
-            self.abort().map_err(|_| SessionEnd::Internal)?;
-        }
-        self.discarding = true;
-        Ok(())
-    }
-
-    /// FunctionCall could call anything; it is answered as a refused query is.
-    async fn on_function_call(&mut self) -> Result<(), SessionEnd> {
-        let refused = hinted(
-            "42501",
-            "function-call",
-            "the fast-path function call is not available through Postern",
-            "Use SELECT.",
-        );
-        self.refuse(&refused).await?;
-        self.finish_group().await
     }
 
     async fn on_sync(&mut self) -> Result<(), SessionEnd> {
@@ -358,6 +337,15 @@ impl Session {
         if self.discarding { Err(Stop::Skip) } else { Ok(()) }
     }
 
+    /// A COMMIT must not overtake a check that fails: waits for rows that are still to be checked.
+    pub(super) async fn check_before_commit(&mut self) -> Result<(), Stop> {
+        let unchecked = |e: &Expect| matches!(e, Expect::Execute(execute) if execute.reading.is_some());
+        if self.queue.iter().any(unchecked) {
+            self.drain_or_skip().await?;
+        }
+        Ok(())
+    }
+
     /// Whether what is sent next is part of a transaction that is open already. Exact only when drained.
     pub(super) fn in_transaction(&self) -> bool {
         self.open || self.status != b'I'
@@ -366,34 +354,4 @@ impl Session {
     pub(super) fn schema(&self) -> &str {
         self.manifest.schema.as_str()
     }
-
-    /// The last words to both sides.
-    pub(super) async fn bury(mut self, end: SessionEnd) -> SessionEnd {
-        self.record_events().await;
-        if let (Some((sqlstate, message)), false) = (end.last_words(), self.said_last) {
-            put_refusal(&mut self.links.client.output, "FATAL", &refusal(sqlstate, "end", message));
-        }
-        if end != SessionEnd::Upstream {
-            message::put_bare(&mut self.links.upstream.output, b'X');
-        }
-        // Either peer may be gone; then there is nothing to say to it.
-        let _ = timeout(GOODBYE, self.links.client.finish()).await;
-        let _ = timeout(GOODBYE, self.links.upstream.finish()).await;
-        end
-    }
-}
-
-pub(super) fn put_refusal(out: &mut BytesMut, severity: &str, refusal: &Refusal) {
-    let position = refusal.position.map(|p| p.to_string());
-    let fields = [
-        (b'S', Some(severity)),
-        (b'V', Some(severity)),
-        (b'C', Some(refusal.sqlstate)),
-        (b'M', Some(refusal.message.as_str())),
-        (b'H', refusal.hint.as_deref()),
-        (b'P', position.as_deref()),
-    ];
-    // A message or hint that names what the client wrote is as short as what it wrote.
-    let given = fields.into_iter().filter_map(|(code, text)| Some((code, text?)));
-    message::put_fields(out, b'E', given).expect("a refusal fits a message");
 }

@@ -1,30 +1,36 @@
 //! The extended protocol: Parse, Bind, Execute, Close.
 //!
-//! Promised: a statement name stands for its plan here and its text upstream, never for one without the other; a Bind is relayed as it is
-//! only where nothing in it must be understood; a plan made under another catalogue is made again before it is bound.
+//! Promised: a Bind is relayed as it is only where nothing in it must be understood; a portal is run for the user it was bound for.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
 use postern_config::names::RESERVED_PREFIX;
 use postern_rewriter::leading_token;
-use postern_rewriter::plan::{Effect, Refusal, Run, Statement, Transaction};
+use postern_rewriter::plan::{Effect, Refusal, Transaction};
 
 use super::ask::too_long;
 use super::engine::Session;
 use super::expect::{After, Execute, Expect, Mode, Settles, To};
+use super::names::MAX_NAME;
 use super::statement::{Cursor, Given, Portal, Stmt, Way, declared_type, misread, only_reads, step_names, way};
-use super::stop::{Stop, hinted, no_portal, no_statement, refusal, taken};
+use super::stop::{Stop, hinted, no_portal, refusal};
 use crate::identity::Identity;
 use crate::wire::frame::HEADER;
 use crate::wire::message::{self, Bind, Formats, Parse, Target};
 
-/// Names of one kind at most.
-pub(super) const MAX_NAMES: usize = 32_768;
-
-/// Names of ours are nobody else's.
-pub(super) fn unreserved(name: &str) -> Result<(), Refusal> {
+/// A name that the client may give: names of ours are nobody else's, and PostgreSQL must keep the whole of it.
+pub(super) fn usable(name: &str) -> Result<(), Refusal> {
+    if name.len() > MAX_NAME {
+        return Err(hinted(
+            "42622",
+            "name",
+            format!("a statement's or portal's name is longer than {MAX_NAME} bytes"),
+            "Choose a shorter name.",
+        ));
+    }
     if name.starts_with(RESERVED_PREFIX) {
         return Err(hinted(
             "42939",
@@ -41,7 +47,7 @@ impl Session {
     pub(super) async fn on_parse(&mut self, body: &[u8]) -> Result<(), Stop> {
         let Parse { name, sql, types } = Parse::decode(body).map_err(misread)?;
         let types: Vec<u32> = types.into_iter().map(declared_type).collect();
-        unreserved(name)?;
+        usable(name)?;
         let (token, text) = self.token_of(sql).await?;
         let wanted = self.identities.wanted(token.as_ref());
         self.check_valid_if(token.as_ref())?;
@@ -50,12 +56,10 @@ impl Session {
             .plan(text, false, superadmin)
             .await
             .map_err(|stop| stop.behind(sql, text))?;
-        self.check_name(name)?;
         let plan = plans.first().cloned();
         let way = plan.as_deref().map_or(Way::Ours, |p| way(p, &mut self.next_number));
-        let source = Some(Arc::from(text));
         let stmt = Stmt {
-            source,
+            source: Some(Arc::from(text)),
             types,
             plan,
             way,
@@ -63,7 +67,9 @@ impl Session {
             superadmin,
             token,
             by_prepare: false,
+            by_batch: false,
         };
+        self.check_name(name, &stmt)?;
         if stmt.needs_identity() && !self.open {
             // Now is the time at which it can be set for the session rather than for one transaction.
             self.ensure_identity(&wanted).await?;
@@ -88,70 +94,6 @@ impl Session {
         token.map_or(Ok(()), |t| self.check_valid(t, std::time::SystemTime::now()))
     }
 
-    /// A named statement cannot be made twice, and there cannot be too many.
-    pub(super) fn check_name(&self, name: &str) -> Result<(), Refusal> {
-        if name.is_empty() {
-            return Ok(());
-        }
-        if self.statements.get(name).is_some() {
-            return Err(taken("prepared statement", name));
-        }
-        if self.statements.len() >= MAX_NAMES {
-            return Err(hinted(
-                "53000",
-                "too-many-names",
-                "too many prepared statements",
-                "Close those that are not needed.",
-            ));
-        }
-        Ok(())
-    }
-
-    /// Makes a statement PostgreSQL's, under that name.
-    pub(super) fn prepare(&mut self, name: &str, stmt: Arc<Stmt>, to: To) -> Result<(), Stop> {
-        let replaced = self.statements.get(name).map(|old| old.way);
-        if let Some(Way::Steps(number)) = replaced {
-            let (read, write) = step_names(number);
-            self.put_close(Target::Statement(&read), To::Quiet)?;
-            self.put_close(Target::Statement(&write), To::Quiet)?;
-        }
-        match (stmt.way, stmt.plan.as_deref().map(|p| &p.run)) {
-            (Way::Relay, Some(Run::Once(statement))) => self.put_parse(name, &stmt, statement, to, Some(name)),
-            (Way::Steps(number), Some(Run::PerRow(steps))) => {
-                let (read, write) = step_names(number);
-                self.put_parse(&read, &stmt, &steps.read, To::Quiet, None)?;
-                self.put_parse(&write, &stmt, &steps.write, to, Some(name))
-            }
-            _ => {
-                self.statements.expect(name, Some(stmt));
-                self.say_complete(b'1', to, Settles::Statement);
-                Ok(())
-            }
-        }
-    }
-
-    /// Sends Parse; `names` is the client's name that comes to stand for the statement.
-    fn put_parse(
-        &mut self,
-        upstream: &str,
-        stmt: &Arc<Stmt>,
-        statement: &Statement,
-        to: To,
-        names: Option<&str>,
-    ) -> Result<(), Stop> {
-        let types = stmt.upstream_types(statement);
-        message::put_parse(&mut self.links.upstream.output, upstream, &statement.sql, &types).map_err(too_long)?;
-        if let Some(name) = names {
-            self.statements.expect(name, Some(stmt.clone()));
-        }
-        self.expect(Expect::Parse {
-            to,
-            settle: names.is_some(),
-            own: None,
-        });
-        Ok(())
-    }
-
     /// A completion of ours; where the client did not ask, only the name is settled.
     pub(super) fn say_complete(&mut self, kind: u8, to: To, settles: Settles) {
         match to {
@@ -163,58 +105,15 @@ impl Session {
         }
     }
 
-    /// The statement of that name, planned again where the catalogue or the right of its user has changed.
-    pub(super) async fn current(&mut self, name: &str) -> Result<Arc<Stmt>, Stop> {
-        let Some(stmt) = self.statements.get(name).cloned() else {
-            self.drain_or_skip().await?;
-            return Err(no_statement(name).into());
-        };
-        self.acting.clone_from(&stmt.token);
-        let Some(source) = stmt.source.clone() else { return Ok(stmt) };
-        let superadmin = self.identities.wanted(stmt.token.as_ref()).is_super();
-        if self.catalog().await?.generation == stmt.generation && superadmin == stmt.superadmin {
-            return Ok(stmt);
-        }
-        self.drain_or_skip().await?;
-        let (plans, generation) = self.plan(&source, false, superadmin).await?;
-        let plan = plans.first().cloned();
-        let way = plan.as_deref().map_or(Way::Ours, |p| way(p, &mut self.next_number));
-        let again = Stmt {
-            source: stmt.source.clone(),
-            types: stmt.types.clone(),
-            plan,
-            way,
-            generation,
-            superadmin,
-            token: stmt.token.clone(),
-            by_prepare: stmt.by_prepare,
-        };
-        let same_text = stmt.way == Way::Relay
-            && way == Way::Relay
-            && stmt
-                .once()
-                .zip(again.once())
-                .is_some_and(|(old, new)| old.sql == new.sql && stmt.upstream_types(old) == again.upstream_types(new));
-        let again = Arc::new(again);
-        if same_text {
-            self.statements.set(name.into(), Some(again.clone()));
-            return Ok(again);
-        }
-        if stmt.way == Way::Relay {
-            self.put_close(Target::Statement(name), To::Quiet)?;
-        }
-        self.prepare(name, again.clone(), To::Quiet)?;
-        Ok(again)
-    }
-
     /// Bind from the client.
     pub(super) async fn on_bind(&mut self, whole: &[u8]) -> Result<(), Stop> {
         let body = &whole[HEADER..];
         let (portal, name) = Bind::names(body).map_err(misread)?;
-        unreserved(portal)?;
-        unreserved(name)?;
+        usable(portal)?;
+        usable(name)?;
         let stmt = self.current(name).await?;
         if stmt.passes() && matches!(stmt.effect(), Effect::None) {
+            self.check_portal(portal, &Given::nothing())?;
             let identity = self.identities.wanted(stmt.token.as_ref());
             self.ensure_identity(&identity).await?;
             self.links.upstream.output.extend_from_slice(whole);
@@ -225,6 +124,7 @@ impl Session {
                 reading: None,
                 identity: Some(identity),
                 upstream: true,
+                ran: AtomicBool::new(false),
             };
             self.portals.expect(portal, Some(Arc::new(bound)));
             self.expect(Expect::Bind {
@@ -249,7 +149,7 @@ impl Session {
     /// Execute from the client.
     pub(super) async fn on_execute(&mut self, whole: &[u8]) -> Result<(), Stop> {
         let (name, rows) = message::execute(&whole[HEADER..]).map_err(misread)?;
-        unreserved(name)?;
+        usable(name)?;
         match self.portals.get(name).cloned() {
             Some(portal) => self.execute(name, &portal, rows, false).await,
             None => {
@@ -280,6 +180,9 @@ impl Session {
         }
         match stmt.way {
             Way::Ours => self.run_ours(stmt, &portal.given, simple).await,
+            Way::Steps(_) if portal.ran.swap(true, Ordering::Relaxed) => {
+                Err(refusal("55000", "portal", format!("portal \"{name}\" cannot be run")).into())
+            }
             Way::Steps(number) => self.per_row(portal, number).await,
             Way::Relay => {
                 let Some((plan, statement)) = stmt.plan.as_ref().zip(stmt.once()) else {
@@ -288,24 +191,21 @@ impl Session {
                 let after = match stmt.effect() {
                     Effect::None => After::Nothing,
                     Effect::Declare(cursor) => {
-                        if self.cursors.len() >= MAX_NAMES {
-                            return Err(hinted(
-                                "53000",
-                                "too-many-names",
-                                "too many cursors",
-                                "Close those that are not needed.",
-                            )
-                            .into());
-                        }
                         let opened = Cursor {
                             plan: plan.clone(),
                             reading: portal.reading.clone(),
                             identity: portal.identity.clone(),
                         };
+                        if !self.cursors.has_room(opened.weight()) {
+                            return Err(too_many("cursors").into());
+                        }
                         After::Declare(cursor.clone(), Arc::new(opened))
                     }
                     _ => After::Effect(plan.clone()),
                 };
+                if *stmt.effect() == Effect::Transaction(Transaction::Commit) {
+                    self.check_before_commit().await?;
+                }
                 let declares = matches!(after, After::Declare(..));
                 self.checks |= portal.reading.is_some() && !declares;
                 self.writes |= !only_reads(&statement.sql);
@@ -325,23 +225,10 @@ impl Session {
         }
     }
 
-    /// What must be known of a statement's effect before its reply is there.
-    pub(super) fn foresee(&mut self, effect: &Effect) {
-        match effect {
-            Effect::Ddl => self.catalog_dirty = true,
-            Effect::DiscardAll => {
-                self.catalog_dirty = true;
-                self.role_lost = self.works_as_owner();
-            }
-            Effect::Transaction(_) if self.ddl_in_transaction => self.catalog_dirty = true,
-            _ => {}
-        }
-    }
-
     /// Close from the client.
     pub(super) async fn on_close(&mut self, whole: &[u8]) -> Result<(), Stop> {
         let target = Target::decode(&whole[HEADER..]).map_err(misread)?;
-        unreserved(target.name())?;
+        usable(target.name())?;
         match target {
             Target::Statement(name) => self.close_statement(name, To::Client),
             Target::Portal(name) => {
@@ -385,6 +272,16 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// A bound of the session is reached.
+pub(super) fn too_many(what: &'static str) -> Refusal {
+    hinted(
+        "53000",
+        "too-many-names",
+        format!("too many {what}, or too much in them"),
+        "Close those that are not needed.",
+    )
 }
 
 pub(super) fn other_user() -> Refusal {

@@ -2,7 +2,8 @@
 //!
 //! Promised: no statement that may touch rows is sent while PostgreSQL's settings say somebody else; a token that ended refuses the
 //! next statement (28000) rather than leaving a guest; who has read rows in a transaction stays who it is until its end. A token for the
-//! transaction ends with it, one adopted inside a transaction that is rolled back never was.
+//! transaction ends with it; one adopted in what is rolled back never was, be it a transaction, what came after a savepoint, or a group
+//! of statements that fails. Forgetting all settings forgets the token.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -22,9 +23,8 @@ pub(super) struct Identities {
     login: Arc<Identity>,
     startup: Option<Arc<Identity>>,
     session: Option<Arc<Identity>>,
-    /// What `session` becomes if the transaction commits.
-    session_pending: Option<Option<Arc<Identity>>>,
-    local: Option<Arc<Identity>>,
+    /// What holds until the open transaction, or the group of statements up to Sync, ends.
+    open: Taken,
     /// In PostgreSQL's session settings; `None` where that is not known.
     server: Option<Arc<Identity>>,
     /// When those must be sent again.
@@ -33,14 +33,26 @@ pub(super) struct Identities {
     server_local: ServerLocal,
     /// Under whom the open transaction has read or written rows.
     touched: Option<Arc<Identity>>,
-    committed: bool,
+    /// Something failed since the last ReadyForQuery.
+    failed: bool,
+    /// A rollback went to a savepoint of which nothing is known: nobody is anybody until the transaction ends.
+    lost: bool,
+}
+
+/// Tokens taken on in what is open. A rollback to a savepoint brings back what it was.
+#[derive(Clone, Default)]
+pub(super) struct Taken {
+    /// What `session` becomes if it commits.
+    session: Option<Option<Arc<Identity>>>,
+    /// Until the transaction ends.
+    local: Option<Arc<Identity>>,
 }
 
 enum ServerLocal {
     /// The session's settings hold.
     Unset,
-    /// These hold.
-    Set(Arc<Identity>),
+    /// These hold, and must be sent again at that time.
+    Set(Arc<Identity>, Option<SystemTime>),
     /// A rollback may have reverted them.
     Unknown,
 }
@@ -55,22 +67,23 @@ impl Identities {
             login: own,
             startup,
             session: None,
-            session_pending: None,
-            local: None,
+            open: Taken::default(),
             // A fresh connection has empty settings, which are the guest's.
             server: Some(Identity::guest()),
             server_until: None,
             server_local: ServerLocal::Unset,
             touched: None,
-            committed: false,
+            failed: false,
+            lost: false,
         }
     }
 
     /// Whom a statement without a token of its own runs as.
     pub(super) fn standing(&self) -> &Arc<Identity> {
-        self.local
+        self.open
+            .local
             .as_ref()
-            .or(self.session_pending.as_ref().unwrap_or(&self.session).as_ref())
+            .or(self.open.session.as_ref().unwrap_or(&self.session).as_ref())
             .or(self.startup.as_ref())
             .unwrap_or(&self.login)
     }
@@ -84,14 +97,15 @@ impl Identities {
         match &self.server_local {
             ServerLocal::Unset if self.server_until.is_some_and(|end| now >= end) => None,
             ServerLocal::Unset => self.server.as_ref(),
-            ServerLocal::Set(identity) => Some(identity),
+            ServerLocal::Set(_, Some(end)) if now >= *end => None,
+            ServerLocal::Set(identity, _) => Some(identity),
             ServerLocal::Unknown => None,
         }
     }
 
     /// Whether replies under way may change who is wanted or who is set.
     fn unsettled(&self) -> bool {
-        self.local.is_some() || self.session_pending.is_some() || !matches!(self.server_local, ServerLocal::Unset)
+        self.open.local.is_some() || self.open.session.is_some() || !matches!(self.server_local, ServerLocal::Unset)
     }
 
     /// A statement that may touch rows was carried out.
@@ -101,16 +115,35 @@ impl Identities {
 
     /// Whether somebody else has touched rows in the open transaction.
     pub(super) fn conflicts(&self, wanted: &Identity) -> bool {
-        self.touched.as_ref().is_some_and(|t| !same_user(t, wanted))
+        self.lost || self.touched.as_ref().is_some_and(|t| !same_user(t, wanted))
     }
 
-    /// A transaction was committed; ReadyForQuery follows.
-    pub(super) fn committed(&mut self) {
-        self.committed = true;
+    /// COMMIT or ROLLBACK ended a transaction.
+    pub(super) fn ended(&mut self, committed: bool) {
+        if let Some(session) = std::mem::take(&mut self.open).session
+            && committed
+        {
+            self.session = session;
+        }
+        self.touched = None;
+        self.lost = false;
+        self.server_local = ServerLocal::Unset;
     }
 
-    /// A rollback to a savepoint may have reverted settings.
-    pub(super) fn reverted(&mut self) {
+    /// Something failed.
+    pub(super) fn failed(&mut self) {
+        self.failed = true;
+    }
+
+    /// What was taken on so far, for a savepoint.
+    pub(super) fn taken(&self) -> Taken {
+        self.open.clone()
+    }
+
+    /// A rollback to a savepoint: what was taken on then (`None` where that is not known) is what is taken on now.
+    pub(super) fn reverted(&mut self, then: Option<Taken>) {
+        self.lost |= then.is_none();
+        self.open = then.unwrap_or_default();
         // What was set for the session was set outside of any transaction, and stays.
         if !matches!(self.server_local, ServerLocal::Unset) {
             self.server_local = ServerLocal::Unknown;
@@ -120,33 +153,29 @@ impl Identities {
     /// PostgreSQL's settings were reset wholly.
     pub(super) fn reset_on_server(&mut self) {
         self.server = None;
-    }
-
-    /// ReadyForQuery says that no transaction is open.
-    pub(super) fn idle(&mut self) {
-        let committed = std::mem::take(&mut self.committed);
-        self.local = None;
-        self.touched = None;
-        self.server_local = ServerLocal::Unset;
-        if let Some(pending) = self.session_pending.take()
-            && committed
-        {
-            self.session = pending;
+        if !matches!(self.server_local, ServerLocal::Unset) {
+            self.server_local = ServerLocal::Unknown;
         }
     }
 
-    /// Takes on an identity: for the transaction, for the session, or for the session if the open transaction commits.
-    pub(super) fn adopt(&mut self, identity: Option<Arc<Identity>>, local: bool, in_transaction: bool) {
-        match (local, in_transaction) {
-            (true, _) => self.local = identity,
-            (false, true) => {
-                self.local = None;
-                self.session_pending = Some(identity);
-            }
-            (false, false) => {
-                self.local = None;
-                self.session = identity;
-            }
+    /// ReadyForQuery for the client; `idle` where no transaction is open. Answers whether what came before it failed.
+    pub(super) fn ready(&mut self, idle: bool) -> bool {
+        let failed = std::mem::take(&mut self.failed);
+        if idle {
+            self.ended(!failed);
+        }
+        failed
+    }
+
+    /// Takes on an identity: for the transaction, or for the session if what is open commits.
+    pub(super) fn adopt(&mut self, identity: Option<Arc<Identity>>, local: bool) {
+        if local {
+            self.open.local = identity;
+        } else {
+            self.open = Taken {
+                session: Some(identity),
+                local: None,
+            };
         }
     }
 }
@@ -166,6 +195,7 @@ impl Session {
     pub(super) async fn ensure_identity(&mut self, wanted: &Arc<Identity>) -> Result<(), Stop> {
         let now = SystemTime::now();
         self.check_valid(wanted, now)?;
+        self.check_trail(wanted)?;
         if self.identities.unsettled() && !self.queue.is_empty() {
             self.drain_or_skip().await?;
         }
@@ -200,7 +230,7 @@ impl Session {
         }
         self.ask(own, &Rewritten::set_claims(local), &values, Format::Text).await?;
         if local {
-            self.identities.server_local = ServerLocal::Set(wanted.clone());
+            self.identities.server_local = ServerLocal::Set(wanted.clone(), wanted.resend_at(now));
         } else {
             self.identities.server = Some(wanted.clone());
             self.identities.server_until = wanted.resend_at(now);
@@ -266,6 +296,7 @@ impl Session {
                     .adopted(&identity, self.login.login.name.as_str(), self.login.module.as_str(), now)
                     .await;
                 self.audited(adopted.is_ok());
+                self.check_trail(&identity)?;
                 self.last_token = Some((Zeroizing::new(token.to_owned()), identity.clone()));
                 Ok(identity)
             }
@@ -275,58 +306,4 @@ impl Session {
 }
 
 #[cfg(test)]
-mod tests {
-    use postern_config::{Login, LoginName, ModuleName};
-
-    use super::*;
-
-    fn identities() -> Identities {
-        let context = LoginContext {
-            module: ModuleName::new("disco").unwrap(),
-            login: Login {
-                name: LoginName::new("disco_rt").unwrap(),
-                kind: LoginKind::Runtime,
-                ddl: false,
-            },
-        };
-        Identities::new(&context, None)
-    }
-
-    fn somebody() -> Arc<Identity> {
-        Identity::service(&ModuleName::new("disco").unwrap())
-    }
-
-    #[test]
-    fn a_local_identity_ends_with_its_transaction() {
-        let mut identities = identities();
-        identities.adopt(Some(somebody()), true, true);
-        assert_eq!(identities.standing().who(), "service");
-        identities.committed();
-        identities.idle();
-        assert_eq!(identities.standing().who(), "guest");
-    }
-
-    #[test]
-    fn a_session_identity_needs_the_commit_of_its_transaction() {
-        for commits in [true, false] {
-            let mut identities = identities();
-            identities.adopt(Some(somebody()), false, true);
-            assert_eq!(identities.standing().who(), "service");
-            if commits {
-                identities.committed();
-            }
-            identities.idle();
-            assert_eq!(identities.standing().who(), if commits { "service" } else { "guest" });
-        }
-    }
-
-    #[test]
-    fn who_has_touched_rows_stays_until_the_end() {
-        let mut identities = identities();
-        identities.touch(&Identity::guest());
-        assert!(identities.conflicts(&somebody()));
-        assert!(!identities.conflicts(&Identity::guest()));
-        identities.idle();
-        assert!(!identities.conflicts(&somebody()));
-    }
-}
+mod tests;

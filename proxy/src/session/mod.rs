@@ -10,12 +10,14 @@
 //! It stands on `wire`, `identity` and `control`, and is started by `serve`.
 
 mod ask;
+mod assign;
 mod bind;
 mod catalog;
 mod complete;
 mod describe;
 mod described;
 mod effects;
+mod ending;
 mod engine;
 mod expect;
 mod extended;
@@ -27,8 +29,11 @@ mod names;
 mod per_row;
 mod plans;
 mod portal;
+mod prepared;
+mod refuse;
 mod replies;
 mod rows;
+mod savepoints;
 mod scrub;
 mod send;
 mod settings;
@@ -71,6 +76,10 @@ pub enum SessionEnd {
     Integrity,
     /// A row with protected columns was larger than can be read.
     TooLarge,
+    /// Postern shuts down.
+    Closing,
+    /// The audit trail cannot be written, and a superadmin's session must be in it.
+    Trail,
     /// The token of the startup packet was not accepted.
     Token,
     /// Something that must hold did not, so the session was ended rather than continued.
@@ -93,6 +102,8 @@ impl SessionEnd {
                 "a stored value failed its integrity check in a transaction that cannot go on",
             ),
             Self::TooLarge => ("54000", "a row with protected columns is too large"),
+            Self::Closing => ("57P01", "terminating connection because Postern shuts down"),
+            Self::Trail => ("58030", "the audit trail cannot be written"),
             Self::Token => ("28000", "the user token is not valid any more"),
             Self::Internal => ("XX000", "internal error; the connection ends"),
         })
@@ -114,6 +125,7 @@ pub async fn run(client: Client, upstream: Upstream, login: LoginContext, shared
                     .is_err()
                 {
                     shared.metrics.audit_failed();
+                    return SessionEnd::Trail;
                 }
                 Some(identity)
             }

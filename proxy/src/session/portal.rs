@@ -4,6 +4,7 @@
 //! they were bound for; a cursor's rows are those of its declaration, whoever names it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use postern_config::TableRef;
 use postern_rewriter::plan::{Effect, Refusal, Transaction};
@@ -11,7 +12,7 @@ use postern_rewriter::plan::{Effect, Refusal, Transaction};
 use super::bind::{Binder, Source};
 use super::engine::Session;
 use super::expect::{Expect, Settles, To};
-use super::extended::{MAX_NAMES, other_user};
+use super::extended::{other_user, too_many};
 use super::rows::Reading;
 use super::statement::{Cursor, Given, Portal, Stmt, Way, misread, output};
 use super::stop::{Stop, hinted, refusal, taken};
@@ -40,14 +41,9 @@ impl Session {
             }
             _ => (name.to_owned(), stmt, given),
         };
-        if !portal.is_empty() && self.portals.len() >= MAX_NAMES {
-            return Err(hinted(
-                "53000",
-                "too-many-names",
-                "too many portals",
-                "Close those that are not needed.",
-            )
-            .into());
+        self.check_portal(portal, &given)?;
+        if stmt.uses_keys() || matches!(stmt.effect(), Effect::Fetch(_)) {
+            self.settle_zone().await?;
         }
         let identity = match stmt.needs_identity() || matches!(stmt.way, Way::Steps(_)) {
             true => {
@@ -99,6 +95,7 @@ impl Session {
                     reading,
                     identity,
                     upstream: true,
+                    ran: AtomicBool::new(false),
                 })
             }
             _ => Arc::new(Portal {
@@ -108,6 +105,7 @@ impl Session {
                 reading,
                 identity,
                 upstream: false,
+                ran: AtomicBool::new(false),
             }),
         };
         self.portals.expect(portal, Some(bound.clone()));
@@ -116,6 +114,31 @@ impl Session {
             false => self.say_complete(b'2', to, Settles::Portal),
         }
         Ok(bound)
+    }
+
+    /// There cannot be too many portals, nor too much in them.
+    pub(super) fn check_portal(&self, name: &str, given: &Given) -> Result<(), Refusal> {
+        if name.is_empty() || self.portals.has_room(given.bytes()) {
+            return Ok(());
+        }
+        Err(too_many("portals"))
+    }
+
+    /// Waits until PostgreSQL has reported the `TimeZone` and `DateStyle` that it has, which it does at the end of a group of statements.
+    async fn settle_zone(&mut self) -> Result<(), Stop> {
+        if self.zone.unsure {
+            self.drain_or_skip().await?;
+        }
+        if self.zone.unsure {
+            return Err(hinted(
+                "0A000",
+                "zone",
+                "values of protected columns cannot be read or written in the group of statements that changes TimeZone or DateStyle",
+                "Send the SET as a query of its own, ahead of the others.",
+            )
+            .into());
+        }
+        Ok(())
     }
 
     /// How the rows of what is bound are read; for DECLARE, those of its cursor.

@@ -176,6 +176,8 @@ impl Session {
             self.said_last = told.put(&mut self.links.client.output, b'E').is_ok();
             return Err(SessionEnd::Upstream);
         }
+        self.identities.failed();
+        self.audit_broken_off();
         let to = match self.queue.front() {
             Some(Expect::Query(_)) => To::Client,
             Some(Expect::Sync { to } | Expect::Parse { to, .. } | Expect::Bind { to, .. } | Expect::Close { to, .. }) => *to,
@@ -233,6 +235,12 @@ impl Session {
             }
             _ => return Err(SessionEnd::UpstreamProtocol),
         };
+        self.zone.unsure = false;
+        if to != To::Client {
+            // The end of an exchange of ours is not the end of what the client has open.
+            self.status = status;
+            return Ok(());
+        }
         let failed = std::mem::take(&mut self.mute);
         self.now_ready(status);
         if failed && status == b'T' {
@@ -244,9 +252,7 @@ impl Session {
             self.put_sync(To::Client);
             return Ok(());
         }
-        if to == To::Client {
-            message::put_ready(&mut self.links.client.output, status);
-        }
+        message::put_ready(&mut self.links.client.output, status);
         Ok(())
     }
 
@@ -284,6 +290,7 @@ impl Session {
     fn row_failed(&mut self, fault: &RowFault) -> Outcome {
         let refusal = self.fault_refusal(fault);
         self.put_refusal(&refusal);
+        self.identities.failed();
         self.mute = true;
         let ends = self.queue.iter().any(|e| matches!(e, Expect::Sync { .. }));
         if !ends {

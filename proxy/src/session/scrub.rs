@@ -42,6 +42,17 @@ impl Told {
             };
             fields.push((code, kept));
         }
+        // Drivers rely on these, and a server that leaves them out is none that we know.
+        for (code, text) in [
+            (b'S', "ERROR"),
+            (b'V', "ERROR"),
+            (b'C', "XX000"),
+            (b'M', "the database gave no message"),
+        ] {
+            if !fields.iter().any(|(c, _)| *c == code) {
+                fields.push((code, text.to_owned()));
+            }
+        }
         Ok(Self { fields })
     }
 
@@ -105,6 +116,17 @@ mod tests {
         let found: Vec<_> = told.fields.iter().map(|(c, t)| (*c, t.as_str())).collect();
         assert_eq!(found, expected);
         assert!(!told.is_fatal());
+    }
+
+    #[test]
+    fn an_error_without_a_code_has_one() {
+        let told = scrubbed(&[(b'M', "odd")]);
+        assert_eq!(
+            (told.field(b'C'), told.field(b'V'), told.field(b'M')),
+            ("XX000", "ERROR", "odd")
+        );
+        assert!(Told::read(b"Mno end", "disco").is_err() && Told::read(b"", "disco").is_err());
+        assert!(Told::read(b"C\xff\0\0", "disco").is_err());
     }
 
     #[test]

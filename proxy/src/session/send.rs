@@ -4,13 +4,15 @@ use bytes::{Bytes, BytesMut};
 use postern_rewriter::plan::Refusal;
 
 use super::ask::too_long;
-use super::engine::{Session, put_refusal};
+use super::engine::Session;
 use super::expect::{Execute, Expect, Settles, To};
+use super::refuse::put_refusal;
 use super::stop::Stop;
 use crate::wire::message::{self, MessageError, Target};
 
 impl Session {
     pub(super) fn expect(&mut self, expect: Expect) {
+        self.flushed = false;
         match expect {
             Expect::Sync { .. } | Expect::Query(_) => self.open = false,
             Expect::Say { .. } | Expect::Ready => {}

@@ -16,8 +16,9 @@ pub(super) struct Settings {
     followed: [Followed; 2],
 }
 
-#[derive(Clone)]
-struct Followed {
+/// One followed setting.
+#[derive(Clone, Default)]
+pub(super) struct Followed {
     start: String,
     /// As the last committed transaction left it.
     committed: String,
@@ -91,6 +92,17 @@ impl Settings {
         self.write_down();
     }
 
+    /// What is followed now, for a savepoint.
+    pub(super) fn followed(&self) -> [Followed; 2] {
+        self.followed.clone()
+    }
+
+    /// A rollback to that savepoint.
+    pub(super) fn restore(&mut self, then: [Followed; 2]) {
+        self.followed = then;
+        self.write_down();
+    }
+
     /// A transaction was rolled back.
     pub(super) fn rolled_back(&mut self) {
         for state in &mut self.followed {
@@ -151,6 +163,16 @@ mod tests {
         settings.idle();
         assert_eq!(printed(&settings), "\\001");
         settings.changed("bytea_output", "RESET bytea_output");
+        assert_eq!(printed(&settings), "\\x01");
+    }
+
+    #[test]
+    fn a_rollback_to_a_savepoint_reverts() {
+        let mut settings = Settings::new(&StartupParameters::default(), &[]);
+        let then = settings.followed();
+        settings.changed("bytea_output", "SET LOCAL bytea_output TO escape");
+        assert_eq!(printed(&settings), "\\001");
+        settings.restore(then);
         assert_eq!(printed(&settings), "\\x01");
     }
 

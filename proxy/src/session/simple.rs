@@ -52,14 +52,15 @@ impl Session {
             self.say_bare(b'I', None);
             return Ok(false);
         }
-        if plans.iter().all(|p| is_plain(p)) {
+        if plans.iter().all(|p| is_plain(p)) && !changes_who_before_rows(&plans) {
             self.send_whole(plans, &wanted).await?;
             return Ok(true);
         }
+        let source: Option<Arc<str>> = (plans.len() == 1).then(|| text.into());
         for plan in plans.iter() {
             let way = way(plan, &mut self.next_number);
             let stmt = Stmt {
-                source: None,
+                source: source.clone(),
                 types: Vec::new(),
                 plan: Some(plan.clone()),
                 way,
@@ -67,6 +68,7 @@ impl Session {
                 superadmin,
                 token: token.clone(),
                 by_prepare: false,
+                by_batch: true,
             };
             if stmt.params() > 0 {
                 return Err(refusal("42P02", "parameter", "there is no parameter $1").into());
@@ -89,6 +91,9 @@ impl Session {
             self.ensure_identity(wanted).await?;
         } else if begins {
             self.ensure_ahead_of_begin(wanted).await?;
+        }
+        if plans.iter().any(|p| p.effect == Effect::Transaction(Transaction::Commit)) {
+            self.check_before_commit().await?;
         }
         let statements = plans.iter().filter_map(|p| match &p.run {
             Run::Once(statement) => Some(&statement.sql),
@@ -150,6 +155,20 @@ fn is_plain(plan: &Plan) -> bool {
             | Effect::Declare(_)
             | Effect::Fetch(_) => false,
         }
+}
+
+/// Whether a statement changes whom PostgreSQL takes the client for, and one behind it touches rows.
+fn changes_who_before_rows(plans: &Plans) -> bool {
+    let changes = |plan: &Plan| {
+        matches!(
+            plan.effect,
+            Effect::Transaction(Transaction::Commit | Transaction::Rollback | Transaction::RollbackTo)
+                | Effect::Setting("all")
+                | Effect::DiscardAll
+        )
+    };
+    let first = plans.iter().position(|p| changes(p));
+    first.is_some_and(|at| plans[at..].iter().any(|p| concerns_rows(p)))
 }
 
 fn concerns_rows(plan: &Plan) -> bool {

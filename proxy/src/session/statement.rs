@@ -1,6 +1,7 @@
 //! What a client's names stand for: judged statements, bound portals, open cursors.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use postern_rewriter::parameter_type;
@@ -12,8 +13,8 @@ use crate::wire::message::{self, Bind, Formats, MessageError};
 
 /// A prepared statement.
 pub(super) struct Stmt {
-    /// Its text without a token comment, to be planned again when the catalogue has changed; `None` where it was made inside another
-    /// statement (`PREPARE`, a batch).
+    /// Its text without a token comment, to be planned again when the catalogue has changed; `None` where it was one of several in a
+    /// batch.
     pub source: Option<Arc<str>>,
     /// Parameter types that the client declared; 0 leaves one open.
     pub types: Vec<u32>,
@@ -29,6 +30,8 @@ pub(super) struct Stmt {
     pub token: Option<Arc<Identity>>,
     /// Whether it was made by SQL's `PREPARE`: its plan's effect was that, and running it has none.
     pub by_prepare: bool,
+    /// Whether it was part of a simple query, and is no statement that the client can name.
+    pub by_batch: bool,
 }
 
 /// How PostgreSQL knows a statement.
@@ -53,6 +56,31 @@ impl Stmt {
         match &self.plan {
             Some(plan) if !self.by_prepare => &plan.effect,
             _ => &Effect::None,
+        }
+    }
+
+    /// Bytes that it holds.
+    pub(super) fn weight(&self) -> usize {
+        let text = self.source.as_ref().map_or(0, |s| s.len());
+        NAME + text + self.types.len() * 4 + self.plan.as_ref().map_or(0, |p| p.weight)
+    }
+
+    /// Whether running it may answer with rows. Deparsed text begins with its keyword.
+    pub(super) fn gives_rows(&self) -> bool {
+        let text = match self.plan.as_deref().map(|p| &p.run) {
+            Some(Run::Once(s)) => s.sql.sql(),
+            Some(Run::PerRow(steps)) => steps.write.sql.sql(),
+            Some(Run::Answer(_)) | None => return false,
+        };
+        !["INSERT", "UPDATE", "DELETE", "MERGE"].iter().any(|k| text.starts_with(k)) || text.contains(" RETURNING ")
+    }
+
+    /// Whether values are sealed, tagged or opened for it.
+    pub(super) fn uses_keys(&self) -> bool {
+        match self.plan.as_deref().map(|p| &p.run) {
+            Some(Run::Once(s)) => s.output.is_some() || s.params.iter().any(is_sealed),
+            Some(Run::PerRow(_)) => true,
+            Some(Run::Answer(_)) | None => false,
         }
     }
 
@@ -137,6 +165,15 @@ impl Stmt {
     }
 }
 
+fn is_sealed(param: &Param) -> bool {
+    match param {
+        Param::Seal { .. } | Param::EqTag { .. } | Param::EqTags { .. } => true,
+        Param::Client(_) | Param::Text(_) | Param::Generated(_) | Param::Row(_) => false,
+    }
+}
+
+/// What a name costs besides what it stands for.
+const NAME: usize = 256;
 const TEXT: u32 = 25;
 const BYTEA: u32 = 17;
 const BYTEA_ARRAY: u32 = 1001;
@@ -215,6 +252,14 @@ impl Given {
         Self::Texts(Vec::new())
     }
 
+    /// Bytes that they take.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Bind(body) => body.len(),
+            Self::Texts(texts) => texts.iter().map(|t| 16 + t.as_ref().map_or(0, |t| t.len())).sum(),
+        }
+    }
+
     /// Takes it apart.
     pub(super) fn values(&self) -> Result<Values<'_>, MessageError> {
         match self {
@@ -244,6 +289,15 @@ pub(super) struct Portal {
     pub identity: Option<Arc<Identity>>,
     /// Whether PostgreSQL has a portal of that name.
     pub upstream: bool,
+    /// Whether we have carried it out; only for what we carry out ourselves, which cannot be done twice.
+    pub ran: AtomicBool,
+}
+
+impl Portal {
+    /// Bytes that it holds.
+    pub(super) fn weight(&self) -> usize {
+        NAME + self.given.bytes()
+    }
 }
 
 /// A cursor of SQL's DECLARE.
@@ -257,6 +311,11 @@ pub(super) struct Cursor {
 }
 
 impl Cursor {
+    /// Bytes that it holds.
+    pub(super) fn weight(&self) -> usize {
+        NAME + self.plan.weight
+    }
+
     /// Whether it outlives its transaction. A name that says so by chance only keeps an entry longer.
     pub(super) fn holds(&self) -> bool {
         matches!(&self.plan.run, Run::Once(s) if s.sql.sql().contains(" WITH HOLD "))

@@ -7,8 +7,9 @@ use std::time::SystemTime;
 use postern_rewriter::plan::{Plan, Refusal};
 
 use super::engine::Session;
+use super::expect::Expect;
 use super::rows::RowFault;
-use super::stop::{integrity, refusal};
+use super::stop::{hinted, integrity, refusal};
 use crate::identity::Identity;
 use crate::observe::{Decision, Event};
 use crate::wire::message;
@@ -34,6 +35,32 @@ impl Session {
     pub(super) fn audited(&self, recorded: bool) {
         if !recorded {
             self.shared.metrics.audit_failed();
+        }
+    }
+
+    /// What a superadmin does must be in the trail, so nothing is done while it cannot be written.
+    pub(super) fn check_trail(&self, identity: &Identity) -> Result<(), Refusal> {
+        if !identity.is_super() || self.shared.audit.is_open() {
+            return Ok(());
+        }
+        self.shared.metrics.audit_failed();
+        Err(hinted(
+            "58030",
+            "audit",
+            "the audit trail cannot be written, so a superadmin's statement is refused",
+            "The operator finds the cause in Postern's log.",
+        ))
+    }
+
+    /// A superadmin's statement under way fails or is broken off: rows may have been seen all the same.
+    pub(super) fn audit_broken_off(&mut self) {
+        let (plan, identity) = match self.queue.front() {
+            Some(Expect::Execute(execute)) => (execute.audited.clone(), execute.identity.clone()),
+            Some(Expect::Query(batch)) => (batch.plans.get(batch.at).cloned(), batch.identity.clone()),
+            _ => return,
+        };
+        if let (Some(plan), Some(identity)) = (plan, identity.filter(|i| i.is_super())) {
+            self.audit_statement(&identity, &plan, &[]);
         }
     }
 

@@ -1,0 +1,86 @@
+//! How a session ends: by its client, by shutdown, with last words to both sides.
+//!
+//! Promised: what a client asked before it closed its side is still answered; at shutdown a session that waits for its client outside a
+//! transaction ends at once, another one when its transaction ends or the last call is over, and each client is told why (57P01).
+
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::SessionEnd;
+use super::engine::Session;
+use super::link::{Broken, HIGH_WATER, Turn};
+use super::refuse::put_refusal;
+use super::stop::refusal;
+use crate::wire::message;
+
+/// How long a peer may take to accept the last bytes.
+const GOODBYE: Duration = Duration::from_secs(5);
+/// How long a transaction may go on after shutdown has begun; less than `serve::GRACE`, so that the client is told.
+const LAST_CALL: Duration = Duration::from_secs(4);
+
+impl Session {
+    /// A turn; while nothing says that the session must close, it also ends when shutdown begins.
+    pub(super) async fn turn_or_closing(&mut self, reads: bool) -> Result<Turn, Broken> {
+        let mut closing = self.shared.closing.clone();
+        match self.closes_at {
+            Some(end) => timeout_at(end, self.links.turn(reads)).await.unwrap_or(Ok(Turn::Moved)),
+            // Both are cancel-safe. Where the sender is gone there is no shutdown to wait for.
+            None => tokio::select! {
+                turn = self.links.turn(reads) => turn,
+                Ok(_) = closing.wait_for(|closes| *closes) => Ok(Turn::Moved),
+            },
+        }
+    }
+
+    /// At shutdown a session ends as soon as it waits for its client outside a transaction, and at the latest in time to say so.
+    pub(super) fn close_in_time(&mut self) -> Result<(), SessionEnd> {
+        if !*self.shared.closing.borrow() {
+            return Ok(());
+        }
+        let end = *self.closes_at.get_or_insert_with(|| Instant::now() + LAST_CALL);
+        let at_rest = self.queue.is_empty() && !self.open && self.status == b'I';
+        if at_rest || Instant::now() >= end {
+            return Err(SessionEnd::Closing);
+        }
+        Ok(())
+    }
+
+    /// What the client asked before it closed its side is still answered, as PostgreSQL does.
+    pub(super) async fn last_requests(&mut self) -> Result<(), SessionEnd> {
+        loop {
+            self.take_replies()?;
+            let left = self.links.client.input.len();
+            self.take_requests().await?;
+            if self.drain().await.is_err() {
+                return Err(SessionEnd::Upstream);
+            }
+            // A client that reads no more lets nothing more be answered.
+            while self.links.client.output.len() >= HIGH_WATER {
+                match self.links.turn(false).await {
+                    Ok(Turn::Moved | Turn::ClientClosed) => {}
+                    _ => return Err(SessionEnd::Client),
+                }
+            }
+            if self.links.client.input.len() == left {
+                return Err(SessionEnd::Client);
+            }
+        }
+    }
+
+    /// The last words to both sides.
+    pub(super) async fn bury(mut self, end: SessionEnd) -> SessionEnd {
+        self.audit_broken_off();
+        self.record_events().await;
+        if let (Some((sqlstate, message)), false) = (end.last_words(), self.said_last) {
+            put_refusal(&mut self.links.client.output, "FATAL", &refusal(sqlstate, "end", message));
+        }
+        if end != SessionEnd::Upstream {
+            message::put_bare(&mut self.links.upstream.output, b'X');
+        }
+        // Either peer may be gone; then there is nothing to say to it.
+        let _ = timeout(GOODBYE, self.links.client.finish()).await;
+        let _ = timeout(GOODBYE, self.links.upstream.finish()).await;
+        end
+    }
+}
