@@ -3,10 +3,9 @@
 //! Declared tables belong to the manifest and are changed through it. Everything else a client could send ends here, refused.
 
 use pg_query::NodeEnum;
-use pg_query::protobuf::{self, AlterTableType, ConstrType, Node, ObjectType, RangeVar, RawStmt};
+use pg_query::protobuf::{self, AlterTableType, ConstrType, Node, ObjectType, RangeVar};
 use postern_config::LoginKind;
 
-use crate::catalog::{Catalog, Relation, RelationKind};
 use crate::judge::{Ask, Judge, judged};
 use crate::plan::{Effect, Plan, Refusal, Run};
 use crate::relations::Target;
@@ -116,7 +115,7 @@ fn by_manifest(relation: &str) -> Refusal {
         .hint("Change the manifest and run postern provision.")
 }
 
-fn named(parts: &[&str]) -> RangeVar {
+pub(crate) fn named(parts: &[&str]) -> RangeVar {
     let (schemaname, relname) = match parts {
         [.., schema, name] => ((*schema).to_owned(), (*name).to_owned()),
         [name] => (String::new(), (*name).to_owned()),
@@ -341,83 +340,6 @@ impl Judge<'_> {
         }
     }
 
-    fn create_index(&mut self, i: &mut protobuf::IndexStmt) -> Result<(), Refusal> {
-        let Some(r) = &mut i.relation else {
-            return Err(Refusal::internal("an index has no table"));
-        };
-        self.seen.range_vars += 1;
-        let (table, entry) = match self.resolve(r)? {
-            Target::Own(relation) => {
-                r.schemaname = relation.schema.to_string();
-                match relation.declared.clone() {
-                    Some(table) => {
-                        self.targets.push((relation.schema.to_string(), relation.name.to_string()));
-                        let entry = self.target_entry(&table, &r.relname)?;
-                        (Some(table), entry)
-                    }
-                    None => (None, Entry::plain(&r.relname, None)),
-                }
-            }
-            Target::Assumed => {
-                if r.schemaname.is_empty() {
-                    r.schemaname = self.ask.catalog.schema.as_str().to_owned();
-                }
-                (None, Entry::plain(&r.relname, None))
-            }
-            Target::Catalogue(..) => {
-                return Err(Refusal::denied(
-                    "relation",
-                    format!("permission denied for relation {}", r.relname),
-                ));
-            }
-        };
-        if !i.table_space.is_empty() || !i.exclude_op_names.is_empty() {
-            return Err(Refusal::construct("This form of CREATE INDEX"));
-        }
-        if !matches!(
-            i.access_method.as_str(),
-            "" | "btree" | "hash" | "gin" | "gist" | "brin" | "spgist"
-        ) {
-            return Err(Refusal::construct("This index method"));
-        }
-        storage_options(&i.options)?;
-        let mut scope = Scope::new(None);
-        scope.entries.push(entry);
-        for elem in i.index_params.iter_mut().chain(&mut i.index_including_params) {
-            let Some(NodeEnum::IndexElem(e)) = &mut elem.node else {
-                return Err(Refusal::internal("an index holds something else"));
-            };
-            if let (Some(_), Some(expr)) = (&table, &e.expr) {
-                raises_nothing(expr)?;
-            }
-            self.plain_opt(e.expr.as_mut(), &scope)?;
-            if !e.opclassopts.is_empty() || e.opclass.len() > 1 || e.collation.len() > 1 {
-                return Err(Refusal::construct("This form of an index column"));
-            }
-            if let Some(table) = &table
-                && !e.name.is_empty()
-            {
-                let column = crate::insert::column_of(table, &e.name, -1)?;
-                match &column.protection {
-                    None => {}
-                    Some(p) if p.eq() => e.name = postern_config::names::eq_column(&column.name),
-                    Some(_) => {
-                        return Err(Refusal::new(
-                            "0A000",
-                            "sealed-operation",
-                            format!("protected column {} cannot be indexed", column.name),
-                        )
-                        .hint("Add \"eq\" to its protect.search in the manifest to index it for equality."));
-                    }
-                }
-            }
-        }
-        if let (Some(_), Some(filter)) = (&table, &i.where_clause) {
-            raises_nothing(filter)?;
-        }
-        self.plain_opt(i.where_clause.as_mut(), &scope)
-    }
-
     fn sequence_options(&mut self, options: &mut [Node]) -> Result<(), Refusal> {
         for option in options {
             let Some(NodeEnum::DefElem(d)) = &mut option.node else {
@@ -542,38 +464,6 @@ impl Judge<'_> {
     }
 }
 
-/// An index is built over all rows, hidden ones too, so on a declared table its expressions and predicate may hold nothing that can raise
-/// and print a row's value: columns, constants, comparisons, NULL tests, `lower` and `upper`.
-fn raises_nothing(n: &Node) -> Result<(), Refusal> {
-    let parts: Vec<&Node> = match &n.node {
-        Some(NodeEnum::ColumnRef(_) | NodeEnum::AConst(_)) => Vec::new(),
-        Some(NodeEnum::NullTest(t)) => t.arg.as_deref().into_iter().collect(),
-        Some(NodeEnum::BooleanTest(t)) => t.arg.as_deref().into_iter().collect(),
-        Some(NodeEnum::BoolExpr(b)) => b.args.iter().collect(),
-        Some(NodeEnum::AExpr(e)) if matches!(tree::parts(&e.name).as_deref(), Some(["=" | "<>" | "<" | "<=" | ">" | ">="])) => {
-            e.lexpr.as_deref().into_iter().chain(e.rexpr.as_deref()).collect()
-        }
-        Some(NodeEnum::List(l)) => l.items.iter().collect(),
-        Some(NodeEnum::CollateClause(c)) => c.arg.as_deref().into_iter().collect(),
-        Some(NodeEnum::FuncCall(f))
-            if matches!(
-                tree::parts(&f.funcname).as_deref(),
-                Some(["lower" | "upper"] | ["pg_catalog", "lower" | "upper"])
-            ) =>
-        {
-            f.args.iter().collect()
-        }
-        _ => {
-            return Err(
-                Refusal::construct("An index over a declared table with this expression").hint(
-                    "It may hold columns, constants, comparisons, NULL tests, lower and upper: nothing that could fail on a row.",
-                ),
-            );
-        }
-    };
-    parts.into_iter().try_for_each(raises_nothing)
-}
-
 /// A scope of one relation whose columns PostgreSQL will check: those of a table that is being defined.
 fn anything() -> Scope<'static> {
     let mut scope = Scope::new(None);
@@ -593,7 +483,7 @@ fn no_placement(tablespace: &str, method: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn storage_options(options: &[Node]) -> Result<(), Refusal> {
+pub(crate) fn storage_options(options: &[Node]) -> Result<(), Refusal> {
     for option in options {
         match &option.node {
             Some(NodeEnum::DefElem(d))
@@ -605,92 +495,4 @@ fn storage_options(options: &[Node]) -> Result<(), Refusal> {
         }
     }
     Ok(())
-}
-
-/// What a DDL statement of a batch will have done to the catalogue when the next one runs.
-pub(crate) enum Change {
-    Made(String, String, RelationKind),
-    Gone(Vec<(String, String)>),
-    Renamed(String, String, String),
-}
-
-/// Foresees a statement's effect on the names that later statements of the same batch may use. Columns of what is made are not known
-/// until it runs, so they are taken as plain; only relations that no manifest declares can be made.
-pub(crate) fn foreseen(stmt: &RawStmt, ask: &Ask<'_>) -> Option<Change> {
-    let own = ask.catalog.schema.as_str();
-    let existing = |schema: &str, name: &str| {
-        let schema = match schema {
-            "" if ask.catalog.relation("pg_temp", name).is_some() => "pg_temp",
-            "" => own,
-            s => s,
-        };
-        (schema.to_owned(), name.to_owned())
-    };
-    let place = |r: &RangeVar| {
-        let schema = match r.schemaname.as_str() {
-            "" if r.relpersistence == "t" => "pg_temp",
-            "" => own,
-            s => s,
-        };
-        (schema.to_owned(), r.relname.clone())
-    };
-    let made = |r: Option<&RangeVar>, kind| r.map(place).map(|(s, n)| Change::Made(s, n, kind));
-    match stmt.stmt.as_ref()?.node.as_ref()? {
-        NodeEnum::CreateStmt(c) => made(c.relation.as_ref(), RelationKind::Table),
-        NodeEnum::CreateTableAsStmt(c) => made(c.into.as_ref()?.rel.as_ref(), RelationKind::Table),
-        NodeEnum::ViewStmt(v) => made(v.view.as_ref(), RelationKind::View),
-        NodeEnum::CreateSeqStmt(s) => made(s.sequence.as_ref(), RelationKind::Sequence),
-        NodeEnum::DropStmt(d) => {
-            let gone = d.objects.iter().filter_map(|o| match &o.node {
-                Some(NodeEnum::List(l)) => tree::parts(&l.items)
-                    .map(|p| named(&p))
-                    .map(|r| existing(&r.schemaname, &r.relname)),
-                _ => None,
-            });
-            Some(Change::Gone(gone.collect()))
-        }
-        NodeEnum::RenameStmt(r) if matches!(r.rename_type(), ObjectType::ObjectTable | ObjectType::ObjectView) => {
-            let (schema, name) = existing(&r.relation.as_ref()?.schemaname, &r.relation.as_ref()?.relname);
-            Some(Change::Renamed(schema, name, r.newname.clone()))
-        }
-        _ => None,
-    }
-}
-
-impl Change {
-    pub(crate) fn apply(self, catalog: &mut Catalog) {
-        if !catalog.closed {
-            return;
-        }
-        match self {
-            Change::Made(schema, name, kind) => {
-                if catalog.relation(&schema, &name).is_none() {
-                    let relation = Relation {
-                        schema: schema.into(),
-                        name: name.into(),
-                        kind,
-                        columns: None,
-                        declared: None,
-                    };
-                    catalog.insert(relation);
-                }
-            }
-            Change::Gone(names) => {
-                for (schema, name) in names {
-                    if catalog.relation(&schema, &name).is_some_and(|r| r.declared.is_none()) {
-                        catalog.remove(&schema, &name);
-                    }
-                }
-            }
-            Change::Renamed(schema, name, new) => {
-                if let Some(old) = catalog.relation(&schema, &name).filter(|r| r.declared.is_none()).cloned() {
-                    catalog.remove(&schema, &name);
-                    catalog.insert(Relation {
-                        name: new.into(),
-                        ..(*old).clone()
-                    });
-                }
-            }
-        }
-    }
 }

@@ -12,8 +12,10 @@ pub mod catalog;
 mod census;
 mod ddl;
 mod expr;
+mod foreseen;
 mod from;
 mod function;
+mod index;
 mod insert;
 mod judge;
 mod parse;
@@ -28,6 +30,7 @@ mod select;
 mod session;
 mod statement;
 mod tree;
+mod types;
 mod update;
 mod write;
 

@@ -10,7 +10,7 @@ use crate::plan::{Effect, Param, Plan, Refusal, Run, Statement, Value};
 use crate::project::Projection;
 use crate::select::Mode;
 use crate::update::{Gathered, UpdatePlan, per_row, update_plan};
-use crate::{ddl, session, tree};
+use crate::{ddl, foreseen, session, tree};
 
 /// Plans every statement of a simple-protocol batch; if one is refused, none runs. Empty text gives no plans.
 pub fn plan_batch(sql: &str, ask: &Ask<'_>) -> Result<Vec<Plan>, Refusal> {
@@ -24,7 +24,7 @@ pub fn plan_batch(sql: &str, ask: &Ask<'_>) -> Result<Vec<Plan>, Refusal> {
                 catalog: ahead.as_ref().unwrap_or(ask.catalog),
                 ..*ask
             };
-            let made = ddl::foreseen(&parsed.stmt, &ask);
+            let made = foreseen::foreseen(&parsed.stmt, &ask);
             (made, plan(parsed, &ask).map_err(|r| r.in_characters(sql))?)
         };
         if let Some(change) = made {

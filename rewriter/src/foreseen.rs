@@ -1,0 +1,97 @@
+//! What the statements of one batch will have done to the catalogue by the time the next of them runs.
+
+use pg_query::NodeEnum;
+use pg_query::protobuf::{ObjectType, RangeVar, RawStmt};
+
+use crate::catalog::{Catalog, Relation, RelationKind};
+use crate::ddl::named;
+use crate::judge::Ask;
+use crate::tree;
+
+/// What a DDL statement of a batch will have done to the catalogue when the next one runs.
+pub(crate) enum Change {
+    Made(String, String, RelationKind),
+    Gone(Vec<(String, String)>),
+    Renamed(String, String, String),
+}
+
+/// Foresees a statement's effect on the names that later statements of the same batch may use. Columns of what is made are not known
+/// until it runs, so they are taken as plain; only relations that no manifest declares can be made.
+pub(crate) fn foreseen(stmt: &RawStmt, ask: &Ask<'_>) -> Option<Change> {
+    let own = ask.catalog.schema.as_str();
+    let existing = |schema: &str, name: &str| {
+        let schema = match schema {
+            "" if ask.catalog.relation("pg_temp", name).is_some() => "pg_temp",
+            "" => own,
+            s => s,
+        };
+        (schema.to_owned(), name.to_owned())
+    };
+    let place = |r: &RangeVar| {
+        let schema = match r.schemaname.as_str() {
+            "" if r.relpersistence == "t" => "pg_temp",
+            "" => own,
+            s => s,
+        };
+        (schema.to_owned(), r.relname.clone())
+    };
+    let made = |r: Option<&RangeVar>, kind| r.map(place).map(|(s, n)| Change::Made(s, n, kind));
+    match stmt.stmt.as_ref()?.node.as_ref()? {
+        NodeEnum::CreateStmt(c) => made(c.relation.as_ref(), RelationKind::Table),
+        NodeEnum::CreateTableAsStmt(c) => made(c.into.as_ref()?.rel.as_ref(), RelationKind::Table),
+        NodeEnum::ViewStmt(v) => made(v.view.as_ref(), RelationKind::View),
+        NodeEnum::CreateSeqStmt(s) => made(s.sequence.as_ref(), RelationKind::Sequence),
+        NodeEnum::DropStmt(d) => {
+            let gone = d.objects.iter().filter_map(|o| match &o.node {
+                Some(NodeEnum::List(l)) => tree::parts(&l.items)
+                    .map(|p| named(&p))
+                    .map(|r| existing(&r.schemaname, &r.relname)),
+                _ => None,
+            });
+            Some(Change::Gone(gone.collect()))
+        }
+        NodeEnum::RenameStmt(r) if matches!(r.rename_type(), ObjectType::ObjectTable | ObjectType::ObjectView) => {
+            let (schema, name) = existing(&r.relation.as_ref()?.schemaname, &r.relation.as_ref()?.relname);
+            Some(Change::Renamed(schema, name, r.newname.clone()))
+        }
+        _ => None,
+    }
+}
+
+impl Change {
+    pub(crate) fn apply(self, catalog: &mut Catalog) {
+        if !catalog.closed {
+            return;
+        }
+        match self {
+            Change::Made(schema, name, kind) => {
+                if catalog.relation(&schema, &name).is_none() {
+                    let relation = Relation {
+                        schema: schema.into(),
+                        name: name.into(),
+                        kind,
+                        columns: None,
+                        declared: None,
+                    };
+                    catalog.insert(relation);
+                }
+            }
+            Change::Gone(names) => {
+                for (schema, name) in names {
+                    if catalog.relation(&schema, &name).is_some_and(|r| r.declared.is_none()) {
+                        catalog.remove(&schema, &name);
+                    }
+                }
+            }
+            Change::Renamed(schema, name, new) => {
+                if let Some(old) = catalog.relation(&schema, &name).filter(|r| r.declared.is_none()).cloned() {
+                    catalog.remove(&schema, &name);
+                    catalog.insert(Relation {
+                        name: new.into(),
+                        ..(*old).clone()
+                    });
+                }
+            }
+        }
+    }
+}
