@@ -233,8 +233,23 @@ impl Judge<'_> {
         }
     }
 
+    /// The table that a foreign key refers to: one that is there, or the one that is being made.
+    fn referenced(&mut self, r: Option<&mut RangeVar>) -> Result<(), Refusal> {
+        match (&self.making, r) {
+            (Some((schema, name)), Some(r))
+                if r.relname == *name && (r.schemaname.is_empty() || r.schemaname == *schema) && r.catalogname.is_empty() =>
+            {
+                self.seen.range_vars += 1;
+                r.schemaname = schema.clone();
+                Ok(())
+            }
+            (_, r) => self.own_undeclared(r),
+        }
+    }
+
     fn create_table(&mut self, c: &mut protobuf::CreateStmt) -> Result<(), Refusal> {
         self.new_relation(c.relation.as_mut())?;
+        self.making = c.relation.as_ref().map(|r| (r.schemaname.clone(), r.relname.clone()));
         if c.partbound.is_some() || c.partspec.is_some() || c.of_typename.is_some() {
             return Err(Refusal::statement("CREATE TABLE with partitions or of a type"));
         }
@@ -299,7 +314,7 @@ impl Judge<'_> {
     fn constraint(&mut self, k: &mut protobuf::Constraint) -> Result<(), Refusal> {
         match k.contype() {
             ConstrType::ConstrExclusion => return Err(Refusal::construct("An EXCLUDE constraint")),
-            ConstrType::ConstrForeign => self.own_undeclared(k.pktable.as_mut())?,
+            ConstrType::ConstrForeign => self.referenced(k.pktable.as_mut())?,
             ConstrType::ConstrIdentity => self.sequence_options(&mut k.options)?,
             _ => storage_options(&k.options)?,
         }

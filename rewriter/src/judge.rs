@@ -58,6 +58,8 @@ pub(crate) struct Judge<'a> {
     /// How many declared tables are read, and the barriers made for them: (table, with its children).
     pub(crate) barriers: usize,
     pub(crate) barrier_trees: HashMap<(TableRef, bool), Node>,
+    /// The table that is being made, once its name is known: its own constraints may refer to it.
+    pub(crate) making: Option<(String, String)>,
     hidden: usize,
 }
 
@@ -233,6 +235,7 @@ impl<'a> Judge<'a> {
             cte_names: BTreeSet::new(),
             barriers: 0,
             barrier_trees: HashMap::new(),
+            making: None,
             hidden: 0,
         }
     }
