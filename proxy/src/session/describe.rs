@@ -10,6 +10,7 @@ use super::engine::Session;
 use super::expect::{Describe, Expect, Params, Rows, To};
 use super::statement::{Portal, Stmt, Way, misread, output, step_names};
 use super::stop::{Stop, no_cursor, no_portal};
+use crate::identity::Identity;
 use crate::wire::frame::HEADER;
 use crate::wire::message::{self, Column, Format, Formats, MessageError, Target};
 
@@ -30,7 +31,7 @@ impl Session {
         super::extended::usable(target.name())?;
         match target {
             Target::Statement(name) => {
-                let stmt = self.current(name).await?;
+                let stmt = self.current(name, None).await?;
                 if stmt.passes() && !matches!(stmt.effect(), Effect::Fetch(_)) {
                     return self.put_describe(target, To::Client, Params::Pass, Rows::Pass);
                 }
@@ -57,7 +58,7 @@ impl Session {
             }
             Way::Ours => {
                 if let Effect::Execute(inner, _) = stmt.effect() {
-                    let inner_stmt = self.prepared(inner).await?;
+                    let inner_stmt = self.prepared(inner, stmt.token.as_ref()).await?;
                     let rows = self.statement_rows(&inner_stmt).await?;
                     match inner_stmt.way {
                         Way::Relay => return self.put_describe(Target::Statement(inner), To::Client, Params::Empty, rows),
@@ -155,11 +156,11 @@ impl Session {
     }
 
     /// A statement that SQL's EXECUTE names.
-    pub(super) async fn prepared(&mut self, name: &str) -> Result<Arc<Stmt>, Stop> {
+    pub(super) async fn prepared(&mut self, name: &str, token: Option<&Arc<Identity>>) -> Result<Arc<Stmt>, Stop> {
         if self.statements.get(name).is_none() {
             self.drain_or_skip().await?;
         }
-        self.current(name).await
+        self.current(name, token).await
     }
 
     /// A cursor that FETCH names.

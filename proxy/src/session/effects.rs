@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::describe::is_select;
 use super::engine::Session;
 use super::expect::To;
-use super::statement::{Given, Stmt, Way, misread, steps};
+use super::statement::{Given, Stmt, misread, run_way};
 use super::stop::{Stop, aborted, hinted, identity_change, no_statement, refusal};
 use crate::wire::message;
 
@@ -82,11 +82,7 @@ impl Session {
 
     /// SQL's PREPARE: the same names as the protocol's.
     fn sql_prepare(&mut self, name: &str, plan: &Arc<Plan>, stmt: &Stmt) -> Result<(), Stop> {
-        let way = match plan.run {
-            Run::Once(_) => Way::Relay,
-            Run::PerRow(_) => steps(&mut self.next_number),
-            Run::Answer(_) => Way::Ours,
-        };
+        let way = run_way(plan, &mut self.next_number);
         let prepared = Stmt {
             source: stmt.source.clone(),
             types: declared_types(plan),

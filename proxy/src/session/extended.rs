@@ -49,7 +49,7 @@ impl Session {
         let types: Vec<u32> = types.into_iter().map(declared_type).collect();
         usable(name)?;
         let (token, text) = self.token_of(sql).await?;
-        let wanted = self.identities.wanted(token.as_ref());
+        let wanted = self.wanted(token.as_ref()).await?;
         self.check_valid_if(token.as_ref())?;
         let superadmin = wanted.is_super();
         let (plans, generation) = self
@@ -111,10 +111,10 @@ impl Session {
         let (portal, name) = Bind::names(body).map_err(misread)?;
         usable(portal)?;
         usable(name)?;
-        let stmt = self.current(name).await?;
+        let stmt = self.current(name, None).await?;
         if stmt.passes() && matches!(stmt.effect(), Effect::None) {
             self.check_portal(portal, &Given::nothing())?;
-            let identity = self.identities.wanted(stmt.token.as_ref());
+            let identity = self.wanted(stmt.token.as_ref()).await?;
             self.ensure_identity(&identity).await?;
             self.links.upstream.output.extend_from_slice(whole);
             let bound = Portal {
@@ -172,7 +172,7 @@ impl Session {
     pub(super) async fn execute(&mut self, name: &str, portal: &Arc<Portal>, rows: i32, simple: bool) -> Result<(), Stop> {
         let stmt = &portal.stmt;
         if let Some(bound_for) = &portal.identity {
-            let wanted = self.identities.wanted(stmt.token.as_ref());
+            let wanted = self.wanted(stmt.token.as_ref()).await?;
             if !super::identity::same_user(bound_for, &wanted) {
                 return Err(other_user().into());
             }

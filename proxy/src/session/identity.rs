@@ -89,7 +89,7 @@ impl Identities {
     }
 
     /// Whom a statement with that token, if any, runs as.
-    pub(super) fn wanted(&self, token: Option<&Arc<Identity>>) -> Arc<Identity> {
+    fn wanted(&self, token: Option<&Arc<Identity>>) -> Arc<Identity> {
         token.unwrap_or_else(|| self.standing()).clone()
     }
 
@@ -105,7 +105,8 @@ impl Identities {
 
     /// Whether replies under way may change who is wanted or who is set.
     fn unsettled(&self) -> bool {
-        self.open.local.is_some() || self.open.session.is_some() || !matches!(self.server_local, ServerLocal::Unset)
+        let unset = matches!(self.server_local, ServerLocal::Unset);
+        self.open.local.is_some() || self.open.session.is_some() || self.server.is_none() || !unset
     }
 
     /// A statement that may touch rows was carried out.
@@ -191,6 +192,14 @@ fn same(a: &Arc<Identity>, b: &Arc<Identity>) -> bool {
 }
 
 impl Session {
+    /// Whom a statement that is handled now runs as: what may change that, and is under way, is awaited.
+    pub(super) async fn wanted(&mut self, token: Option<&Arc<Identity>>) -> Result<Arc<Identity>, Stop> {
+        if token.is_none() && self.identities.unsettled() && !self.queue.is_empty() {
+            self.drain_or_skip().await?;
+        }
+        Ok(self.identities.wanted(token))
+    }
+
     /// Makes PostgreSQL's settings say `wanted` for whatever is sent next.
     pub(super) async fn ensure_identity(&mut self, wanted: &Arc<Identity>) -> Result<(), Stop> {
         let now = SystemTime::now();

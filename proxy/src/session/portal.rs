@@ -32,11 +32,16 @@ impl Session {
     ) -> Result<Arc<Portal>, Stop> {
         let (name, stmt, given) = match stmt.effect() {
             Effect::Execute(inner, arguments) => {
-                let inner_stmt = self.prepared(inner).await?;
+                let inner_stmt = self.prepared(inner, stmt.token.as_ref()).await?;
                 if arguments.len() != inner_stmt.params() {
                     let message = format!("wrong number of parameters for prepared statement \"{inner}\"");
                     return Err(refusal("42601", "parameter", message).into());
                 }
+                let inner_stmt = match &stmt.token {
+                    // A token comment holds for what its statement runs.
+                    Some(token) => Arc::new(inner_stmt.with_token(token)),
+                    None => inner_stmt,
+                };
                 (inner.to_string(), inner_stmt, Given::Texts(arguments.clone()))
             }
             _ => (name.to_owned(), stmt, given),
@@ -47,14 +52,14 @@ impl Session {
         }
         let identity = match stmt.needs_identity() || matches!(stmt.way, Way::Steps(_)) {
             true => {
-                let wanted = self.identities.wanted(stmt.token.as_ref());
+                let wanted = self.wanted(stmt.token.as_ref()).await?;
                 self.ensure_identity(&wanted).await?;
                 Some(wanted)
             }
             false => None,
         };
         if *stmt.effect() == Effect::Transaction(Transaction::Begin) {
-            let wanted = self.identities.wanted(None);
+            let wanted = self.wanted(None).await?;
             self.ensure_ahead_of_begin(&wanted).await?;
         }
         if stmt.way != Way::Relay && !portal.is_empty() && self.portals.get(portal).is_some() {

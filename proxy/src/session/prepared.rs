@@ -11,8 +11,9 @@ use super::ask::too_long;
 use super::engine::Session;
 use super::expect::{Expect, Settles, To};
 use super::extended::too_many;
-use super::statement::{Stmt, Way, step_names, way};
+use super::statement::{Stmt, Way, run_way, step_names, way};
 use super::stop::{Stop, hinted, no_statement, taken};
+use crate::identity::Identity;
 use crate::wire::message::{self, Target};
 
 impl Session {
@@ -76,13 +77,15 @@ impl Session {
     }
 
     /// The statement of that name, planned again where the catalogue or the right of its user has changed.
-    pub(super) async fn current(&mut self, name: &str) -> Result<Arc<Stmt>, Stop> {
+    /// `token` is the one of the statement that names it, if it has any.
+    pub(super) async fn current(&mut self, name: &str, token: Option<&Arc<Identity>>) -> Result<Arc<Stmt>, Stop> {
         let Some(stmt) = self.statements.get(name).filter(|s| !s.by_batch).cloned() else {
             self.drain_or_skip().await?;
             return Err(no_statement(name).into());
         };
-        self.acting.clone_from(&stmt.token);
-        let superadmin = self.identities.wanted(stmt.token.as_ref()).is_super();
+        let token = token.or(stmt.token.as_ref());
+        self.acting = token.cloned();
+        let superadmin = self.wanted(token).await?.is_super();
         if self.catalog().await?.generation == stmt.generation && superadmin == stmt.superadmin {
             return Ok(stmt);
         }
@@ -92,7 +95,11 @@ impl Session {
         self.drain_or_skip().await?;
         let (plans, generation) = self.plan(&source, false, superadmin).await?;
         let plan = plans.first().cloned();
-        let way = plan.as_deref().map_or(Way::Ours, |p| way(p, &mut self.next_number));
+        let way = match plan.as_deref() {
+            None => Way::Ours,
+            Some(plan) if stmt.by_prepare => run_way(plan, &mut self.next_number),
+            Some(plan) => way(plan, &mut self.next_number),
+        };
         let again = Stmt {
             source: stmt.source.clone(),
             types: stmt.types.clone(),

@@ -42,7 +42,7 @@ impl Session {
     async fn simple(&mut self, body: &[u8]) -> Result<bool, Stop> {
         let sql = message::query(body).map_err(misread)?;
         let (token, text) = self.token_of(sql).await?;
-        let wanted = self.identities.wanted(token.as_ref());
+        let wanted = self.wanted(token.as_ref()).await?;
         let superadmin = wanted.is_super();
         let (plans, generation) = self
             .plan(text, true, superadmin)
@@ -120,7 +120,7 @@ impl Session {
             return self.run_ours(&stmt, &Given::nothing(), true).await;
         }
         if stmt.needs_identity() && !self.open && !(self.status == b'E' && self.queue.is_empty()) {
-            let wanted = self.identities.wanted(stmt.token.as_ref());
+            let wanted = self.wanted(stmt.token.as_ref()).await?;
             self.ensure_identity(&wanted).await?;
         }
         if !executes {

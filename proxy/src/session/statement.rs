@@ -12,6 +12,7 @@ use crate::identity::Identity;
 use crate::wire::message::{self, Bind, Formats, MessageError};
 
 /// A prepared statement.
+#[derive(Clone)]
 pub(super) struct Stmt {
     /// Its text without a token comment, to be planned again when the catalogue has changed; `None` where it was one of several in a
     /// batch.
@@ -51,6 +52,14 @@ pub(super) fn step_names(number: u64) -> (String, String) {
 }
 
 impl Stmt {
+    /// The same for the user of that token.
+    pub(super) fn with_token(&self, token: &Arc<Identity>) -> Self {
+        Self {
+            token: Some(token.clone()),
+            ..self.clone()
+        }
+    }
+
     /// What running it does beyond its reply.
     pub(super) fn effect(&self) -> &Effect {
         match &self.plan {
@@ -204,18 +213,20 @@ pub(super) fn way(plan: &Plan, next_number: &mut u64) -> Way {
         plan.effect,
         Effect::Token { .. } | Effect::ForgetToken | Effect::Prepare(_) | Effect::Execute(..) | Effect::Deallocate(_)
     );
-    match plan.run {
-        _ if ours => Way::Ours,
-        Run::Answer(_) => Way::Ours,
-        Run::Once(_) => Way::Relay,
-        Run::PerRow(_) => steps(next_number),
-    }
+    if ours { Way::Ours } else { run_way(plan, next_number) }
 }
 
-/// A further pair of names.
-pub(super) fn steps(next_number: &mut u64) -> Way {
-    *next_number += 1;
-    Way::Steps(*next_number)
+/// The way that what is prepared by a plan's `PREPARE` is carried out.
+pub(super) fn run_way(plan: &Plan, next_number: &mut u64) -> Way {
+    match plan.run {
+        Run::Answer(_) => Way::Ours,
+        Run::Once(_) => Way::Relay,
+        // A further pair of names.
+        Run::PerRow(_) => {
+            *next_number += 1;
+            Way::Steps(*next_number)
+        }
+    }
 }
 
 /// How the rows that a plan's client sees are read.

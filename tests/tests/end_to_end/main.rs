@@ -7,6 +7,7 @@ mod attacks;
 mod canary;
 mod differential;
 mod drivers;
+mod engine;
 mod identity;
 mod operations;
 mod protocol;
