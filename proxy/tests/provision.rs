@@ -362,13 +362,20 @@ async fn catalogue_views_show_a_module_itself_and_plain_types() {
                  AND attnum > 0 ORDER BY attnum"
             )
         };
-        // A view cannot have a column of a pseudo-type.
+        // A view cannot have a column of a pseudo-type; a reference to a catalogue object would print names past the views, so it is an
+        // oid there; and a view has no system columns, so `tableoid` is one of its own.
         let wanted: Vec<String> = rows(&dba, &shape(from))
             .await
             .into_iter()
-            .map(|c| c.replace("|anyarray|0", "|text[]|100"))
+            .map(|c| match c.split_once("|reg") {
+                Some((name, ty)) if ty.contains("[]") => format!("{name}|oid[]|0"),
+                Some((name, _)) => format!("{name}|oid|0"),
+                None => c.replace("|anyarray|0", "|text[]|100"),
+            })
             .collect();
-        assert_eq!(rows(&dba, &shape(to)).await, wanted, "{to}");
+        let mut got = rows(&dba, &shape(to)).await;
+        got.pop_if(|last| *last == "tableoid|oid|0");
+        assert_eq!(got, wanted, "{to}");
     }
     for login in ["sys_account", "evilmod", "lab"] {
         let client = stand.scratch.direct(login).await;

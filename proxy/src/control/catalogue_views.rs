@@ -310,7 +310,7 @@ pub(super) const CATALOG_VIEWS: &[CatalogueView] = &[
     filtered("pg_statistic_ext", NONE),
     CatalogueView {
         name: "pg_subscription",
-        columns: &[("subconninfo", "NULL")],
+        columns: &[("subconninfo", "NULL::text COLLATE \"C\"")],
         tail: NONE,
     },
     CatalogueView {
