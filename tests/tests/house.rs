@@ -154,6 +154,8 @@ fn the_data_plane_speaks_the_protocol_itself() {
     for place in ["proxy/src/session", "proxy/src/wire"] {
         sources(&workspace().join(place), &mut files);
     }
+    // Tests beside the code may speak to it as an ordinary client does.
+    files.retain(|file| !file.ends_with("tests.rs"));
     assert!(files.len() > 4, "the data plane lies elsewhere now; tell this test");
     for file in files {
         let text = fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
