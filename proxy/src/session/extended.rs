@@ -123,6 +123,7 @@ impl Session {
                 results: Formats::default(),
                 reading: None,
                 identity: Some(identity),
+                cursor: None,
                 upstream: true,
                 ran: AtomicBool::new(false),
             };
@@ -178,6 +179,12 @@ impl Session {
             }
             self.ensure_identity(&wanted).await?;
         }
+        if let Effect::Fetch(cursor) = stmt.effect() {
+            let now = self.open_cursor(cursor).await?;
+            if !portal.cursor.as_ref().is_some_and(|bound| Arc::ptr_eq(bound, &now)) {
+                return Err(other_cursor().into());
+            }
+        }
         match stmt.way {
             Way::Ours => self.run_ours(stmt, &portal.given, simple).await,
             Way::Steps(_) if portal.ran.swap(true, Ordering::Relaxed) => {
@@ -199,6 +206,9 @@ impl Session {
                         if !self.cursors.has_room(opened.weight()) {
                             return Err(too_many("cursors").into());
                         }
+                        // A portal of that name that a rollback took away is not what Execute of that name means from now on.
+                        self.portals.expect(cursor, None);
+                        self.say_complete(b'3', To::Quiet, Settles::Portal);
                         After::Declare(cursor.clone(), Arc::new(opened))
                     }
                     _ => After::Effect(plan.clone()),
@@ -281,6 +291,15 @@ pub(super) fn too_many(what: &'static str) -> Refusal {
         "too-many-names",
         format!("too many {what}, or too much in them"),
         "Close those that are not needed.",
+    )
+}
+
+fn other_cursor() -> Refusal {
+    hinted(
+        "34000",
+        "other-cursor",
+        "the cursor is another one than when FETCH was bound",
+        "Bind the FETCH again.",
     )
 }
 

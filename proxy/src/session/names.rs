@@ -52,15 +52,15 @@ impl<T: Clone> Names<T> {
         self.expected.push_back((name.into(), change));
     }
 
-    /// The oldest expectation came true, or was skipped.
-    pub(super) fn settle(&mut self, came_true: bool) {
-        let Some((name, change)) = self.expected.pop_front() else {
-            return;
-        };
+    /// The oldest expectation came true, or was skipped. Answers the name that has changed.
+    pub(super) fn settle(&mut self, came_true: bool) -> Option<Box<str>> {
+        let (name, change) = self.expected.pop_front()?;
         self.bytes -= change.as_ref().map_or(0, self.weigh);
-        if came_true {
-            self.set(name, change);
+        if !came_true {
+            return None;
         }
+        self.set(name.clone(), change);
+        Some(name)
     }
 
     /// Changes a name at once; for what nothing under way can contradict.

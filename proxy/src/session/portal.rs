@@ -69,6 +69,10 @@ impl Session {
             Way::Ours => None,
             Way::Relay | Way::Steps(_) => self.reading(&stmt, &given, &results, identity.as_ref()).await?.map(Arc::new),
         };
+        let cursor = match stmt.effect() {
+            Effect::Fetch(name) => self.cursors.get(name).cloned(),
+            _ => None,
+        };
         let bound = match stmt.once() {
             Some(statement) if stmt.way == Way::Relay => {
                 let formats = match &reading {
@@ -99,6 +103,7 @@ impl Session {
                     results,
                     reading,
                     identity,
+                    cursor,
                     upstream: true,
                     ran: AtomicBool::new(false),
                 })
@@ -109,6 +114,7 @@ impl Session {
                 results,
                 reading,
                 identity,
+                cursor: None,
                 upstream: false,
                 ran: AtomicBool::new(false),
             }),

@@ -105,7 +105,7 @@ impl Session {
             b'1' => match self.queue.pop_front() {
                 Some(Expect::Parse { to, settle, own }) => {
                     if settle {
-                        self.statements.settle(true);
+                        self.settle(Some(Settles::Statement), true);
                     }
                     if let Some(own) = own {
                         self.parsed[own as usize] = true;
@@ -118,7 +118,7 @@ impl Session {
             b'2' => match self.queue.pop_front() {
                 Some(Expect::Bind { to, settle }) => {
                     if settle {
-                        self.portals.settle(true);
+                        self.settle(Some(Settles::Portal), true);
                     }
                     self.tell(to, whole);
                     Ok(())
@@ -151,8 +151,13 @@ impl Session {
 
     fn settle(&mut self, which: Option<Settles>, came_true: bool) {
         match which {
-            Some(Settles::Statement) => self.statements.settle(came_true),
-            Some(Settles::Portal) => self.portals.settle(came_true),
+            Some(Settles::Statement) => drop(self.statements.settle(came_true)),
+            Some(Settles::Portal) => {
+                // A cursor of that name is gone: PostgreSQL has one portal of a name, or none now.
+                if let Some(name) = self.portals.settle(came_true) {
+                    self.cursors.set(name, None);
+                }
+            }
             None => {}
         }
     }
@@ -217,8 +222,8 @@ impl Session {
                 Some(_) => {}
             }
             match self.queue.pop_front() {
-                Some(Expect::Parse { settle: true, .. }) => self.statements.settle(false),
-                Some(Expect::Bind { settle: true, .. }) => self.portals.settle(false),
+                Some(Expect::Parse { settle: true, .. }) => self.settle(Some(Settles::Statement), false),
+                Some(Expect::Bind { settle: true, .. }) => self.settle(Some(Settles::Portal), false),
                 Some(Expect::Close { settle, .. } | Expect::Say { settle, .. }) => self.settle(settle, false),
                 _ => {}
             }

@@ -298,6 +298,8 @@ pub(super) struct Portal {
     pub reading: Option<Arc<Reading>>,
     /// Whom it was bound for; `None` where no rows are concerned.
     pub identity: Option<Arc<Identity>>,
+    /// The cursor that it fetches from, so that its rows are not read as another's.
+    pub cursor: Option<Arc<Cursor>>,
     /// Whether PostgreSQL has a portal of that name.
     pub upstream: bool,
     /// Whether we have carried it out; only for what we carry out ourselves, which cannot be done twice.
