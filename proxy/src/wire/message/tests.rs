@@ -147,3 +147,38 @@ fn a_frame_that_cannot_be_written_leaves_nothing_behind() {
     assert_eq!(&out[..], b"before");
     assert!(put_count(&mut out, 65_536).is_err());
 }
+
+#[test]
+fn noise_is_an_error_or_a_message_and_never_a_panic() {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let mut fields = Vec::new();
+    for round in 0..50_000_u64 {
+        // Small bytes make counts and lengths that may fit; a letter first makes a target or a field.
+        let length = next() % 40;
+        let mut noise: Vec<u8> = (0..length)
+            .map(|_| (next() % if round % 2 == 0 { 4 } else { 256 }) as u8)
+            .collect();
+        if let Some(first) = noise.first_mut().filter(|_| round % 3 == 0) {
+            *first = b"SPM"[(round / 3 % 3) as usize];
+        }
+        let _ = (query(&noise), execute(&noise), Target::decode(&noise), Parse::decode(&noise));
+        let _ = (row_description(&noise), parameter_description(&noise), error_fields(&noise));
+        let _ = (parameter_status(&noise), ready_for_query(&noise), Bind::names(&noise));
+        if let Ok(bind) = Bind::decode(&noise) {
+            assert!(bind.values.len() * 4 <= noise.len(), "more values than bytes for them");
+        }
+        if data_row(&noise, &mut fields).is_ok() {
+            assert!(fields.len() * 4 <= noise.len());
+        }
+        fields = Vec::new();
+        assert!(
+            crate::wire::frame::first(&noise, 64).map_or(true, |f| f.is_none_or(|(head, body)| body.len() + 5 == head.total))
+        );
+    }
+}
