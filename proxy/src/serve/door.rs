@@ -17,6 +17,7 @@ use crate::observe::{Decision, Event};
 use crate::session::{self, LoginContext};
 use crate::shared::Shared;
 use crate::wire::Client;
+use crate::wire::cancel::{CancelKey, SecretLength};
 use crate::wire::login::{Authenticated, Door, Greeted, LoginError};
 use crate::wire::upstream::{ConnectAs, Upstream};
 
@@ -141,7 +142,7 @@ impl Visit {
         let greeting = match self.door.greet(stream, peer).await? {
             Greeted::Login(greeting) => greeting,
             Greeted::Cancel(key) => {
-                self.cancel(key).await;
+                self.cancel(&key).await;
                 return Ok(None);
             }
         };
@@ -169,13 +170,14 @@ impl Visit {
             self.shared.metrics.audit_failed();
             return Err(authenticated.refuse(LoginError::Unable).await);
         }
-        let cancel = match self.shared.cancels.register(upstream.cancel) {
+        let cancel = match self.shared.cancels.register(SecretLength::Short) {
             Ok(cancel) => cancel,
             Err(error) => {
                 tracing::error!(%error, "no randomness for a cancel key");
                 return Err(authenticated.refuse(LoginError::Unable).await);
             }
         };
+        cancel.attach(upstream.cancel);
         let client = authenticated.admit(&upstream.parameters, cancel).await?;
         Ok(Some(Admitted {
             client,
@@ -220,11 +222,12 @@ impl Visit {
         ))
     }
 
-    async fn cancel(&self, key: crate::wire::cancel::CancelKey) {
-        let found = self.shared.cancels.find(key);
+    async fn cancel(&self, key: &CancelKey) {
+        // Held until the server has taken it: the connection stays with its client so long.
+        let found = self.shared.cancels.begin(key);
         self.shared.metrics.cancel(found.is_some());
-        if let Some(upstream) = found
-            && let Err(error) = self.shared.upstream.cancel(upstream).await
+        if let Some(cancelling) = found
+            && let Err(error) = self.shared.upstream.cancel(cancelling.target()).await
         {
             tracing::warn!(%error, "a cancel request could not be passed on");
         }

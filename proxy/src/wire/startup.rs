@@ -9,7 +9,7 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-use super::cancel::CancelKey;
+use super::cancel::{CancelKey, SECRET_BYTES};
 
 /// PostgreSQL's own bound on a startup packet (`MAX_STARTUP_PACKET_LENGTH`), length word included.
 pub const MAX_STARTUP_BYTES: usize = 10_000;
@@ -208,13 +208,14 @@ pub fn decode(body: &[u8]) -> Result<FirstPacket, StartupError> {
         GSS_REQUEST if rest.is_empty() => Ok(FirstPacket::Gss),
         SSL_REQUEST | GSS_REQUEST => Err(StartupError::Malformed("bytes behind an encryption request")),
         CANCEL_REQUEST => {
-            let word: [u8; 8] = rest
-                .try_into()
-                .map_err(|_| StartupError::Malformed("a cancel key has 8 bytes"))?;
-            let [a, b, c, d, secret @ ..] = word;
+            const FORM: StartupError = StartupError::Malformed("a cancel key is a number and 4 to 256 bytes");
+            let (number, secret) = rest.split_first_chunk::<4>().ok_or(FORM)?;
+            if !SECRET_BYTES.contains(&secret.len()) {
+                return Err(FORM);
+            }
             Ok(FirstPacket::Cancel(CancelKey {
-                id: i32::from_be_bytes([a, b, c, d]),
-                secret,
+                id: i32::from_be_bytes(*number),
+                secret: Zeroizing::new(secret.to_vec()),
             }))
         }
         _ => {

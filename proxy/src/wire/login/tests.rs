@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsConnector;
 
 use super::*;
-use crate::wire::cancel::{CancelKeys, UpstreamKey};
+use crate::wire::cancel::{CancelKeys, SecretLength};
 use crate::wire::tls;
 
 const SSL: &[u8] = &[0, 0, 0, 8, 4, 210, 22, 47];
@@ -48,7 +48,7 @@ async fn connect(door: Door) -> (TcpStream, tokio::task::JoinHandle<Result<Optio
             Greeted::Login(greeting) => greeting,
         };
         let authenticated = door.authenticate(greeting).await?;
-        let cancel = CancelKeys::default().register(UpstreamKey { pid: 1, secret: 2 }).unwrap();
+        let cancel = CancelKeys::default().register(SecretLength::Short).unwrap();
         authenticated
             .admit(&[("server_version".into(), "15.18".into())], cancel)
             .await
@@ -336,7 +336,7 @@ async fn a_real_driver_gets_in() {
         let Greeted::Login(greeting) = door.greet(stream, peer).await.unwrap() else {
             panic!("not a login")
         };
-        let cancel = CancelKeys::default().register(UpstreamKey { pid: 1, secret: 2 }).unwrap();
+        let cancel = CancelKeys::default().register(SecretLength::Short).unwrap();
         door.authenticate(greeting).await.unwrap().admit(&[], cancel).await.unwrap()
     });
     let url = format!("host=127.0.0.1 port={port} user=disco password=pencil dbname=postern");

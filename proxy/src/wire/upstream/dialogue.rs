@@ -44,6 +44,7 @@ impl Login<'_> {
                 b'K' => match <[u8; 8]>::try_from(&body[..]) {
                     Ok([a, b, c, d, e, f, g, h]) => {
                         cancel = Some(UpstreamKey {
+                            host: 0,
                             pid: i32::from_be_bytes([a, b, c, d]),
                             secret: i32::from_be_bytes([e, f, g, h]),
                         });

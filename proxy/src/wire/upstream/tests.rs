@@ -145,7 +145,14 @@ async fn an_honest_server_is_accepted_and_known() {
     );
     assert_eq!(upstream.parameter("TimeZone"), Some("Europe/Berlin"));
     assert_eq!(upstream.parameters.len(), 2);
-    assert!(upstream.cancel == UpstreamKey { pid: 42, secret: 7 });
+    assert!(
+        upstream.cancel
+            == UpstreamKey {
+                host: 0,
+                pid: 42,
+                secret: 7
+            }
+    );
 }
 
 #[tokio::test]
@@ -399,7 +406,14 @@ async fn a_cancel_request_carries_the_servers_own_key() {
         stream.shutdown().await.unwrap();
         request
     });
-    connector.cancel(UpstreamKey { pid: 42, secret: -7 }).await.unwrap();
+    connector
+        .cancel(UpstreamKey {
+            host: 0,
+            pid: 42,
+            secret: -7,
+        })
+        .await
+        .unwrap();
     assert_eq!(
         server.await.unwrap(),
         [0, 0, 0, 16, 4, 210, 22, 46, 0, 0, 0, 42, 255, 255, 255, 249]
