@@ -58,6 +58,8 @@ pub(crate) struct Survey {
     pub(crate) reserved_name: bool,
     /// Deepest nesting of nodes.
     pub(crate) depth: usize,
+    /// Where each constant was written.
+    pub(crate) constants: Vec<i32>,
 }
 
 /// Refuses a tree nested deeper than `max`.
@@ -391,6 +393,12 @@ impl SerializeStruct for &mut Walk {
 
     fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), Stop> {
         if Walk::is_location(key) {
+            if self.frames.last().is_some_and(|f| f.name == "AConst") {
+                let at = serde_json::to_value(value).ok().and_then(|v| v.as_i64());
+                self.survey
+                    .constants
+                    .push(at.and_then(|v| i32::try_from(v).ok()).unwrap_or(-1));
+            }
             return Ok(());
         }
         if let Some(frame) = self.frames.last_mut() {

@@ -29,6 +29,7 @@ mod sealed;
 mod select;
 mod session;
 mod statement;
+pub mod template;
 mod tree;
 mod types;
 mod update;

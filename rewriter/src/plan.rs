@@ -64,7 +64,7 @@ LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND N
 WHERE n.nspname = $1::text OR n.oid = pg_catalog.pg_my_temp_schema() ORDER BY 1, 2, a.attnum";
 
 /// One judged statement.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     /// How it is carried out.
     pub run: Run,
@@ -88,7 +88,7 @@ pub struct Plan {
 }
 
 /// How a plan is carried out.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Run {
     /// One statement, one reply.
     Once(Statement),
@@ -99,7 +99,7 @@ pub enum Run {
 }
 
 /// A statement and how to feed and read it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Statement {
     /// The text.
     pub sql: Rewritten,
@@ -230,7 +230,7 @@ pub struct DoorCheck {
 }
 
 /// An UPDATE in two steps inside the client's transaction.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct PerRow {
     /// Reads and locks the rows (`FOR UPDATE`), all fields in binary format.
     pub read: Statement,

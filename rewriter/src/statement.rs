@@ -316,18 +316,20 @@ pub(crate) fn answered(tag: &'static str, effect: Effect) -> Plan {
     plan
 }
 
+/// Bytes that a plan holds, roughly.
+pub(crate) fn weight(run: &Run) -> usize {
+    let of = |s: &Statement| s.sql.sql().len() + s.params.len() * size_of::<Param>() * 2 + 256;
+    let statements = match run {
+        Run::Once(s) => of(s),
+        Run::PerRow(p) => of(&p.read) + of(&p.write),
+        Run::Answer(_) => 0,
+    };
+    statements + 512
+}
+
 /// A plan from its parts.
 pub(crate) fn finish(run: Run, effect: Effect, gathered: Gathered) -> Plan {
-    let statements: Vec<&Statement> = match &run {
-        Run::Once(s) => vec![s],
-        Run::PerRow(p) => vec![&p.read, &p.write],
-        Run::Answer(_) => Vec::new(),
-    };
-    let weight = statements
-        .iter()
-        .map(|s| s.sql.sql().len() + s.params.len() * size_of::<Param>() * 2 + 256)
-        .sum::<usize>()
-        + 512;
+    let weight = weight(&run);
     let cacheable = !matches!(effect, Effect::Token { .. });
     Plan {
         run,

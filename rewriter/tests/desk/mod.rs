@@ -26,8 +26,8 @@ pub fn on_a_deep_stack<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static
         .unwrap()
 }
 
-/// Judges a text as `module` or `module/login-kind`; `catalog` in place of what the manifest declares.
-pub fn judge(config: &Config, who: &str, sql: &str, catalog: Option<&Catalog>, enforce: Enforce) -> Result<Vec<Plan>, Refusal> {
+/// Asks as `module` or `module/login-kind`, with what its manifest declares.
+pub fn asked<T>(config: &Config, who: &str, enforce: Enforce, f: impl FnOnce(&Ask<'_>) -> T) -> T {
     let (module, kind) = who.split_once('/').unwrap_or((who, "runtime"));
     let manifest = config.module(&ModuleName::new(module).unwrap()).unwrap();
     let kind = match kind {
@@ -36,14 +36,20 @@ pub fn judge(config: &Config, who: &str, sql: &str, catalog: Option<&Catalog>, e
         _ => LoginKind::Runtime,
     };
     let login = manifest.logins.iter().find(|l| l.kind == kind).unwrap_or(&manifest.logins[0]);
-    let declared = Catalog::of_manifest(manifest, 1);
-    let ask = Ask {
-        catalog: catalog.unwrap_or(&declared),
+    f(&Ask {
+        catalog: &Catalog::of_manifest(manifest, 1),
         module: &manifest.module,
         login,
         superadmin: false,
         enforce,
         max_sql_bytes: 8 << 20,
-    };
-    plan_batch(sql, &ask)
+    })
+}
+
+/// Judges a text as `module` or `module/login-kind`; `catalog` in place of what the manifest declares.
+pub fn judge(config: &Config, who: &str, sql: &str, catalog: Option<&Catalog>, enforce: Enforce) -> Result<Vec<Plan>, Refusal> {
+    asked(config, who, enforce, |ask| {
+        let catalog = catalog.unwrap_or(ask.catalog);
+        plan_batch(sql, &Ask { catalog, ..*ask })
+    })
 }
