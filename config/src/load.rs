@@ -14,9 +14,11 @@ mod keys;
 mod login;
 mod module;
 mod policies;
+mod pool;
 mod protection;
 mod settings;
 mod table;
+mod upstream;
 
 use document::Notes;
 pub(crate) use document::nearest;
@@ -61,17 +63,19 @@ pub fn load(file: &Path) -> Result<Config, ConfigError> {
 
 fn read_all(file: &Path, problems: &mut Vec<Problem>) -> Option<Config> {
     let directory = file.parent().unwrap_or(Path::new(""));
-    let (settings, restriction) = match read(file, problems) {
+    let (settings, restriction, named) = match read(file, problems) {
         Some(text) => {
             let mut notes = Notes::new(file, &text);
             let read = settings::read(&text, directory, &mut notes);
             problems.extend(notes.into_problems());
-            (read.settings, read.restriction)
+            (read.settings, read.restriction, read.named)
         }
-        None => (None, None),
+        None => (None, None, Default::default()),
     };
     let mut modules = Vec::new();
-    for path in manifest_files(&directory.join("modules"), problems) {
+    let files = manifest_files(&directory.join("modules"), problems);
+    let count = files.len();
+    for path in files {
         let Some(text) = read(&path, problems) else { continue };
         let mut notes = Notes::new(&path, &text);
         let found = module::read(&text, &path, restriction.as_ref(), &mut notes);
@@ -79,6 +83,10 @@ fn read_all(file: &Path, problems: &mut Vec<Problem>) -> Option<Config> {
         modules.extend(found.map(|module| (path, module)));
     }
     module::check_together(&modules, settings.as_ref(), problems);
+    if modules.len() == count {
+        let manifests: Vec<_> = modules.iter().map(|(_, m)| &m.manifest).collect();
+        named.check(file, &manifests, problems);
+    }
     let mut modules: Vec<_> = modules.into_iter().map(|(_, m)| m.manifest).collect();
     modules.sort_by(|a, b| a.module.cmp(&b.module));
     Some(Config {

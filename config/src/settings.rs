@@ -1,7 +1,9 @@
 //! `postern.toml`, validated.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::manifest::{Login, Manifest};
@@ -37,6 +39,12 @@ pub struct Settings {
     pub audit_file: Option<PathBuf>,
     /// `[limits]`.
     pub limits: Limits,
+    /// `[pool]`; [`Config::pool`] says what holds for one login.
+    pub pool: PoolSettings,
+    /// `[pool.logins.NAME]`, each already laid over `[pool]`.
+    pub login_pools: BTreeMap<LoginName, PoolSettings>,
+    /// `[quotas.MODULE]`; [`Config::quota`] says what holds for one module.
+    pub quotas: BTreeMap<ModuleName, Quota>,
     /// `enforce`: where row filters are applied.
     pub enforce: Enforce,
     /// `[provision] tablespace_root`: directory on the database host for tablespaces; modules use `pg_default` where absent.
@@ -48,6 +56,10 @@ pub struct Settings {
 pub struct Listen {
     /// `host:port`.
     pub address: SocketAddr,
+    /// Directory of a Unix socket `.s.PGSQL.PORT` that is listened on as well, with the port of `address`.
+    pub unix_socket_dir: Option<PathBuf>,
+    /// Threads that serve clients; one for each processor where absent.
+    pub workers: Option<usize>,
     /// Certificate chain and key; clients may then ask for TLS.
     pub tls: Option<TlsFiles>,
     /// Refuse clients that do not use TLS.
@@ -66,13 +78,15 @@ pub struct TlsFiles {
 /// The database.
 #[derive(Debug, Clone)]
 pub struct Upstream {
-    /// Host name or address.
-    pub host: String,
-    /// Port.
-    pub port: u16,
+    /// Where it may be, in the order in which they are tried; at least one.
+    pub hosts: Vec<Host>,
+    /// Which of them will do.
+    pub target_session_attrs: SessionAttrs,
+    /// Whether SCRAM is bound to the server's certificate.
+    pub channel_binding: ChannelBinding,
     /// Database name (also the only name that clients may ask for).
     pub database: String,
-    /// CA certificate; TLS is then required and the host name verified.
+    /// CA certificate; TLS is then required of every host but Unix sockets, and its name verified.
     pub tls_ca: Option<PathBuf>,
     /// Role of the control plane (`provision`, key catalogue, catalogue snapshots).
     pub control_user: String,
@@ -80,6 +94,145 @@ pub struct Upstream {
     pub control_password_file: PathBuf,
     /// Limit on establishing a connection.
     pub connect_timeout: Duration,
+}
+
+/// One server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Host {
+    /// Over the network.
+    Tcp {
+        /// Host name or address.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+    /// On this machine, through `DIRECTORY/.s.PGSQL.PORT`.
+    Unix {
+        /// The socket's directory, absolute.
+        directory: PathBuf,
+        /// The port in the socket's name.
+        port: u16,
+    },
+}
+
+impl Host {
+    /// The port, also of a Unix socket.
+    pub fn port(&self) -> u16 {
+        match self {
+            Self::Tcp { port, .. } | Self::Unix { port, .. } => *port,
+        }
+    }
+
+    /// The path of a Unix socket in that directory, named as PostgreSQL names it.
+    pub fn socket(directory: &Path, port: u16) -> PathBuf {
+        directory.join(format!(".s.PGSQL.{port}"))
+    }
+}
+
+impl fmt::Display for Host {
+    /// `host:port`, `[address]:port`, or the socket's path.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix { directory, port } => write!(f, "{}", Self::socket(directory, *port).display()),
+        }
+    }
+}
+
+/// Which server of several will do, in libpq's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SessionAttrs {
+    /// The first that lets us in.
+    Any,
+    /// One whose transactions may write.
+    ReadWrite,
+    /// One whose transactions may not.
+    ReadOnly,
+    /// One that is not in recovery.
+    Primary,
+    /// One that is in recovery.
+    Standby,
+    /// A standby, or any other where there is none.
+    PreferStandby,
+}
+
+impl SessionAttrs {
+    /// As it is written in the settings.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Any => "any",
+            Self::ReadWrite => "read-write",
+            Self::ReadOnly => "read-only",
+            Self::Primary => "primary",
+            Self::Standby => "standby",
+            Self::PreferStandby => "prefer-standby",
+        }
+    }
+}
+
+/// Whether SCRAM towards PostgreSQL is bound to the certificate that it showed (`SCRAM-SHA-256-PLUS`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ChannelBinding {
+    /// Where both sides can.
+    Prefer,
+    /// Always; a server that does not offer it is refused.
+    Require,
+    /// Never.
+    Disable,
+}
+
+/// When a server connection belongs to a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PoolMode {
+    /// For as long as the client is connected.
+    Session,
+    /// From a transaction's begin to its end.
+    Transaction,
+}
+
+impl PoolMode {
+    /// As it is written in the settings.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::Transaction => "transaction",
+        }
+    }
+}
+
+/// A login's server connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolSettings {
+    /// When one belongs to a client.
+    pub mode: PoolMode,
+    /// How many there may be.
+    pub size: usize,
+    /// How many are kept, in use or idle, while the database answers.
+    pub min_idle: usize,
+    /// How many clients may wait for one; the next is refused at once.
+    pub queue: usize,
+    /// How long a client waits.
+    pub queue_timeout: Duration,
+    /// How long one stays open without use.
+    pub idle_timeout: Duration,
+    /// How old one may become; it is closed when it is next idle.
+    pub lifetime: Duration,
+}
+
+/// What one module may take of what all share; without a number there is no limit of the module's own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Quota {
+    /// Client connections.
+    pub clients: Option<usize>,
+    /// Server connections over all of its logins.
+    pub connections: Option<usize>,
+    /// Clients of all its logins that wait for a server connection.
+    pub queue: Option<usize>,
+    /// How long one statement may run; then it is cancelled.
+    pub statement_time: Option<Duration>,
+    /// Bytes of one statement's result; then it is cancelled.
+    pub result_bytes: Option<u64>,
 }
 
 /// Where the root key is.
@@ -148,6 +301,17 @@ impl Config {
             client: self.settings.secrets_dir.join(format!("{login}.client")),
             upstream: self.settings.secrets_dir.join(format!("{login}.upstream")),
         }
+    }
+
+    /// How that login's server connections are kept.
+    pub fn pool(&self, login: &LoginName) -> PoolSettings {
+        let settings = &self.settings;
+        settings.login_pools.get(login).copied().unwrap_or(settings.pool)
+    }
+
+    /// What that module may take.
+    pub fn quota(&self, module: &ModuleName) -> Quota {
+        self.settings.quotas.get(module).copied().unwrap_or_default()
     }
 
     /// The module of that name.

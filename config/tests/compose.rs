@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use postern_config::Config;
+use postern_config::settings::Host;
 use serde_norway::Value;
 
 fn root() -> PathBuf {
@@ -66,13 +67,19 @@ fn ports_are_those_of_the_configuration_and_open_on_loopback_only() {
         postgres.get("ports").is_none(),
         "PostgreSQL is not reachable but through the proxy"
     );
-    assert_eq!(strings(postgres.get("expose")), [settings.upstream.port.to_string()]);
+    assert_eq!(
+        strings(postgres.get("expose")),
+        [settings.upstream.hosts[0].port().to_string()]
+    );
 }
 
 #[test]
 fn the_database_is_the_one_that_the_configuration_names() {
     let (compose, upstream) = (compose(), config().settings.upstream);
-    let postgres = service(&compose, &upstream.host);
+    let [Host::Tcp { host, .. }] = &upstream.hosts[..] else {
+        panic!("the example names one server on the network");
+    };
+    let postgres = service(&compose, host);
     assert!(
         postgres
             .get("image")

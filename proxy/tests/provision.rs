@@ -9,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use hmac::{Hmac, KeyInit, Mac};
 use postern::control::{self, Pool, catalogue_views, provision};
 use postern_config::expr::Claim;
+use postern_config::settings::Host;
 use postern_config::{Config, ModuleName};
 use postern_keys::RootKeyStore;
 use sha2::Sha256;
@@ -513,7 +514,10 @@ async fn what_cannot_be_reached_is_named() {
     std::fs::write(scratch.dir.join("secrets/control"), "wrong").unwrap();
     let said = failed(control::connect(&config.settings).await.err().unwrap());
     assert!(said.contains("control_password_file"), "{said}");
-    config.settings.upstream.port = 1;
+    config.settings.upstream.hosts = vec![Host::Tcp {
+        host: "127.0.0.1".to_owned(),
+        port: 1,
+    }];
     let said = failed(control::connect(&config.settings).await.err().unwrap());
     assert!(said.contains("upstream.host"), "{said}");
     std::fs::remove_file(scratch.dir.join("secrets/control")).unwrap();

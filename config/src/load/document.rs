@@ -139,6 +139,11 @@ impl<'d, 't> Section<'d, 't> {
         Some(text)
     }
 
+    /// The line of a key that is there.
+    pub(super) fn line_of_key(&self, key: &str, notes: &Notes) -> Option<usize> {
+        self.table.get(key).map(|value| notes.line_of(value.span().start))
+    }
+
     pub(super) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
     }
@@ -208,6 +213,18 @@ impl<'d, 't> Section<'d, 't> {
     pub(super) fn section(&mut self, key: &'static str, notes: &mut Notes) -> Option<Section<'d, 't>> {
         let value = self.take(key)?;
         Section::of(format!("[{key}]"), value, notes)
+    }
+
+    /// The sections below this one under names that the operator chooses: each name with its section. `part` is this one's own key.
+    pub(super) fn named(self, part: &str, notes: &mut Notes) -> Vec<(At<String>, Section<'d, 't>)> {
+        let of = |(key, value): (&Spanned<_>, &'d Spanned<DeValue<'t>>)| {
+            let name: &str = AsRef::<str>::as_ref(key.get_ref());
+            let line = notes.line_of(key.span().start);
+            let section = Section::of(format!("[{part}.{name}]"), value, notes)?;
+            let value = name.to_owned();
+            Some((At { value, line }, section))
+        };
+        self.table.iter().filter_map(of).collect()
     }
 
     /// The sections of an array of tables, however they are written (`[[key]]` or `key = [{ … }]`).

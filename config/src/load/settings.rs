@@ -1,25 +1,32 @@
 //! `postern.toml`: its keys, their defaults and their bounds.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::document::{At, Notes, Section, parse};
+use super::pool::{self, Named};
+use super::upstream;
 use crate::expr::Expr;
 use crate::predicate;
-use crate::settings::{Enforce, KeySettings, Limits, Listen, Settings, TlsFiles, TokenSettings, Upstream};
+use crate::settings::{Enforce, KeySettings, Limits, Listen, Settings, TlsFiles, TokenSettings};
 
 /// What the file held, as far as it could be read.
 pub(super) struct Read {
     pub(super) settings: Option<Settings>,
     /// `restrict`: AND-ed to every declared table. Its own text goes along for the second reading.
     pub(super) restriction: Option<(At<String>, Expr)>,
+    /// The logins and modules that it names.
+    pub(super) named: Named,
 }
 
 pub(super) fn read(text: &str, directory: &Path, notes: &mut Notes) -> Read {
     let document = parse(text, notes);
     let mut root = Section::root(&document);
-    let enforce = enforce(&mut root, notes);
+    let words = [("both", Enforce::Both), ("rewrite", Enforce::Rewrite)];
+    let enforce = choice(&mut root, "enforce", words, Enforce::Both, notes);
     let restriction = root
         .text("restrict", notes)
         .and_then(|written| match predicate::parse_claims_only(&written.value) {
@@ -32,11 +39,12 @@ pub(super) fn read(text: &str, directory: &Path, notes: &mut Notes) -> Read {
             }
         });
     let paths = Paths { directory };
+    let mut named = Named::default();
     let settings = (|| {
         // Every part is read before any is asked for, so that one missing part hides no mistake in the next.
         let listen = part(&mut root, "listen", notes, |s, n| listen(s, &paths, n));
         let admin = part(&mut root, "admin", notes, |s, n| address(s, "\"127.0.0.1:9432\"", n));
-        let upstream = part(&mut root, "upstream", notes, |s, n| upstream(s, &paths, n));
+        let upstream = part(&mut root, "upstream", notes, |s, n| upstream::read(s, &paths, n));
         let secrets_dir = part(&mut root, "secrets", notes, |s, n| paths.need(s, "dir", "\"secrets\"", n));
         let keys = part(&mut root, "keys", notes, |s, n| {
             let root_file = paths.need(s, "root_file", "\"keys/root\"", n);
@@ -50,6 +58,9 @@ pub(super) fn read(text: &str, directory: &Path, notes: &mut Notes) -> Read {
         let audit_file = optional(&mut root, "audit", notes, |s, n| paths.get(s, "file", n));
         let tablespace_root = optional(&mut root, "provision", notes, |s, n| absolute(s, "tablespace_root", n));
         let limits = optional(&mut root, "limits", notes, |s, n| Some(limits(s, n))).unwrap_or_else(default_limits);
+        let pools = optional(&mut root, "pool", notes, |s, n| Some(pool::pool(s, &mut named, n)));
+        let (pool, login_pools) = pools.unwrap_or_else(|| (pool::default_pool(), BTreeMap::new()));
+        let quotas = root.section("quotas", notes).map(|s| pool::quotas(s, &mut named, notes));
         Some(Settings {
             listen: listen?,
             admin: admin?,
@@ -59,12 +70,19 @@ pub(super) fn read(text: &str, directory: &Path, notes: &mut Notes) -> Read {
             tokens: tokens?,
             audit_file,
             limits,
+            pool,
+            login_pools,
+            quotas: quotas.unwrap_or_default(),
             enforce,
             tablespace_root,
         })
     })();
     root.finish(notes);
-    Read { settings, restriction }
+    Read {
+        settings,
+        restriction,
+        named,
+    }
 }
 
 fn part<T>(
@@ -95,17 +113,23 @@ fn optional<T>(
 }
 
 /// Relative paths are taken from the directory of the file that names them.
-struct Paths<'p> {
+pub(super) struct Paths<'p> {
     directory: &'p Path,
 }
 
 impl Paths<'_> {
-    fn get(&self, section: &mut Section<'_, '_>, key: &'static str, notes: &mut Notes) -> Option<PathBuf> {
+    pub(super) fn get(&self, section: &mut Section<'_, '_>, key: &'static str, notes: &mut Notes) -> Option<PathBuf> {
         let text = section.text(key, notes)?;
         self.resolve(&text, key, notes)
     }
 
-    fn need(&self, section: &mut Section<'_, '_>, key: &'static str, example: &str, notes: &mut Notes) -> Option<PathBuf> {
+    pub(super) fn need(
+        &self,
+        section: &mut Section<'_, '_>,
+        key: &'static str,
+        example: &str,
+        notes: &mut Notes,
+    ) -> Option<PathBuf> {
         let text = section.need_text(key, example, notes)?;
         self.resolve(&text, key, notes)
     }
@@ -132,23 +156,6 @@ fn absolute(section: &mut Section<'_, '_>, key: &'static str, notes: &mut Notes)
     Some(PathBuf::from(text.value))
 }
 
-fn enforce(root: &mut Section<'_, '_>, notes: &mut Notes) -> Enforce {
-    let Some(text) = root.text("enforce", notes) else {
-        return Enforce::Both;
-    };
-    match text.value.as_str() {
-        "both" => Enforce::Both,
-        "rewrite" => Enforce::Rewrite,
-        other => {
-            notes.add(
-                text.line,
-                format!("`enforce` cannot be `{other}`; write \"both\" or \"rewrite\""),
-            );
-            Enforce::Both
-        }
-    }
-}
-
 fn address(section: &mut Section<'_, '_>, example: &str, notes: &mut Notes) -> Option<SocketAddr> {
     let text = section.need_text("address", example, notes)?;
     match text.value.parse() {
@@ -165,6 +172,17 @@ fn address(section: &mut Section<'_, '_>, example: &str, notes: &mut Notes) -> O
 
 fn listen(section: &mut Section<'_, '_>, paths: &Paths<'_>, notes: &mut Notes) -> Option<Listen> {
     let address = address(section, "\"127.0.0.1:7432\"", notes);
+    let socket_line = section.line_of_key("unix_socket_dir", notes);
+    let unix_socket_dir = paths.get(section, "unix_socket_dir", notes);
+    if let (Some(line), Some(directory), Some(address)) = (socket_line, &unix_socket_dir, &address)
+        && !upstream::socket_fits(directory, address.port())
+    {
+        notes.add(
+            line,
+            "`unix_socket_dir` is too long for a Unix socket (107 bytes with the socket's name); use a shorter path",
+        );
+    }
+    let workers = section.number("workers", 1..=1024, notes);
     let require_tls = section.flag("require_tls", notes);
     let written = section.has("tls");
     let tls = section.section("tls", notes).and_then(|mut tls| {
@@ -187,32 +205,10 @@ fn listen(section: &mut Section<'_, '_>, paths: &Paths<'_>, notes: &mut Notes) -
     }
     Some(Listen {
         address: address?,
+        unix_socket_dir,
+        workers: workers.and_then(|n| usize::try_from(n).ok()),
         tls,
         require_tls: require_tls.is_some_and(|r| r.value),
-    })
-}
-
-fn upstream(section: &mut Section<'_, '_>, paths: &Paths<'_>, notes: &mut Notes) -> Option<Upstream> {
-    let host = section.need_text("host", "\"127.0.0.1\"", notes);
-    let port = section.number("port", 1..=65535, notes).unwrap_or(5432);
-    let database = section.need_text("database", "\"app\"", notes);
-    let tls_ca = paths.get(section, "tls_ca", notes);
-    let control_user = section.need_text("control_user", "\"postern_control\"", notes);
-    let control_password_file = paths.need(section, "control_password_file", "\"secrets/control\"", notes);
-    let connect_timeout = seconds(section, "connect_timeout_seconds", 5, notes);
-    for text in [&host, &database, &control_user].into_iter().flatten() {
-        if text.value.contains('\0') {
-            notes.add(text.line, "a NUL cannot be sent to PostgreSQL; remove it");
-        }
-    }
-    Some(Upstream {
-        host: host?.value,
-        port: u16::try_from(port).ok()?,
-        database: database?.value,
-        tls_ca,
-        control_user: control_user?.value,
-        control_password_file: control_password_file?,
-        connect_timeout,
     })
 }
 
@@ -262,8 +258,39 @@ fn tokens(section: &mut Section<'_, '_>, paths: &Paths<'_>, notes: &mut Notes) -
     })
 }
 
-fn seconds(section: &mut Section<'_, '_>, key: &'static str, default: u64, notes: &mut Notes) -> Duration {
-    Duration::from_secs(section.number(key, 1..=600, notes).unwrap_or(default))
+/// A time in whole seconds.
+pub(super) fn seconds(
+    section: &mut Section<'_, '_>,
+    key: &'static str,
+    range: RangeInclusive<u64>,
+    default: u64,
+    notes: &mut Notes,
+) -> Duration {
+    Duration::from_secs(section.number(key, range, notes).unwrap_or(default))
+}
+
+/// One word of several.
+pub(super) fn choice<T: Copy>(
+    section: &mut Section<'_, '_>,
+    key: &'static str,
+    words: impl IntoIterator<Item = (&'static str, T)>,
+    default: T,
+    notes: &mut Notes,
+) -> T {
+    let Some(text) = section.text(key, notes) else {
+        return default;
+    };
+    let words: Vec<(&str, T)> = words.into_iter().collect();
+    if let Some((_, value)) = words.iter().find(|(word, _)| *word == text.value) {
+        return *value;
+    }
+    let known: Vec<String> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+    let known = match known.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        _ => known.join(""),
+    };
+    notes.add(text.line, format!("`{key}` cannot be `{}`; write {known}", text.value));
+    default
 }
 
 const MIB: u64 = 1 << 20;
@@ -304,7 +331,7 @@ fn limits(section: &mut Section<'_, '_>, notes: &mut Notes) -> Limits {
         max_sql_bytes,
         max_frame_bytes,
         max_clients,
-        login_timeout: seconds(section, "login_timeout_seconds", 10, notes),
+        login_timeout: seconds(section, "login_timeout_seconds", 1..=600, 10, notes),
         plan_cache_bytes,
     }
 }

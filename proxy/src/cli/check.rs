@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use postern_config::settings::Enforce;
+use postern_config::settings::{Enforce, SessionAttrs};
 use postern_config::{Config, ConfigError, LoginKind, Manifest, Problem, Search};
 
 use super::CliError;
@@ -54,10 +54,25 @@ fn summary(config: &Config, out: &mut impl Write) -> std::io::Result<()> {
     writeln!(out, "  TLS            {tls}")?;
     let upstream = &settings.upstream;
     let secured = if upstream.tls_ca.is_some() { "TLS" } else { "in the clear" };
+    let hosts: Vec<String> = upstream.hosts.iter().map(ToString::to_string).collect();
+    let which = match (upstream.target_session_attrs, &hosts[..]) {
+        (SessionAttrs::Any, [_]) => String::new(),
+        (attrs, _) => format!(", {}", attrs.as_str()),
+    };
     writeln!(
         out,
-        "  upstream       {}:{}/{}, {secured}",
-        upstream.host, upstream.port, upstream.database
+        "  upstream       {}/{}, {secured}{which}",
+        hosts.join(", "),
+        upstream.database
+    )?;
+    let pool = &settings.pool;
+    writeln!(
+        out,
+        "  pools          {} mode, {} connections for each login, {} may wait {} s",
+        pool.mode.as_str(),
+        pool.size,
+        pool.queue,
+        pool.queue_timeout.as_secs()
     )?;
     let locks = match settings.enforce {
         Enforce::Both => "by the proxy and by PostgreSQL's row-level security",

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, RecyclingMethod, Runtime};
 use postern_config::Settings;
+use postern_config::settings::{Host, SessionAttrs};
 use tokio_postgres::NoTls;
-use tokio_postgres::config::SslMode;
+use tokio_postgres::config::{SslMode, TargetSessionAttrs};
 
 use super::error::told;
 use super::tls::Connector;
@@ -21,9 +22,22 @@ pub async fn connect(settings: &Settings) -> Result<Pool, ControlError> {
     let upstream = &settings.upstream;
     let password = crate::secrets::read(&upstream.control_password_file)?;
     let mut pg = tokio_postgres::Config::new();
-    pg.host(&upstream.host)
-        .port(upstream.port)
-        .dbname(&upstream.database)
+    for host in &upstream.hosts {
+        match host {
+            Host::Tcp { host, .. } => pg.host(host),
+            Host::Unix { directory, .. } => pg.host_path(directory),
+        };
+        pg.port(host.port());
+    }
+    // The control plane writes (provisioning, sequences), so where the data plane wants a server that does, so does it; where a
+    // standby is asked for, it takes what it gets.
+    pg.target_session_attrs(match upstream.target_session_attrs {
+        SessionAttrs::ReadWrite | SessionAttrs::Primary => TargetSessionAttrs::ReadWrite,
+        SessionAttrs::Any | SessionAttrs::ReadOnly | SessionAttrs::Standby | SessionAttrs::PreferStandby => {
+            TargetSessionAttrs::Any
+        }
+    });
+    pg.dbname(&upstream.database)
         .user(&upstream.control_user)
         .password(password.as_bytes())
         .application_name("postern control")
@@ -44,15 +58,15 @@ pub async fn connect(settings: &Settings) -> Result<Pool, ControlError> {
             Manager::from_config(pg, NoTls, recycle)
         }
     };
-    let peer = format!(
-        "{}:{}/{} as {}",
-        upstream.host, upstream.port, upstream.database, upstream.control_user
-    );
+    let peer = format!("{}/{} as {}", list(&upstream.hosts), upstream.database, upstream.control_user);
     let pool = deadpool_postgres::Pool::builder(manager)
         .max_size(POOL_SIZE)
         .runtime(Runtime::Tokio1)
         .wait_timeout(Some(WAIT))
-        .create_timeout(Some(upstream.connect_timeout))
+        // `connect_timeout` is for each host.
+        .create_timeout(Some(
+            upstream.connect_timeout * u32::try_from(upstream.hosts.len()).unwrap_or(u32::MAX),
+        ))
         .recycle_timeout(Some(WAIT))
         .build()
         .map_err(|e| ControlError::Connect {
@@ -64,6 +78,12 @@ pub async fn connect(settings: &Settings) -> Result<Pool, ControlError> {
     // Proves address, password and database now rather than at the first use.
     drop(pool.get().await?);
     Ok(pool)
+}
+
+/// All of them, for a message.
+fn list(hosts: &[Host]) -> String {
+    let names: Vec<String> = hosts.iter().map(Host::to_string).collect();
+    names.join(", ")
 }
 
 impl Pool {

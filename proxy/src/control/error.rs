@@ -93,7 +93,7 @@ impl ControlError {
                 sqlstate: Some(code), ..
             } if code == "3D000" => "Create the database, or correct upstream.database in postern.toml.",
             Self::Connect { .. } => {
-                "Check that PostgreSQL is running and that upstream.host and upstream.port in postern.toml reach it."
+                "Check that PostgreSQL is running and that upstream.host (or hosts) and upstream.port in postern.toml reach it."
             }
             Self::ServerVersion { .. } => "Upgrade the database server, or point [upstream] at a newer one.",
             Self::Query {

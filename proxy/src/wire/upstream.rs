@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use postern_config::names::{Ident, LoginName};
-use postern_config::settings::Settings;
+use postern_config::settings::{Host, Settings};
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -84,16 +84,21 @@ impl Connector {
     /// Reads the CA where one is configured.
     pub fn new(settings: &Settings) -> Result<Self, UpstreamError> {
         let upstream = &settings.upstream;
+        let (host, port) = match &upstream.hosts[..] {
+            [Host::Tcp { host, port }, ..] => (host.clone(), *port),
+            [other, ..] => return Err(UpstreamError::Host(other.to_string())),
+            [] => return Err(UpstreamError::Host(String::new())),
+        };
         let tls = match &upstream.tls_ca {
             Some(ca) => {
-                let name = ServerName::try_from(upstream.host.clone()).map_err(|_| UpstreamError::Host(upstream.host.clone()))?;
+                let name = ServerName::try_from(host.clone()).map_err(|_| UpstreamError::Host(host.clone()))?;
                 Some((tls::client(ca)?, name))
             }
             None => None,
         };
         Ok(Self {
-            host: upstream.host.clone(),
-            port: upstream.port,
+            host,
+            port,
             database: upstream.database.clone(),
             limit: upstream.connect_timeout,
             tls,

@@ -8,6 +8,7 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use postern_config::Config;
+use postern_config::settings::Host;
 use postern_keys::store::PassphraseStore;
 
 /// A running cluster and, beside it, everything that a configuration names.
@@ -82,8 +83,10 @@ impl Scratch {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/examples/postern.toml");
         let mut config = postern_config::load(&file).expect("the example configuration is valid");
         let settings = &mut config.settings;
-        settings.upstream.host = "127.0.0.1".to_owned();
-        settings.upstream.port = self.port;
+        settings.upstream.hosts = vec![Host::Tcp {
+            host: "127.0.0.1".to_owned(),
+            port: self.port,
+        }];
         settings.upstream.database = "app".to_owned();
         settings.upstream.control_user = "postern_control".to_owned();
         settings.upstream.control_password_file = self.dir.join("secrets/control");

@@ -16,7 +16,7 @@ fn provisioning_a_dead_database_says_where_it_looked() {
     let said = run(&["provision", "--config", &configuration.argument()], Duration::from_secs(30));
     assert!(said.code.is_some_and(|c| c != 0), "{}", said.text);
     let config = postern_config::load(&configuration.file()).unwrap_or_else(|e| panic!("{e:?}"));
-    let port = config.settings.upstream.port.to_string();
+    let port = config.settings.upstream.hosts[0].port().to_string();
     assert!(said.text.contains(&port), "the address is not named:\n{}", said.text);
     assert!(
         said.text.lines().filter(|l| !l.trim().is_empty()).count() >= 2,
@@ -33,7 +33,7 @@ fn serving_a_dead_database_is_told() {
     let log = log_file("dead-upstream");
     let binary = postern().to_str().expect("the target directory's name is UTF-8");
     let mut kept = Kept::start(&[binary, "serve", "--config", &configuration.argument()], &log, None);
-    let port = config.settings.upstream.port.to_string();
+    let port = config.settings.upstream.hosts[0].port().to_string();
     let outcome = eventually(Duration::from_secs(30), || {
         if !kept.alive() {
             return Some("ended");
@@ -62,7 +62,8 @@ fn serving_a_dead_database_is_told() {
 fn an_upstream_that_is_no_database() {
     let configuration = Configuration::new("stranger");
     let config = postern_config::load(&configuration.file()).unwrap_or_else(|e| panic!("{e:?}"));
-    let listener = std::net::TcpListener::bind(("127.0.0.1", config.settings.upstream.port)).expect("the port is free");
+    let listener =
+        std::net::TcpListener::bind(("127.0.0.1", config.settings.upstream.hosts[0].port())).expect("the port is free");
     std::thread::spawn(move || {
         use std::io::Write;
         for stream in listener.incoming().flatten() {

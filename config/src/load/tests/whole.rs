@@ -1,13 +1,14 @@
 //! Whole configurations: the examples, `postern.toml`, and manifests beside each other.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::HEAD;
 use crate::expr::{Expr, Subqueries};
 use crate::load::{Problem, load};
 use crate::manifest::{LoginKind, Manifest, Operation, Search};
 use crate::names::ModuleName;
-use crate::settings::Config;
+use crate::settings::{ChannelBinding, Config, Host, PoolMode, PoolSettings, Quota, SessionAttrs};
 
 fn examples() -> Config {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/postern.toml");
@@ -169,7 +170,7 @@ fn settings_and_their_denied_twins() {
     let scratch = Scratch::new("settings");
     let one = format!("{HEAD}[[table]]\nname = \"t\"\ncolumn = [{{ name = \"id\", type = \"text\" }}]\n");
     let config = scratch.load(SETTINGS, &[("acme", &one)]).unwrap();
-    assert_eq!(config.settings.upstream.port, 5432);
+    assert_eq!(config.settings.upstream.hosts, [tcp("db", 5432)]);
     assert_eq!(config.settings.limits.max_clients, 9);
     assert_eq!(config.settings.secrets_dir, scratch.0.join("secrets"));
     assert_eq!(config.settings.keys.passphrase_file, Path::new("/abs/passphrase"));
@@ -209,6 +210,203 @@ fn settings_and_their_denied_twins() {
         assert!(
             problems.len() == 1 && problems[0].starts_with(&format!("postern.toml:{line}: ")) && problems[0].contains(part),
             "line {line}, {part:?} expected: {problems:#?}"
+        );
+    }
+}
+
+fn tcp(host: &str, port: u16) -> Host {
+    Host::Tcp {
+        host: host.to_owned(),
+        port,
+    }
+}
+
+/// Each text of `[upstream]` (in place of `host = "db"`) loads as these hosts, or raises this one problem on line 9.
+#[test]
+fn upstream_hosts() {
+    let scratch = Scratch::new("hosts");
+    let load = |hosts: &str| scratch.load(&SETTINGS.replacen("host = \"db\"", hosts, 1), &[("acme", HEAD)]);
+    let unix = |directory: &str, port| Host::Unix {
+        directory: directory.into(),
+        port,
+    };
+    for (written, hosts) in [
+        ("host = \"10.0.0.1\"\nport = 5433", vec![tcp("10.0.0.1", 5433)]),
+        ("host = \"::1\"", vec![tcp("::1", 5432)]),
+        (
+            "host = \"/var/run/postgresql\"\nport = 5433",
+            vec![unix("/var/run/postgresql", 5433)],
+        ),
+        (
+            "hosts = [\"a:1\", \"b\", \"[::1]:2\", \"[::2]\", \"/s\"]\nport = 6000",
+            vec![tcp("a", 1), tcp("b", 6000), tcp("::1", 2), tcp("::2", 6000), unix("/s", 6000)],
+        ),
+    ] {
+        assert_eq!(load(written).unwrap().settings.upstream.hosts, hosts);
+    }
+    let long = format!("host = \"/{}\"", "x".repeat(100));
+    for (written, part) in [
+        ("host = \"a:1\"", "the port is `port`"),
+        ("host = \"a b\"", "is not a host"),
+        ("hosts = [\"a:0\"]", "no port from 1"),
+        ("hosts = [\"a:+1\"]", "no port from 1"),
+        ("hosts = [\"a:65536\"]", "no port from 1"),
+        ("hosts = [\"a:1:2\"]", "no port from 1"),
+        ("hosts = [\"[::1\"]", "is not a host"),
+        ("hosts = [\"[::1]5\"]", "is not a host"),
+        ("hosts = [\"[a]\"]", "is not a host"),
+        ("hosts = [\"\"]", "is not a host"),
+        ("hosts = [\"./s\"]", "is not a host"),
+        ("hosts = []", "`hosts` is empty"),
+        ("hosts = \"a\"", "must be a list"),
+        ("hosts = [\"a\", \"a:5432\"]", "stands twice"),
+        ("hosts = [\"a\"]\nhost = \"b\"", "keep one of the two"),
+        (&long, "too long"),
+    ] {
+        let problems = load(written).expect_err(written);
+        assert!(
+            problems.len() == 1 && problems[0].starts_with("postern.toml:9: ") && problems[0].contains(part),
+            "{written}: {problems:#?}"
+        );
+    }
+}
+
+#[test]
+fn upstream_demands() {
+    let scratch = Scratch::new("demands");
+    let load = |more: &str| {
+        let text = SETTINGS.replacen("host = \"db\"", more, 1);
+        scratch.load(&text, &[("acme", HEAD)]).map(|c| c.settings.upstream)
+    };
+    let plain = load("host = \"db\"").unwrap();
+    assert_eq!(
+        (plain.target_session_attrs, plain.channel_binding),
+        (SessionAttrs::Any, ChannelBinding::Prefer)
+    );
+    let all =
+        "hosts = [\"a\", \"/s\"]\ntls_ca = \"ca\"\ntarget_session_attrs = \"prefer-standby\"\nchannel_binding = \"disable\"";
+    let all = load(all).unwrap();
+    assert_eq!(
+        (all.target_session_attrs, all.channel_binding),
+        (SessionAttrs::PreferStandby, ChannelBinding::Disable)
+    );
+    assert!(load("host = \"a\"\ntls_ca = \"ca\"\nchannel_binding = \"require\"").is_ok());
+    for (written, line, part) in [
+        (
+            "host = \"a\"\ntarget_session_attrs = \"master\"",
+            10,
+            "write \"any\", \"read-write\", \"read-only\", \"primary\", \"standby\" or \"prefer-standby\"",
+        ),
+        ("host = \"a\"\nchannel_binding = \"must\"", 10, "cannot be `must`"),
+        ("host = \"a\"\nchannel_binding = \"require\"", 10, "only under TLS"),
+        (
+            "hosts = [\"a\", \"/s\"]\ntls_ca = \"ca\"\nchannel_binding = \"require\"",
+            11,
+            "name no Unix socket",
+        ),
+        ("host = \"/s\"\ntls_ca = \"ca\"", 10, "secures nothing"),
+    ] {
+        let problems = load(written).expect_err(written);
+        assert!(
+            problems.len() == 1 && problems[0].starts_with(&format!("postern.toml:{line}: ")) && problems[0].contains(part),
+            "{written}: {problems:#?}"
+        );
+    }
+}
+
+#[test]
+fn where_clients_come_in() {
+    let scratch = Scratch::new("listen");
+    let load = |more: &str| {
+        let text = SETTINGS.replacen("require_tls = true", &format!("require_tls = true\n{more}"), 1);
+        scratch.load(&text, &[("acme", HEAD)]).map(|c| c.settings.listen)
+    };
+    let listen = load("").unwrap();
+    assert_eq!((listen.unix_socket_dir, listen.workers), (None, None));
+    let listen = load("unix_socket_dir = \"/run/postern\"\nworkers = 2").unwrap();
+    assert_eq!(listen.unix_socket_dir.as_deref(), Some(Path::new("/run/postern")));
+    assert_eq!(listen.workers, Some(2));
+    let long = format!("unix_socket_dir = \"/{}\"", "x".repeat(100));
+    for (written, part) in [("workers = 0", "from 1 to 1024"), (&long, "too long")] {
+        let problems = load(written).expect_err(written);
+        assert!(
+            problems.len() == 1 && problems[0].starts_with("postern.toml:6: ") && problems[0].contains(part),
+            "{problems:#?}"
+        );
+    }
+}
+
+#[test]
+fn pools_and_quotas() {
+    let scratch = Scratch::new("pools");
+    let load = |more: &str| scratch.load(&format!("{SETTINGS}{more}"), &[("acme", HEAD)]);
+    let login = |config: &Config| config.login("acme").unwrap().1.name.clone();
+    let module = ModuleName::new("acme").unwrap();
+
+    let config = load("").unwrap();
+    let default = PoolSettings {
+        mode: PoolMode::Session,
+        size: 64,
+        min_idle: 0,
+        queue: 1000,
+        queue_timeout: Duration::from_secs(10),
+        idle_timeout: Duration::from_secs(300),
+        lifetime: Duration::from_secs(3600),
+    };
+    assert_eq!(config.pool(&login(&config)), default);
+    assert_eq!(config.quota(&module), Quota::default());
+
+    let config = load(
+        "[pool]\nsize = 8\nmin_idle = 2\nqueue = 0\nqueue_timeout_seconds = 1\nidle_timeout_seconds = 2\nlifetime_seconds = 3\n\
+         [pool.logins.acme]\npool_mode = \"transaction\"\nsize = 4\n\
+         [quotas.acme]\nclients = 1\nconnections = 2\nqueue = 3\nstatement_seconds = 4\nresult_bytes = 5_000\n",
+    )
+    .unwrap();
+    let own = PoolSettings {
+        mode: PoolMode::Transaction,
+        size: 4,
+        min_idle: 2,
+        queue: 0,
+        queue_timeout: Duration::from_secs(1),
+        idle_timeout: Duration::from_secs(2),
+        lifetime: Duration::from_secs(3),
+    };
+    assert_eq!(config.pool(&login(&config)), own);
+    assert_eq!((config.settings.pool.size, config.settings.pool.mode), (8, PoolMode::Session));
+    let quota = Quota {
+        clients: Some(1),
+        connections: Some(2),
+        queue: Some(3),
+        statement_time: Some(Duration::from_secs(4)),
+        result_bytes: Some(5000),
+    };
+    assert_eq!(config.quota(&module), quota);
+
+    for (written, line, part) in [
+        (
+            "[pool]\npool_mode = \"statement\"",
+            27,
+            "write \"session\" or \"transaction\"",
+        ),
+        ("[pool]\nsize = 0", 27, "from 1 to 10000"),
+        ("[pool]\nsize = 3\nmin_idle = 4", 28, "above `size`"),
+        ("[pool]\nmin_idle = 4\n[pool.logins.acme]\nsize = 3", 28, "above `size`"),
+        ("[pool]\nsizes = 3", 27, "did you mean `size`?"),
+        ("[pool]\nqueue_timeout_seconds = 0", 27, "from 1 to 600"),
+        ("[pool]\nlogins = 3", 27, "must be a table"),
+        ("[pool.logins]\nacme = 3", 27, "[pool.logins.acme] must be a table"),
+        ("[pool.logins.acne]\nsize = 3", 26, "did you mean `acme`?"),
+        ("[pool.logins.Acme]\nsize = 3", 26, "cannot"),
+        ("[pool.logins.acme]\nqueue = 3", 27, "no key `queue`"),
+        ("[quotas.nobody]\nclients = 3", 26, "there is no module `nobody`"),
+        ("[quotas.acme]\nclients = 0", 27, "from 1 to 100000"),
+        ("[quotas.acme]\nresult_bytes = 1", 27, "from 1024"),
+        ("[quotas.acme]\nrows = 1", 27, "no key `rows`"),
+    ] {
+        let problems = load(written).expect_err(written);
+        assert!(
+            problems.len() == 1 && problems[0].starts_with(&format!("postern.toml:{line}: ")) && problems[0].contains(part),
+            "{written}: {problems:#?}"
         );
     }
 }
