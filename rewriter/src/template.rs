@@ -5,7 +5,7 @@
 //! that text by itself would give, field for field.
 //!
 //! Why a decision that looked at a literal cannot be used for another one:
-//! - A hole is a plain string or an unsigned `int4` constant at one of the positions that `holes` names. While the statement is judged a
+//! - A hole is a plain string or the digits of an `int4` constant at one of the positions that `holes` names. While the statement is judged a
 //!   parameter stands there, so there is no value to look at; where the judge needs one (a relation's name, a setting, an ordinal), the
 //!   literal is not at such a position and stays exact ([`Template::takes`] compares it), or the judge refuses and there is no template.
 //! - PostgreSQL gets literals of the same kinds where the client wrote them, with quotes of our own, in a text that was judged and read a
@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 use pg_query::protobuf::{Node, RawStmt, Token};
 
-use self::holes::{Opened, open};
+use self::holes::{Open, Opened, open};
 use self::mask::Kind;
 pub use self::mask::{MAX_BYTES, MAX_HOLES, Masked, mask};
 use crate::judge::Ask;
@@ -57,7 +57,7 @@ pub struct Template {
     /// Our own parameters, before the holes that they mention are filled.
     params: Box<[Param]>,
     /// Which hole the judge knew by which number.
-    holes: Box<[u16]>,
+    holes: Box<[Open]>,
     /// Everything else, without text and parameters.
     statement: Statement,
     /// What was decided.
@@ -72,7 +72,7 @@ type Cuts = Box<[(usize, Slot)]>;
 #[derive(Clone, Copy)]
 enum Slot {
     /// A hole's literal.
-    Literal(usize),
+    Literal(Open),
     /// A parameter: index into [`Template::params`].
     Param(usize),
 }
@@ -91,7 +91,7 @@ impl Template {
             return None;
         }
         let template = Self::judged(&only_statement(sql, ask)?, &own, ask)?;
-        let open = |hole: usize| template.holes.iter().any(|h| usize::from(*h) == hole);
+        let open = |hole: usize| template.holes.iter().any(|o| o.hole == hole);
         let twin_text = own.with_literals(sql, |hole, kind| open(hole).then(|| hostile(hole, kind)))?;
         let mut twin = Masked::default();
         let proven = template.fill(&own).as_ref() == Some(exact)
@@ -105,6 +105,7 @@ impl Template {
         *self.key == *masked.key()
             && masked.bytes() <= self.max_bytes
             && self.exact.iter().all(|(hole, value)| masked.value(*hole) == &**value)
+            && self.holes.iter().all(|o| !o.negated || masked.value(o.hole) != "0")
     }
 
     /// What runs with these literals; `None` where it does not take them, or what runs has parameters, values to draw or columns to open
@@ -173,7 +174,7 @@ impl Template {
         let slot_of: Vec<Slot> = std::mem::take(&mut statement.params)
             .into_iter()
             .map(|p| match p {
-                Param::Client(n) => holes.get(usize::from(n)).map(|h| Slot::Literal(usize::from(*h))),
+                Param::Client(n) => holes.get(usize::from(n)).map(|open| Slot::Literal(*open)),
                 ours => {
                     params.push(ours);
                     Some(Slot::Param(params.len() - 1))
@@ -186,7 +187,7 @@ impl Template {
         plan.param_types = Vec::new();
         plan.client_params = 0;
         let exact: Vec<(usize, Box<str>)> = (0..masked.holes())
-            .filter(|hole| !holes.iter().any(|h| usize::from(*h) == *hole))
+            .filter(|hole| !holes.iter().any(|o| o.hole == *hole))
             .map(|hole| (hole, masked.value(hole).into()))
             .collect();
         let weight = OWN_WEIGHT
@@ -218,7 +219,7 @@ impl Template {
             .slots
             .iter()
             .map(|(_, slot)| match slot {
-                Slot::Literal(hole) => masked.written(*hole),
+                Slot::Literal(open) => masked.written(open.hole) + usize::from(open.negated),
                 // `$65535` is the longest.
                 Slot::Param(_) => 6,
             })
@@ -229,7 +230,12 @@ impl Template {
             out.push_str(self.text.get(from..*until).unwrap_or_default());
             from = *until;
             match slot {
-                Slot::Literal(hole) => masked.write(*hole, &mut out),
+                Slot::Literal(open) => {
+                    if open.negated {
+                        out.push('-');
+                    }
+                    masked.write(open.hole, &mut out);
+                }
                 Slot::Param(index) => {
                     out.push('$');
                     out.push_str(&numbers.get(*index).copied().unwrap_or_default().to_string());
@@ -280,8 +286,10 @@ impl Template {
         match value {
             Value::Client(n, ty) => {
                 // A number that is no hole's stays; it would not equal the exact plan.
-                if let Some(hole) = self.holes.get(usize::from(*n)) {
-                    *value = Value::Text(Some(masked.value(usize::from(*hole)).into()), ty.clone());
+                if let Some(open) = self.holes.get(usize::from(*n)) {
+                    let sign = if open.negated { "-" } else { "" };
+                    let text = format!("{sign}{}", masked.value(open.hole));
+                    *value = Value::Text(Some(text.into()), ty.clone());
                 }
             }
             Value::Tag(_, inner) => self.fill_value(inner, masked),
@@ -339,12 +347,16 @@ impl Variants {
         self.0.iter().find(|t| t.takes(masked))
     }
 
-    /// Adds one; the oldest makes room.
+    /// Adds one; where there are eight already, it is not kept: literals that have to stay exact and differ each time gain nothing.
     pub fn add(&mut self, template: Arc<Template>) {
-        if self.0.len() == MAX_VARIANTS {
-            self.0.remove(0);
+        if !self.is_full() {
+            self.0.push(template);
         }
-        self.0.push(template);
+    }
+
+    /// Whether another one would not be kept.
+    pub fn is_full(&self) -> bool {
+        self.0.len() >= MAX_VARIANTS
     }
 
     /// Bytes that they hold.

@@ -1,40 +1,58 @@
 //! Where in a tree a literal may be a hole.
 //!
 //! Only the positions that are named here are visited: operands of operators, items of IN, BETWEEN, VALUES, ARRAY and ROW, results of
-//! CASE, what SET assigns, what SELECT and RETURNING give, arguments of listed functions that nobody looks into. A literal anywhere
-//! else (ORDER BY, GROUP BY, DISTINCT ON, LIMIT, OFFSET, window frames, the direct argument of a cast, type modifiers, NULL tests,
+//! CASE, what SET assigns, what SELECT and RETURNING give, arguments of listed functions that nobody looks into, casts to listed types.
+//! A literal anywhere else (ORDER BY, GROUP BY, DISTINCT ON, LIMIT, OFFSET, window frames, other casts, type modifiers, NULL tests,
 //! functions with syntax of their own) is not visited, and so stays exact.
 
 use pg_query::NodeEnum;
 use pg_query::protobuf::{self, AExprKind, CoercionForm, Node, ReturningClause, SelectStmt, WithClause, a_const};
 
 use super::mask::{Kind, Masked};
+use crate::sealed::is_constant;
 use crate::types::registry_type;
 use crate::{allow, census, tree};
 
-/// The statement with literals as parameters: hole `holes[n - 1]` became `$n`.
+/// The statement with literals as parameters: `holes[n - 1]` became `$n`.
 pub(super) struct Opened {
     pub(super) stmt: Node,
-    pub(super) holes: Vec<u16>,
+    pub(super) holes: Vec<Open>,
+}
+
+/// A literal that became a parameter.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Open {
+    /// Which hole.
+    pub(super) hole: usize,
+    /// A minus sign before it belongs to the constant. `-0` is printed as `0`, so such a hole never takes 0.
+    pub(super) negated: bool,
 }
 
 /// Makes parameters of all literals of a statement that may be holes; `None` if there is none, or it is not a statement that has templates.
 pub(super) fn open(stmt: &Node, masked: &Masked) -> Option<Opened> {
     let mut tree = stmt.clone();
-    let mut met = vec![0usize; masked.holes()];
+    let mut met: Vec<Vec<Open>> = vec![Vec::new(); masked.holes()];
     statement(&mut tree, &mut |n| {
-        if let Some(hole) = hole_of(n, masked) {
-            met[hole] += 1;
+        if let Some(open) = hole_of(n, masked) {
+            met[open.hole].push(open);
         }
     })?;
     // A literal that is in the tree at another place too (the grammar copies some) must be exact at all of them.
     let constants = census::survey(stmt).ok()?.constants;
+    let places = |hole: usize| {
+        let of_hole = constants
+            .iter()
+            .filter(|at| masked.hole_at(**at).is_some_and(|(h, _)| h == hole));
+        of_hole.count()
+    };
     let mut numbers = vec![None; masked.holes()];
     let mut holes = Vec::new();
     for (hole, met) in met.iter().enumerate() {
-        let location = masked.location(hole)?;
-        if *met > 0 && constants.iter().filter(|c| **c == location).count() == *met {
-            holes.push(u16::try_from(hole).ok()?);
+        if let [first, others @ ..] = met.as_slice()
+            && others.iter().all(|o| o == first)
+            && places(hole) == met.len()
+        {
+            holes.push(*first);
             numbers[hole] = Some(i32::try_from(holes.len()).ok()?);
         }
     }
@@ -42,31 +60,32 @@ pub(super) fn open(stmt: &Node, masked: &Masked) -> Option<Opened> {
         return None;
     }
     statement(&mut tree, &mut |n| {
-        if let Some(hole) = hole_of(n, masked)
-            && let Some(number) = numbers[hole]
-            && let Some(location) = masked.location(hole)
+        if let Some(open) = hole_of(n, masked)
+            && let Some(number) = numbers[open.hole]
+            && let Some(location) = masked.location(open.hole)
         {
             // A location: parameters without one are Postern's own.
             n.node = Some(NodeEnum::ParamRef(protobuf::ParamRef { number, location }));
         }
     })?;
     let left = census::survey(&tree).ok()?.constants;
-    let closed = |location: &i32| masked.hole_at(*location).is_none_or(|h| numbers[h].is_none());
+    let closed = |at: &i32| masked.hole_at(*at).is_none_or(|(hole, _)| numbers[hole].is_none());
     left.iter().all(closed).then_some(Opened { stmt: tree, holes })
 }
 
 /// The hole that a constant was written as: the same place, kind and value.
-fn hole_of(n: &Node, masked: &Masked) -> Option<usize> {
+fn hole_of(n: &Node, masked: &Masked) -> Option<Open> {
     let Some(NodeEnum::AConst(k)) = &n.node else { return None };
-    let hole = masked.hole_at(k.location)?;
+    let (hole, negated) = masked.hole_at(k.location)?;
     let value = masked.value(hole);
     let same = match (masked.kind(hole)?, &k.val) {
         _ if k.isnull => false,
-        (Kind::String, Some(a_const::Val::Sval(s))) => s.sval == value,
+        (Kind::String, Some(a_const::Val::Sval(s))) => !negated && s.sval == value,
+        (Kind::Integer, Some(a_const::Val::Ival(i))) if negated => i.ival < 0 && i.ival.unsigned_abs().to_string() == value,
         (Kind::Integer, Some(a_const::Val::Ival(i))) => i.ival.to_string() == value,
         _ => false,
     };
-    same.then_some(hole)
+    same.then_some(Open { hole, negated })
 }
 
 type Visit<'v> = &'v mut dyn FnMut(&mut Node);
@@ -223,7 +242,8 @@ fn expression(n: &mut Node, f: Visit<'_>) {
             _ => {}
         },
         Some(NodeEnum::BoolExpr(b)) => b.args.iter_mut().for_each(|a| expression(a, f)),
-        Some(NodeEnum::NullTest(t)) => condition(t.arg.as_mut(), f),
+        // Of a parameter the judge knows how to ask that; of a constant it is asked as of any expression.
+        Some(NodeEnum::NullTest(t)) if t.arg.as_ref().is_some_and(|a| !is_constant(a)) => condition(t.arg.as_mut(), f),
         Some(NodeEnum::BooleanTest(t)) => condition(t.arg.as_mut(), f),
         Some(NodeEnum::FuncCall(c)) => call(c, f),
         Some(NodeEnum::SubLink(s)) => {
@@ -246,10 +266,34 @@ fn expression(n: &mut Node, f: Visit<'_>) {
         Some(NodeEnum::MinMaxExpr(m)) => values(&mut m.args, f),
         Some(NodeEnum::AArrayExpr(a)) => values(&mut a.elements, f),
         Some(NodeEnum::RowExpr(r)) => values(&mut r.args, f),
-        Some(NodeEnum::TypeCast(c)) if c.type_name.as_ref().is_some_and(|t| !registry_type(t)) => condition(c.arg.as_mut(), f),
+        Some(NodeEnum::TypeCast(c)) => match &c.type_name {
+            Some(ty) if takes_any_value(ty) && !c.arg.as_ref().is_some_and(|a| is_negative(a)) => value(c.arg.as_mut(), f),
+            Some(ty) if !registry_type(ty) => condition(c.arg.as_mut(), f),
+            _ => {}
+        },
         Some(NodeEnum::CollateClause(c)) => condition(c.arg.as_mut(), f),
         _ => {}
     }
+}
+
+/// Whether a cast to the type is judged and printed the same for every literal. Not so: `bool` (`'t'` is the keyword), `char` and `point`
+/// (with syntax of their own for constants), the `reg…` family (the literal is a name).
+fn takes_any_value(ty: &protobuf::TypeName) -> bool {
+    let name = match tree::parts(&ty.names).as_deref() {
+        Some([name] | ["pg_catalog", name]) => (*name).to_owned(),
+        _ => return false,
+    };
+    match name.as_str() {
+        "interval" => ty.typmods.is_empty(),
+        "text" | "varchar" | "bytea" | "uuid" | "json" | "jsonb" | "int2" | "int4" | "int8" | "float4" | "float8" | "numeric"
+        | "date" | "time" | "timetz" | "timestamp" | "timestamptz" | "inet" | "cidr" => true,
+        _ => false,
+    }
+}
+
+/// A negative number is printed in parentheses where it is cast.
+fn is_negative(n: &Node) -> bool {
+    matches!(&n.node, Some(NodeEnum::AConst(k)) if matches!(&k.val, Some(a_const::Val::Ival(i)) if i.ival < 0))
 }
 
 /// Arguments of a listed function, called by its name. Those that the judge looks into by value are not on the list, or are named here.

@@ -45,6 +45,8 @@ struct Hole {
     /// Where the token is in the text.
     at: u32,
     until: u32,
+    /// The `-` before an integer, with at most white space between: where PostgreSQL says the constant is if the sign is a part of it.
+    minus: Option<u32>,
     /// Where its value ends in `values`; it begins where the one before ends.
     value_end: u32,
     /// Quotes and backslashes in the value.
@@ -72,12 +74,16 @@ impl Masked {
         self.holes.len()
     }
 
-    /// The hole whose token begins at that byte of the text.
-    pub(super) fn hole_at(&self, location: i32) -> Option<usize> {
+    /// The hole of a constant at that byte of the text, and whether it is negated: it stands at the sign then.
+    pub(super) fn hole_at(&self, location: i32) -> Option<(usize, bool)> {
         let at = u32::try_from(location).ok()?;
-        self.holes.binary_search_by_key(&at, |h| h.at).ok()
+        match self.holes.binary_search_by_key(&at, |h| h.at) {
+            Ok(hole) => Some((hole, false)),
+            Err(behind) => self.holes.get(behind).filter(|h| h.minus == Some(at)).map(|_| (behind, true)),
+        }
     }
 
+    /// Where a hole's token begins.
     pub(super) fn location(&self, hole: usize) -> Option<i32> {
         self.holes.get(hole).and_then(|h| i32::try_from(h.at).ok())
     }
@@ -368,10 +374,20 @@ impl Masked {
             kind,
             at: u32::try_from(token.start).ok()?,
             until: u32::try_from(token.end).ok()?,
+            minus: match kind {
+                Kind::Integer => minus_before(sql.as_bytes().get(..token.start)?),
+                Kind::String => None,
+            },
             value_end: u32::try_from(self.values.len()).ok()?,
             doubled,
             backslash,
         });
         Some(())
     }
+}
+
+/// The `-` at the end of a text, white space apart.
+fn minus_before(text: &[u8]) -> Option<u32> {
+    let last = text.iter().rposition(|b| CLASSES[usize::from(*b)] != Class::Space)?;
+    (text.get(last) == Some(&b'-')).then(|| u32::try_from(last).ok()).flatten()
 }
