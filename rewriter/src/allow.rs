@@ -124,54 +124,62 @@ pub(crate) enum SettingRule {
     OwnSchema,
 }
 
+const RULES: &[(&str, SettingRule)] = &[
+    ("application_name", SettingRule::Free),
+    ("backslash_quote", SettingRule::Only("safe_encoding")),
+    ("bytea_output", SettingRule::Free),
+    ("client_encoding", SettingRule::Only("utf8")),
+    ("client_min_messages", SettingRule::Free),
+    ("datestyle", SettingRule::Free),
+    ("default_transaction_deferrable", SettingRule::Free),
+    ("default_transaction_isolation", SettingRule::Free),
+    ("default_transaction_read_only", SettingRule::Free),
+    ("enable_bitmapscan", SettingRule::Free),
+    ("enable_hashagg", SettingRule::Free),
+    ("enable_hashjoin", SettingRule::Free),
+    ("enable_indexonlyscan", SettingRule::Free),
+    ("enable_indexscan", SettingRule::Free),
+    ("enable_material", SettingRule::Free),
+    ("enable_memoize", SettingRule::Free),
+    ("enable_mergejoin", SettingRule::Free),
+    ("enable_nestloop", SettingRule::Free),
+    ("enable_seqscan", SettingRule::Free),
+    ("enable_sort", SettingRule::Free),
+    ("extra_float_digits", SettingRule::Free),
+    ("idle_in_transaction_session_timeout", SettingRule::Free),
+    ("in_hot_standby", SettingRule::Show),
+    ("integer_datetimes", SettingRule::Show),
+    ("intervalstyle", SettingRule::Free),
+    ("is_superuser", SettingRule::Show),
+    ("jit", SettingRule::Free),
+    ("lock_timeout", SettingRule::Free),
+    ("max_identifier_length", SettingRule::Show),
+    ("plan_cache_mode", SettingRule::Free),
+    ("row_security", SettingRule::Only("on")),
+    ("search_path", SettingRule::OwnSchema),
+    ("server_encoding", SettingRule::Show),
+    ("server_version", SettingRule::Show),
+    ("server_version_num", SettingRule::Show),
+    ("session_authorization", SettingRule::Show),
+    ("standard_conforming_strings", SettingRule::Only("on")),
+    ("statement_timeout", SettingRule::Free),
+    ("synchronize_seqscans", SettingRule::Free),
+    ("timezone", SettingRule::Free),
+    ("transaction_deferrable", SettingRule::Free),
+    ("transaction_isolation", SettingRule::Free),
+    ("transaction_read_only", SettingRule::Free),
+];
+
+/// The settings that a session may keep changed from one transaction to the next.
+pub(crate) fn changeable_settings() -> impl Iterator<Item = &'static str> {
+    RULES
+        .iter()
+        .filter(|(name, rule)| *rule != SettingRule::Show && !name.starts_with("transaction_"))
+        .map(|(name, _)| *name)
+}
+
 /// A setting's canonical name and rule.
 pub(crate) fn setting(name: &str) -> Option<(&'static str, SettingRule)> {
-    use SettingRule::{Free, Only, OwnSchema, Show};
-    const RULES: &[(&str, SettingRule)] = &[
-        ("application_name", Free),
-        ("backslash_quote", Only("safe_encoding")),
-        ("bytea_output", Free),
-        ("client_encoding", Only("utf8")),
-        ("client_min_messages", Free),
-        ("datestyle", Free),
-        ("default_transaction_deferrable", Free),
-        ("default_transaction_isolation", Free),
-        ("default_transaction_read_only", Free),
-        ("enable_bitmapscan", Free),
-        ("enable_hashagg", Free),
-        ("enable_hashjoin", Free),
-        ("enable_indexonlyscan", Free),
-        ("enable_indexscan", Free),
-        ("enable_material", Free),
-        ("enable_memoize", Free),
-        ("enable_mergejoin", Free),
-        ("enable_nestloop", Free),
-        ("enable_seqscan", Free),
-        ("enable_sort", Free),
-        ("extra_float_digits", Free),
-        ("idle_in_transaction_session_timeout", Free),
-        ("in_hot_standby", Show),
-        ("integer_datetimes", Show),
-        ("intervalstyle", Free),
-        ("is_superuser", Show),
-        ("jit", Free),
-        ("lock_timeout", Free),
-        ("max_identifier_length", Show),
-        ("plan_cache_mode", Free),
-        ("row_security", Only("on")),
-        ("search_path", OwnSchema),
-        ("server_encoding", Show),
-        ("server_version", Show),
-        ("server_version_num", Show),
-        ("session_authorization", Show),
-        ("standard_conforming_strings", Only("on")),
-        ("statement_timeout", Free),
-        ("synchronize_seqscans", Free),
-        ("timezone", Free),
-        ("transaction_deferrable", Free),
-        ("transaction_isolation", Free),
-        ("transaction_read_only", Free),
-    ];
     let folded = name.to_ascii_lowercase();
     RULES.iter().find(|(n, _)| *n == folded).copied()
 }

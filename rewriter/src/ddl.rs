@@ -3,11 +3,11 @@
 //! Declared tables belong to the manifest and are changed through it. Everything else a client could send ends here, refused.
 
 use pg_query::NodeEnum;
-use pg_query::protobuf::{self, AlterTableType, ConstrType, Node, ObjectType, RangeVar};
+use pg_query::protobuf::{self, AlterTableType, ConstrType, Node, ObjectType, OnCommitAction, RangeVar};
 use postern_config::LoginKind;
 
 use crate::judge::{Ask, Judge, judged};
-use crate::plan::{Effect, Plan, Refusal, Run};
+use crate::plan::{Effect, Keeps, Plan, Refusal, Run};
 use crate::relations::Target;
 use crate::scope::{Entry, Scope};
 use crate::select::Mode;
@@ -138,7 +138,7 @@ impl Judge<'_> {
             Some(NodeEnum::IndexStmt(i)) => self.create_index(i),
             Some(NodeEnum::ViewStmt(v)) => self.create_view(v),
             Some(NodeEnum::CreateSeqStmt(s)) => {
-                self.new_relation(s.sequence.as_mut())?;
+                self.new_relation(s.sequence.as_mut(), OnCommitAction::OncommitNoop)?;
                 if s.owner_id != 0 || s.for_identity {
                     return Err(Refusal::construct("This form of CREATE SEQUENCE"));
                 }
@@ -170,7 +170,7 @@ impl Judge<'_> {
     }
 
     /// The name of a relation to be made: in the module's own schema, or temporary.
-    fn new_relation(&mut self, r: Option<&mut RangeVar>) -> Result<(), Refusal> {
+    fn new_relation(&mut self, r: Option<&mut RangeVar>, at_commit: OnCommitAction) -> Result<(), Refusal> {
         let Some(r) = r else {
             return Err(Refusal::internal("a relation has no name"));
         };
@@ -188,6 +188,12 @@ impl Judge<'_> {
             schema => {
                 return Err(Refusal::new("3F000", "relation", format!("schema \"{schema}\" does not exist")).at(r.location));
             }
+        }
+        if r.schemaname == "pg_temp" {
+            self.keeps.add(match at_commit {
+                OnCommitAction::OncommitDrop => Keeps::TEMPORARY_IN_BLOCK,
+                _ => Keeps::TEMPORARY,
+            });
         }
         // A temporary relation's row type comes before a built-in type of its name, in policies too.
         if r.schemaname == "pg_temp" && allow::builtin_type(r.relname.trim_start_matches('_')) {
@@ -248,7 +254,8 @@ impl Judge<'_> {
     }
 
     fn create_table(&mut self, c: &mut protobuf::CreateStmt) -> Result<(), Refusal> {
-        self.new_relation(c.relation.as_mut())?;
+        let at_commit = c.oncommit();
+        self.new_relation(c.relation.as_mut(), at_commit)?;
         self.making = c.relation.as_ref().map(|r| (r.schemaname.clone(), r.relname.clone()));
         if c.partbound.is_some() || c.partspec.is_some() || c.of_typename.is_some() {
             return Err(Refusal::statement("CREATE TABLE with partitions or of a type"));
@@ -335,9 +342,10 @@ impl Judge<'_> {
         if into.view_query.is_some() {
             return Err(Refusal::internal("CREATE TABLE AS has another form"));
         }
+        let at_commit = into.on_commit();
         no_placement(&into.table_space_name, &into.access_method)?;
         storage_options(&into.options)?;
-        self.new_relation(into.rel.as_mut())?;
+        self.new_relation(into.rel.as_mut(), at_commit)?;
         match &mut c.query {
             Some(q) if matches!(q.node, Some(NodeEnum::SelectStmt(_))) => walk_data(self, q, &Mode::Values).map(|_| ()),
             _ => Err(Refusal::statement("CREATE TABLE AS EXECUTE")),
@@ -345,7 +353,7 @@ impl Judge<'_> {
     }
 
     fn create_view(&mut self, v: &mut protobuf::ViewStmt) -> Result<(), Refusal> {
-        self.new_relation(v.view.as_mut())?;
+        self.new_relation(v.view.as_mut(), OnCommitAction::OncommitNoop)?;
         if !v.options.is_empty() {
             return Err(Refusal::construct("Options of a view"));
         }

@@ -5,7 +5,7 @@ use pg_query::protobuf::{self, Node};
 
 use crate::expr::{Yield, string_constant};
 use crate::judge::Judge;
-use crate::plan::Refusal;
+use crate::plan::{Keeps, Refusal};
 use crate::scope::Scope;
 use crate::{allow, tree};
 
@@ -19,6 +19,9 @@ impl Judge<'_> {
             Some(parts) => return Err(missing(&parts.join("."), location)),
             None => return Err(Refusal::internal("a function has no name")),
         };
+        if matches!(name.as_str(), "currval" | "lastval") {
+            self.keeps.add(Keeps::SEQUENCE);
+        }
         match name.as_str() {
             "nextval" | "currval" | "setval" => self.sequence_argument(f)?,
             "to_tsvector"

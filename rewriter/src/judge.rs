@@ -14,7 +14,7 @@ use postern_config::{ColumnType, Login, ModuleName};
 
 use crate::catalog::Catalog;
 use crate::census::{self, Counts};
-use crate::plan::{Param, Refusal, Rewritten};
+use crate::plan::{Keeps, Param, Refusal, Rewritten};
 use crate::{allow, parse, tree};
 
 /// What a statement is judged against.
@@ -60,6 +60,8 @@ pub(crate) struct Judge<'a> {
     pub(crate) barrier_trees: HashMap<(TableRef, bool), Node>,
     /// The table that is being made, once its name is known: its own constraints may refer to it.
     pub(crate) making: Option<(String, String)>,
+    /// What outlives the transaction.
+    pub(crate) keeps: Keeps,
     hidden: usize,
 }
 
@@ -99,6 +101,7 @@ pub(crate) struct Judged<T> {
     pub(crate) relations: BTreeSet<TableRef>,
     pub(crate) policies: BTreeSet<String>,
     pub(crate) opened: BTreeSet<ColumnRef>,
+    pub(crate) keeps: Keeps,
     pub(crate) value: T,
 }
 
@@ -157,6 +160,7 @@ pub(crate) fn judged<T>(
         relations: judge.relations,
         policies: judge.policies,
         opened: judge.opened,
+        keeps: judge.keeps,
         value,
     })
 }
@@ -236,6 +240,7 @@ impl<'a> Judge<'a> {
             barriers: 0,
             barrier_trees: HashMap::new(),
             making: None,
+            keeps: Keeps::NOTHING,
             hidden: 0,
         }
     }

@@ -18,6 +18,8 @@ mod function;
 mod index;
 mod insert;
 mod judge;
+mod keeps;
+mod own;
 mod parse;
 pub mod plan;
 mod policies;

@@ -3,8 +3,10 @@
 //! A plan holds no key, no user and no value other than constants of the statement itself, so it can be cached and shared.
 
 use postern_config::ColumnType;
-use postern_config::expr::Claim;
 use postern_config::names::{ColumnRef, TableRef};
+
+pub use crate::keeps::Keeps;
+pub use crate::own::may_change;
 
 /// SQL that has been judged, rewritten and read a second time. Only this crate can make one, and the upstream encoder takes nothing else.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,49 +21,7 @@ impl Rewritten {
     pub fn sql(&self) -> &str {
         &self.0
     }
-
-    /// Postern's own statement that hands the claims (one text parameter each in the order of [`Claim::ALL`], then expiry in unix
-    /// seconds, then the MAC in hex) to PostgreSQL's session settings; `local` limits them to the transaction.
-    pub fn set_claims(local: bool) -> Self {
-        let names = Claim::ALL.iter().map(|c| c.name()).chain(["exp", "mac"]);
-        let calls: Vec<String> = names
-            .enumerate()
-            .map(|(i, name)| format!("pg_catalog.set_config('postern.{name}', ${}::text, {local})", i + 1))
-            .collect();
-        Self::new(format!("SELECT {}", calls.join(", ")))
-    }
-
-    /// Postern's own statement, run as the catalogue's reader on the client's connection: relations and columns of its schema and of
-    /// its temporary schema. Columns of the answer: schema (`pg_temp` for temporary), relation, relkind (text), attribute name or NULL,
-    /// type spelling or NULL; ordered by schema, relation, attribute number. `$1` is the schema.
-    pub fn read_catalog() -> Self {
-        Self::new(READ_CATALOG.to_owned())
-    }
-
-    /// A statement that always fails (22012): what Postern sends to make PostgreSQL abort a transaction that the client must see aborted.
-    pub fn abort() -> Self {
-        Self::new("SELECT 1/0".to_owned())
-    }
-
-    /// Takes the role in which the module's own DDL runs; sent again where `DISCARD ALL` has taken it away.
-    pub fn set_role(manifest: &postern_config::Manifest) -> Self {
-        Self::new(format!(
-            "SET ROLE {}",
-            postern_config::names::quote_ident(&manifest.owner_role())
-        ))
-    }
-
-    /// A rollback of whatever is open: what Postern sends when it cannot let a transaction go on.
-    pub fn rollback() -> Self {
-        Self::new("ROLLBACK".to_owned())
-    }
 }
-
-const READ_CATALOG: &str = "SELECT CASE WHEN n.oid = pg_catalog.pg_my_temp_schema() THEN 'pg_temp' ELSE n.nspname::text END, c.relname::text, \
-c.relkind::text, a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod) \
-FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND c.relkind <> 'i' \
-WHERE n.nspname = $1::text OR n.oid = pg_catalog.pg_my_temp_schema() ORDER BY 1, 2, a.attnum";
 
 /// One judged statement.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,6 +30,8 @@ pub struct Plan {
     pub run: Run,
     /// What it does to the session.
     pub effect: Effect,
+    /// What of the session it leaves behind or looks for beyond its transaction.
+    pub keeps: Keeps,
     /// Types that the client must be told for its own parameters `$1…`, where they differ from what PostgreSQL would say:
     /// (index from 0, declared type). All other parameters keep PostgreSQL's answer.
     pub param_types: Vec<(u16, ColumnType)>,

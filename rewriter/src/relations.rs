@@ -13,7 +13,7 @@ use postern_config::{Column, ColumnType, LoginKind, Protection, Table};
 
 use crate::catalog::{Relation, RelationKind};
 use crate::judge::{BARRIER, Judge};
-use crate::plan::{Refusal, Sealed};
+use crate::plan::{Keeps, Refusal, Sealed};
 use crate::scope::{Col, Entry, Nature, Origin, Scope, SealedCol, TagKey};
 use crate::{allow, tree};
 
@@ -58,6 +58,9 @@ impl Judge<'_> {
                 relation.declared.is_none() && &*relation.schema != "pg_temp" && self.ask.login.kind == LoginKind::Runtime;
             if undeclared_hidden {
                 return Err(Refusal::missing_relation(&shown, r.location));
+            }
+            if &*relation.schema == "pg_temp" {
+                self.keeps.add(Keeps::TEMPORARY_IN_BLOCK);
             }
             if let Some(table) = relation.table_ref() {
                 self.relations.insert(table);

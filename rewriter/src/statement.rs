@@ -6,7 +6,7 @@ use pg_query::protobuf::{self, Node, RawStmt};
 use crate::catalog::Catalog;
 use crate::judge::{Ask, judged};
 use crate::parse::{self, Parsed};
-use crate::plan::{Effect, Param, Plan, Refusal, Run, Statement, Value};
+use crate::plan::{Effect, Keeps, Param, Plan, Refusal, Run, Statement, Value};
 use crate::project::Projection;
 use crate::select::Mode;
 use crate::update::{Gathered, UpdatePlan, per_row, update_plan};
@@ -223,6 +223,9 @@ fn prepare(p: &protobuf::PrepareStmt, ask: &Ask<'_>) -> Result<Plan, Refusal> {
     Ok(plan)
 }
 
+/// `CURSOR_OPT_HOLD` of PostgreSQL's `parsenodes.h`.
+const CURSOR_HOLD: i32 = 0x0020;
+
 /// DECLARE CURSOR: rows are read when they are fetched.
 fn declare(d: &protobuf::DeclareCursorStmt, stmt: &Node, ask: &Ask<'_>) -> Result<Plan, Refusal> {
     session::own_name(&d.portalname)?;
@@ -231,6 +234,9 @@ fn declare(d: &protobuf::DeclareCursorStmt, stmt: &Node, ask: &Ask<'_>) -> Resul
         let Some(NodeEnum::DeclareCursorStmt(d)) = &mut n.node else {
             return Err(Refusal::internal("a DECLARE was expected"));
         };
+        if d.options & CURSOR_HOLD != 0 {
+            judge.keeps.add(Keeps::HOLD_CURSOR);
+        }
         let Some(query) = &mut d.query else {
             return Err(Refusal::internal("a DECLARE is empty"));
         };
@@ -334,6 +340,7 @@ pub(crate) fn finish(run: Run, effect: Effect, gathered: Gathered) -> Plan {
     Plan {
         run,
         effect,
+        keeps: gathered.keeps,
         param_types: gathered.param_types.into_iter().map(|(n, ty)| (n - 1, ty)).collect(),
         client_params: gathered.highest,
         relations: gathered.relations.into_iter().collect(),

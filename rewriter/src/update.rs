@@ -421,6 +421,7 @@ pub(crate) struct Gathered {
     pub(crate) relations: std::collections::BTreeSet<postern_config::TableRef>,
     pub(crate) policies: std::collections::BTreeSet<String>,
     pub(crate) opened: std::collections::BTreeSet<postern_config::ColumnRef>,
+    pub(crate) keeps: crate::plan::Keeps,
 }
 
 impl Gathered {
@@ -431,6 +432,7 @@ impl Gathered {
         self.relations.extend(judged.relations);
         self.policies.extend(judged.policies);
         self.opened.extend(judged.opened);
+        self.keeps.add(judged.keeps);
         (
             Statement {
                 sql: judged.sql,

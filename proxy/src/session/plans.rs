@@ -186,7 +186,7 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
-    use postern_rewriter::plan::{Effect, Run};
+    use postern_rewriter::plan::{Effect, Keeps, Run};
 
     use super::*;
 
@@ -194,6 +194,7 @@ mod tests {
         let plan = Plan {
             run: Run::Answer("SET"),
             effect: Effect::None,
+            keeps: Keeps::NOTHING,
             param_types: Vec::new(),
             client_params: 0,
             relations: Vec::new(),

@@ -1,5 +1,5 @@
 use postern_keys::NonceSource;
-use postern_rewriter::plan::{DoorCheck, Effect, Rewritten, Run, Statement, Value};
+use postern_rewriter::plan::{DoorCheck, Effect, Keeps, Rewritten, Run, Statement, Value};
 
 use super::*;
 use crate::session::fixture::{ring, sealed};
@@ -33,6 +33,7 @@ fn plan(output: Output) -> Arc<Plan> {
     Arc::new(Plan {
         run: Run::Once(statement),
         effect: Effect::None,
+        keeps: Keeps::NOTHING,
         param_types: Vec::new(),
         client_params: 0,
         relations: Vec::new(),

@@ -1,0 +1,155 @@
+//! Postern's own statements: constants that carry no text of a client, so they need no judge.
+//!
+//! Values travel as parameters. What names a role comes from the manifest, quoted.
+
+use postern_config::Manifest;
+use postern_config::expr::Claim;
+use postern_config::names::quote_ident;
+
+use crate::allow;
+use crate::plan::Rewritten;
+
+impl Rewritten {
+    /// Hands the claims (one text parameter each in the order of [`Claim::ALL`], then expiry in unix
+    /// seconds, then the MAC in hex) to PostgreSQL's session settings; `local` limits them to the transaction.
+    pub fn set_claims(local: bool) -> Self {
+        let names = Claim::ALL.iter().map(|c| c.name()).chain(["exp", "mac"]);
+        let calls: Vec<String> = names
+            .enumerate()
+            .map(|(i, name)| format!("pg_catalog.set_config('postern.{name}', ${}::text, {local})", i + 1))
+            .collect();
+        Self::new(format!("SELECT {}", calls.join(", ")))
+    }
+
+    /// Run as the catalogue's reader on the client's connection: relations and columns of its schema and of
+    /// its temporary schema. Columns of the answer: schema (`pg_temp` for temporary), relation, relkind (text), attribute name or NULL,
+    /// type spelling or NULL; ordered by schema, relation, attribute number. `$1` is the schema.
+    pub fn read_catalog() -> Self {
+        Self::new(READ_CATALOG.to_owned())
+    }
+
+    /// A statement that always fails (22012): what Postern sends to make PostgreSQL abort a transaction that the client must see aborted.
+    pub fn abort() -> Self {
+        Self::new("SELECT 1/0".to_owned())
+    }
+
+    /// Takes the role in which the module's own DDL runs; sent again where `DISCARD ALL` has taken it away.
+    pub fn set_role(manifest: &Manifest) -> Self {
+        Self::new(format!("SET ROLE {}", quote_ident(&manifest.owner_role())))
+    }
+
+    /// A rollback of whatever is open: what Postern sends when it cannot let a transaction go on.
+    pub fn rollback() -> Self {
+        Self::new("ROLLBACK".to_owned())
+    }
+
+    /// Tells PostgreSQL again when the backend started, after what the session kept was reset: without it the claims' check must ask for
+    /// that at every statement. A transaction of its own, as it writes; several statements, so only for a Query.
+    pub fn enter() -> Self {
+        Self::new(format!("{BEGIN}; SELECT postern.enter(); COMMIT"))
+    }
+
+    /// The settings that the session has changed and that may follow a client to another server connection: two text columns, the name in
+    /// lower case and the value, ordered by name. Outside a transaction, so that nothing local is among them. No parameters.
+    pub fn read_settings() -> Self {
+        Self::new(format!(
+            "SELECT pg_catalog.lower(s.name), s.setting FROM pg_catalog.pg_settings AS s \
+             WHERE s.source OPERATOR(pg_catalog.=) 'session' AND pg_catalog.lower(s.name) OPERATOR(pg_catalog.=) ANY ({}) \
+             ORDER BY 1",
+            changeable()
+        ))
+    }
+
+    /// Sets each setting of `$1` (`text[]`, names in lower case for which [`may_change`] holds) to the value at the same place of `$2`
+    /// (`text[]`); NULL resets it. One row each, to be dropped. A name that may not be changed is passed over.
+    pub fn put_settings() -> Self {
+        Self::new(format!(
+            "SELECT pg_catalog.set_config(s.name, s.value, false) \
+             FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[])) AS s(name, value) \
+             WHERE s.name OPERATOR(pg_catalog.=) ANY ({})",
+            changeable()
+        ))
+    }
+
+    /// Takes everything away that a client left in the session, prepared statements apart (they have names, and ours must stay); run
+    /// outside a transaction when the client has gone. Behind it the connection is as it was when it was made. `owner` where the
+    /// connection works as the module's owner. Several statements, so only for a Query; the first failure means that the connection
+    /// must be closed. In one transaction, whatever mode of transactions the client asked for.
+    pub fn leave(owner: Option<&Manifest>) -> Self {
+        let role = owner.map_or_else(String::new, |m| format!("SET ROLE {}; ", quote_ident(&m.owner_role())));
+        Self::new(format!(
+            "{BEGIN}; CLOSE ALL; UNLISTEN *; SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD SEQUENCES; DISCARD TEMP; RESET ALL; \
+             {role}SELECT postern.enter(); COMMIT"
+        ))
+    }
+}
+
+/// A transaction that may write whatever the session's defaults are.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE, NOT DEFERRABLE";
+
+/// Whether a session may carry that setting (canonical name, lower case) from one server connection to another.
+pub fn may_change(name: &str) -> bool {
+    allow::changeable_settings().any(|n| n == name)
+}
+
+fn changeable() -> String {
+    let names: Vec<&str> = allow::changeable_settings().collect();
+    format!("'{{{}}}'::text[]", names.join(","))
+}
+
+const READ_CATALOG: &str = "SELECT CASE WHEN n.oid = pg_catalog.pg_my_temp_schema() THEN 'pg_temp' ELSE n.nspname::text END, c.relname::text, \
+c.relkind::text, a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod) \
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND c.relkind <> 'i' \
+WHERE n.nspname = $1::text OR n.oid = pg_catalog.pg_my_temp_schema() ORDER BY 1, 2, a.attnum";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_follows_a_client_is_what_it_may_set() {
+        for name in [
+            "datestyle",
+            "timezone",
+            "statement_timeout",
+            "application_name",
+            "search_path",
+        ] {
+            assert!(may_change(name), "{name}");
+        }
+        // The twins: shown only, of one transaction only, the proxy's own, not on the list, another spelling.
+        for name in [
+            "server_version",
+            "is_superuser",
+            "transaction_read_only",
+            "postern.user",
+            "postern.mac",
+            "role",
+            "session_authorization",
+            "work_mem",
+            "DateStyle",
+        ] {
+            assert!(!may_change(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn each_is_read_by_postgresql_as_what_it_is() {
+        let config = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/examples/postern.toml");
+        let config = postern_config::load(&config).unwrap();
+        let owner = config.modules.first();
+        for (sql, statements) in [
+            (Rewritten::read_settings(), 1),
+            (Rewritten::put_settings(), 1),
+            (Rewritten::set_claims(true), 1),
+            (Rewritten::read_catalog(), 1),
+            (Rewritten::enter(), 3),
+            (Rewritten::leave(None), 9),
+            (Rewritten::leave(owner), 10),
+        ] {
+            let read = pg_query::parse(sql.sql(), 0).unwrap();
+            assert_eq!(read.protobuf.stmts.len(), statements, "{}", sql.sql());
+        }
+    }
+}
