@@ -5,7 +5,7 @@
 //! that text by itself would give, field for field.
 //!
 //! Why a decision that looked at a literal cannot be used for another one:
-//! - A hole is a plain string or the digits of an `int4` constant at one of the positions that `holes` names. While the statement is judged a
+//! - A hole is a plain string or the digits of a plain number at one of the positions that `holes` names. While the statement is judged a
 //!   parameter stands there, so there is no value to look at; where the judge needs one (a relation's name, a setting, an ordinal), the
 //!   literal is not at such a position and stays exact ([`Template::takes`] compares it), or the judge refuses and there is no template.
 //! - PostgreSQL gets literals of the same kinds where the client wrote them, with quotes of our own, in a text that was judged and read a
@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 use pg_query::protobuf::{Node, RawStmt, Token};
 
-use self::holes::{Open, Opened, open};
+use self::holes::{Open, Opened, is_zero, open};
 use self::mask::Kind;
 pub use self::mask::{MAX_BYTES, MAX_HOLES, Masked, mask};
 use crate::judge::Ask;
@@ -105,7 +105,7 @@ impl Template {
         *self.key == *masked.key()
             && masked.bytes() <= self.max_bytes
             && self.exact.iter().all(|(hole, value)| masked.value(*hole) == &**value)
-            && self.holes.iter().all(|o| !o.negated || masked.value(o.hole) != "0")
+            && self.holes.iter().all(|o| !o.negated || !is_zero(masked.value(o.hole)))
     }
 
     /// What runs with these literals; `None` where it does not take them, or what runs has parameters, values to draw or columns to open
@@ -334,6 +334,8 @@ fn hostile(hole: usize, kind: Kind) -> String {
     match kind {
         Kind::String => format!("'\\''\"{hole}'"),
         Kind::Integer => (2_147_483_647 - hole).to_string(),
+        Kind::Bigint => (9_223_372_036_854_775_807 - hole).to_string(),
+        Kind::Decimal => format!("{hole}.{hole}10"),
     }
 }
 

@@ -84,16 +84,22 @@ fn corpus() -> Vec<(String, String)> {
     out
 }
 
-/// The text's literals, by PostgreSQL's own scanner: (start, end, is a string).
-fn literals(sql: &str) -> Vec<(usize, usize, bool)> {
+/// The text's literals, by PostgreSQL's own scanner: (start, end, what else could stand there).
+fn literals(sql: &str) -> Vec<(usize, usize, &'static [&'static str])> {
     use pg_query::protobuf::Token;
     let tokens = pg_query::scan(sql).unwrap().tokens;
     tokens
         .iter()
-        .filter(|t| matches!(t.token(), Token::Sconst | Token::Iconst))
-        .map(|t| {
+        .filter_map(|t| {
             let (start, end) = (usize::try_from(t.start).unwrap(), usize::try_from(t.end).unwrap());
-            (start, end, t.token() == Token::Sconst)
+            let others = match t.token() {
+                Token::Sconst => STRINGS,
+                Token::Iconst => INTEGERS,
+                Token::Fconst if sql[start..end].contains('.') => DECIMALS,
+                Token::Fconst => BIGINTS,
+                _ => return None,
+            };
+            Some((start, end, others))
         })
         .collect()
 }
@@ -164,11 +170,32 @@ const INTEGERS: &[&str] = &[
     "1000",
 ];
 
-fn literal(dice: &mut Dice, string: bool) -> String {
-    if string {
-        format!("'{}'", dice.of(STRINGS).replace('\'', "''"))
+const BIGINTS: &[&str] = &[
+    "2147483648",
+    "2147483649",
+    "9223372036854775807",
+    "9223372036854775808",
+    "4294967296",
+    "02147483649",
+];
+
+const DECIMALS: &[&str] = &[
+    "0.0",
+    "0.5",
+    "1.50",
+    "00.5",
+    "10.010",
+    "2147483648.0",
+    "99999999999999999999.9",
+    "0.000000001",
+];
+
+fn literal(dice: &mut Dice, others: &[&str]) -> String {
+    let other = dice.of(others);
+    if others == STRINGS {
+        format!("'{}'", other.replace('\'', "''"))
     } else {
-        dice.of(INTEGERS).to_owned()
+        other.to_owned()
     }
 }
 
@@ -176,10 +203,10 @@ fn literal(dice: &mut Dice, string: bool) -> String {
 fn other(dice: &mut Dice, sql: &str, changes: impl Fn(&mut Dice, usize) -> bool) -> String {
     let mut out = String::new();
     let mut from = 0;
-    for (i, (start, end, string)) in literals(sql).into_iter().enumerate() {
+    for (i, (start, end, others)) in literals(sql).into_iter().enumerate() {
         if changes(dice, i) {
             out.push_str(&sql[from..start]);
-            out.push_str(&literal(dice, string));
+            out.push_str(&literal(dice, others));
             from = end;
         }
     }
@@ -277,8 +304,13 @@ fn filling_is_planning() {
 fn open_holes(sql: &str, ask: &Ask<'_>) -> Option<Vec<String>> {
     let template = template(sql, ask)?;
     let mut out = Vec::new();
-    for (start, end, string) in literals(sql) {
-        let with = if string { "'other'" } else { "4711" };
+    for (start, end, others) in literals(sql) {
+        let with = match others {
+            o if o == STRINGS => "'other'",
+            o if o == INTEGERS => "4711",
+            o if o == BIGINTS => "4711471147114711",
+            _ => "47.11",
+        };
         let text = format!("{}{with}{}", &sql[..start], &sql[end..]);
         let mut masked = Masked::default();
         assert!(mask(&text, &mut masked), "{text}");
@@ -337,6 +369,19 @@ fn only_literals_that_nobody_looks_at_are_holes() {
                 Some(&["'a'", "'b'", "'c'"]),
             ),
             ("UPDATE accounts SET email = 'b' WHERE id = 'a'", Some(&["'b'", "'a'"])),
+            (
+                "SELECT id FROM roles WHERE role > 1.50 AND role < 5000000000 AND role <> -2.5 AND role <> - 6000000000",
+                Some(&["1.50", "5000000000", "2.5", "6000000000"]),
+            ),
+            (
+                "INSERT INTO roles (id, role) VALUES ('a', 00.5), ('b', 9223372036854775808), ('c', 2147483648), ('d', -2147483648)",
+                Some(&["'a'", "'b'", "'c'", "'d'"]),
+            ),
+            (
+                "INSERT INTO accounts (id, email) VALUES ('a', 1.50), ('b', -1.50), ('c', 5000000000), ('d', -6)",
+                Some(&["'a'", "1.50", "'b'", "1.50", "'c'", "5000000000", "'d'", "6"]),
+            ),
+            ("SELECT 'a', 1.5::numeric, 5000000000::int8, -0.0, - 0", Some(&["'a'"])),
             // What must stay exact beside them.
             ("SELECT id FROM roles WHERE id = 'a' LIMIT 5 OFFSET 6", Some(&["'a'"])),
             ("SELECT id FROM roles WHERE id = 'a' ORDER BY 1", Some(&["'a'"])),
@@ -755,6 +800,16 @@ const EXPRESSIONS: &[&str] = &[
     "email",
     "id",
     "1.5",
+    "-1.5",
+    "- 0.50",
+    "-0.0",
+    "5000000000",
+    "-5000000000",
+    "-2147483648",
+    "-(1.5)",
+    "1.5::numeric",
+    "-1.5::numeric(10,2)",
+    "5000000000::text",
     "E'a'",
     "NULL",
     "DEFAULT",

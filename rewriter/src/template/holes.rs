@@ -24,8 +24,13 @@ pub(super) struct Opened {
 pub(super) struct Open {
     /// Which hole.
     pub(super) hole: usize,
-    /// A minus sign before it belongs to the constant. `-0` is printed as `0`, so such a hole never takes 0.
+    /// A minus sign before it belongs to the constant. `-0` is printed as `0`, so such a hole takes no zero.
     pub(super) negated: bool,
+}
+
+/// Whether a number is zero.
+pub(super) fn is_zero(number: &str) -> bool {
+    number.bytes().all(|b| matches!(b, b'0' | b'.'))
 }
 
 /// Makes parameters of all literals of a statement that may be holes; `None` if there is none, or it is not a statement that has templates.
@@ -83,6 +88,10 @@ fn hole_of(n: &Node, masked: &Masked) -> Option<Open> {
         (Kind::String, Some(a_const::Val::Sval(s))) => !negated && s.sval == value,
         (Kind::Integer, Some(a_const::Val::Ival(i))) if negated => i.ival < 0 && i.ival.unsigned_abs().to_string() == value,
         (Kind::Integer, Some(a_const::Val::Ival(i))) => i.ival.to_string() == value,
+        (Kind::Bigint | Kind::Decimal, Some(a_const::Val::Fval(f))) if negated => {
+            !is_zero(value) && f.fval.strip_prefix('-') == Some(value)
+        }
+        (Kind::Bigint | Kind::Decimal, Some(a_const::Val::Fval(f))) => f.fval == value,
         _ => false,
     };
     same.then_some(Open { hole, negated })
@@ -267,7 +276,7 @@ fn expression(n: &mut Node, f: Visit<'_>) {
         Some(NodeEnum::AArrayExpr(a)) => values(&mut a.elements, f),
         Some(NodeEnum::RowExpr(r)) => values(&mut r.args, f),
         Some(NodeEnum::TypeCast(c)) => match &c.type_name {
-            Some(ty) if takes_any_value(ty) && !c.arg.as_ref().is_some_and(|a| is_negative(a)) => value(c.arg.as_mut(), f),
+            Some(ty) if takes_any_value(ty) && !c.arg.as_ref().is_some_and(|a| in_parentheses(a)) => value(c.arg.as_mut(), f),
             Some(ty) if !registry_type(ty) => condition(c.arg.as_mut(), f),
             _ => {}
         },
@@ -291,9 +300,16 @@ fn takes_any_value(ty: &protobuf::TypeName) -> bool {
     }
 }
 
-/// A negative number is printed in parentheses where it is cast.
-fn is_negative(n: &Node) -> bool {
-    matches!(&n.node, Some(NodeEnum::AConst(k)) if matches!(&k.val, Some(a_const::Val::Ival(i)) if i.ival < 0))
+/// A number that is printed in parentheses where it is cast.
+fn in_parentheses(n: &Node) -> bool {
+    match &n.node {
+        Some(NodeEnum::AConst(k)) => match &k.val {
+            Some(a_const::Val::Ival(i)) => i.ival < 0,
+            Some(a_const::Val::Fval(_)) => true,
+            _ => false,
+        },
+        _ => false,
+    }
 }
 
 /// Arguments of a listed function, called by its name. Those that the judge looks into by value are not on the list, or are named here.

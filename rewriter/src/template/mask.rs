@@ -1,8 +1,10 @@
 //! Which bytes of a text are literals that may differ from one statement to the next.
 //!
-//! Promised: where [`mask`] answers, every plain `'…'` string and every unsigned int4 constant of the text is a hole, and nothing else is:
-//! the holes are exactly the `SCONST` and `ICONST` tokens of PostgreSQL's own scanner. The key is the text with each hole replaced by one
-//! byte for its kind, a byte that can stand nowhere else in it, so equal keys mean that all remaining bytes are equal.
+//! Promised: where [`mask`] answers, every plain `'…'` string and every plain number of the text is a hole, and nothing else is: the holes
+//! are exactly the `SCONST` and `ICONST` tokens of PostgreSQL's own scanner, and those `FCONST` tokens that are digits, or digits with a
+//! fraction. The key is the text with each hole replaced by one byte for its kind, a byte that can stand nowhere else in it, so equal keys
+//! mean that all remaining bytes are equal. The kinds are those that PostgreSQL types differently without looking any closer: `unknown`,
+//! `int4`, `int8`, `numeric`.
 //!
 //! PostgreSQL's scanner costs more than the rest of a statement's way through the proxy, so this one stands before it: it knows only
 //! a part of the language in which literals cannot be mistaken (no comments, no `E''`, `U&''`, `N''`, `B''`, `X''`, no dollar quotes, no
@@ -15,16 +17,14 @@ pub const MAX_BYTES: usize = 16 << 10;
 /// Most holes in a text.
 pub const MAX_HOLES: usize = 256;
 
-/// What stands for a string in a key.
-const STRING_MARK: u8 = 1;
-/// What stands for an integer in a key.
-const INTEGER_MARK: u8 = 2;
+/// Longest number with a fraction that is a hole.
+const MAX_DECIMAL: usize = 64;
 
 /// A text's literals and what remains of it. Made once and reused: its buffers keep their size, which [`MAX_BYTES`] and [`MAX_HOLES`] bound.
 #[derive(Default, PartialEq, Eq)]
 pub struct Masked {
     key: Vec<u8>,
-    /// The holes' values, one after the other: strings without their quotes, integers without leading zeros.
+    /// The holes' values, one after the other: strings without their quotes, int4 without leading zeros.
     values: String,
     holes: Vec<Hole>,
     bytes: usize,
@@ -34,9 +34,20 @@ pub struct Masked {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// `'…'`: of unknown type.
-    String,
-    /// Digits, at most 2147483647: `int4`.
-    Integer,
+    String = 1,
+    /// Digits, at most 2147483647: `int4`, also if negated.
+    Integer = 2,
+    /// Digits without a leading zero, more than 2147483648 (which is `int8`, and negated `int4`), at most 9223372036854775807: `int8`.
+    Bigint = 3,
+    /// Digits with a fraction, without a superfluous leading zero: `numeric`.
+    Decimal = 4,
+}
+
+impl Kind {
+    /// What stands for a literal of this kind in a key.
+    fn mark(self) -> u8 {
+        self as u8
+    }
 }
 
 #[derive(PartialEq, Eq)]
@@ -45,7 +56,7 @@ struct Hole {
     /// Where the token is in the text.
     at: u32,
     until: u32,
-    /// The `-` before an integer, with at most white space between: where PostgreSQL says the constant is if the sign is a part of it.
+    /// The `-` before a number, with at most white space between: where PostgreSQL says the constant is if the sign is a part of it.
     minus: Option<u32>,
     /// Where its value ends in `values`; it begins where the one before ends.
     value_end: u32,
@@ -92,7 +103,7 @@ impl Masked {
         self.holes.get(hole).map(|h| h.kind)
     }
 
-    /// What the literal says: a string's characters, or an integer's digits.
+    /// What the literal says: a string's characters, or a number's digits.
     pub(super) fn value(&self, hole: usize) -> &str {
         let end = self.holes.get(hole).map_or(0, |h| h.value_end as usize);
         let start = hole
@@ -238,8 +249,8 @@ fn scan(sql: &str, into: &mut Masked) -> Option<()> {
             Class::Name => name_end(text, i)?,
             Class::Digit => {
                 let number = number(text, i)?;
-                if number.hole {
-                    into.hole(sql, kept, i..number.end, Kind::Integer)?;
+                if let Some(kind) = number.kind {
+                    into.hole(sql, kept, i..number.end, kind)?;
                     kept = number.end;
                 }
                 number.end
@@ -292,7 +303,8 @@ fn quoted_name_end(text: &[u8], start: usize) -> Option<usize> {
 
 struct Number {
     end: usize,
-    hole: bool,
+    /// `None`: one that stays as it is.
+    kind: Option<Kind>,
 }
 
 /// Digits, or digits with a fraction; nothing that would make them part of another token may follow.
@@ -303,9 +315,14 @@ fn number(text: &[u8], start: usize) -> Option<Number> {
         value = value.saturating_mul(10).saturating_add(u64::from(d - b'0'));
         i += 1;
     }
-    let mut hole = value <= 2_147_483_647;
+    let plain = text.get(start) != Some(&b'0');
+    let mut kind = match value {
+        0..=2_147_483_647 => Some(Kind::Integer),
+        2_147_483_649..=9_223_372_036_854_775_807 if plain => Some(Kind::Bigint),
+        _ => None,
+    };
     if text.get(i) == Some(&b'.') {
-        hole = false;
+        kind = (plain || i == start + 1).then_some(Kind::Decimal);
         i += 1;
         if !text.get(i).is_some_and(u8::is_ascii_digit) {
             return None;
@@ -316,10 +333,11 @@ fn number(text: &[u8], start: usize) -> Option<Number> {
         if text.get(i) == Some(&b'.') {
             return None;
         }
+        kind = kind.filter(|_| i - start <= MAX_DECIMAL);
     }
     match text.get(i).map(|b| CLASSES[usize::from(*b)]) {
         Some(Class::Name | Class::Quote | Class::DoubleQuote | Class::Unknown) => None,
-        _ => Some(Number { end: i, hole }),
+        _ => Some(Number { end: i, kind }),
     }
 }
 
@@ -344,10 +362,10 @@ impl Masked {
             return None;
         }
         self.key.extend_from_slice(sql.as_bytes().get(kept..token.start)?);
+        self.key.push(kind.mark());
         let (mut doubled, mut backslash) = (0, false);
         match kind {
             Kind::String => {
-                self.key.push(STRING_MARK);
                 let inside = sql.get(token.start + 1..token.end - 1)?;
                 let special = inside.bytes().filter(|b| matches!(b, b'\'' | b'\\')).count();
                 if special == 0 {
@@ -365,18 +383,18 @@ impl Masked {
                 }
             }
             Kind::Integer => {
-                self.key.push(INTEGER_MARK);
                 let digits = sql.get(token.clone())?.trim_start_matches('0');
                 self.values.push_str(if digits.is_empty() { "0" } else { digits });
             }
+            Kind::Bigint | Kind::Decimal => self.values.push_str(sql.get(token.clone())?),
         }
         self.holes.push(Hole {
             kind,
             at: u32::try_from(token.start).ok()?,
             until: u32::try_from(token.end).ok()?,
             minus: match kind {
-                Kind::Integer => minus_before(sql.as_bytes().get(..token.start)?),
                 Kind::String => None,
+                _ => minus_before(sql.as_bytes().get(..token.start)?),
             },
             value_end: u32::try_from(self.values.len()).ok()?,
             doubled,

@@ -35,6 +35,7 @@ fn holes(sql: &str, masked: &Masked) -> Vec<(usize, usize, String)> {
         let literal = match masked.kind(i).unwrap() {
             Kind::String => 2 + masked.value(i).len() + masked.value(i).matches('\'').count(),
             Kind::Integer => sql[start..].bytes().take_while(u8::is_ascii_digit).count(),
+            Kind::Bigint | Kind::Decimal => masked.value(i).len(),
         };
         at = start + literal;
         out.push((start, at, masked.value(i).to_owned()));
@@ -61,6 +62,23 @@ fn postgres(sql: &str) -> Result<Vec<(usize, usize, String)>, String> {
                 let number: i32 = text.parse().map_err(|_| format!("a number of another kind: {text}"))?;
                 out.push((start, end, number.to_string()));
             }
+            Token::Fconst => {
+                let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
+                let canonical = |s: &str| s == "0" || !s.starts_with('0');
+                match text.split_once('.') {
+                    None if digits(text) => {
+                        if text.parse::<i64>().is_ok_and(|n| n != 1 << 31) && canonical(text) {
+                            out.push((start, end, text.to_owned()));
+                        }
+                    }
+                    Some((whole, fraction)) if digits(whole) && digits(fraction) => {
+                        if canonical(whole) && text.len() <= 64 {
+                            out.push((start, end, text.to_owned()));
+                        }
+                    }
+                    _ => return Err(format!("a number of another kind: {text}")),
+                }
+            }
             Token::Usconst
             | Token::Bconst
             | Token::Xconst
@@ -84,9 +102,8 @@ fn agrees(sql: &str, masked: &mut Masked) -> bool {
         Ok(tokens) => assert_eq!(holes(sql, masked), tokens, "{sql}"),
         Err(e) => panic!("masked {sql:?}, but {e}"),
     }
-    for mark in [1u8, 2] {
-        let count = masked.key().iter().filter(|b| **b == mark).count();
-        let kind = if mark == 1 { Kind::String } else { Kind::Integer };
+    for kind in [Kind::String, Kind::Integer, Kind::Bigint, Kind::Decimal] {
+        let count = masked.key().iter().filter(|b| **b == kind as u8).count();
         let holes = (0..masked.holes()).filter(|h| masked.kind(*h) == Some(kind)).count();
         assert_eq!(count, holes, "{sql}");
     }
@@ -99,6 +116,7 @@ fn agrees(sql: &str, masked: &mut Masked) -> bool {
         let kind = match masked.kind(hole).unwrap() {
             Kind::String => Token::Sconst,
             Kind::Integer => Token::Iconst,
+            Kind::Bigint | Kind::Decimal => Token::Fconst,
         };
         assert!(read.tokens.len() == 2 && read.tokens[1].token() == kind, "{written}");
     }
@@ -177,6 +195,8 @@ fn what_is_not_plain_is_not_masked() {
         "SELECT \u{e9}'a'",
         "SELECT 'a\0b'",
         "SELECT 1 \u{1}",
+        "SELECT 1 \u{3}",
+        "SELECT \u{4}",
         "SELECT 1\u{2}",
         "SELECT \u{b}1",
         "SELECT \\ 1",
@@ -201,10 +221,13 @@ fn what_is_plain_is_masked() {
             &["a", "it's", "", "ü", "a\\", "-- /* $1 $$", "7"][..],
         ),
         (
-            "select 007, 0, 2147483647, 2147483648, 99999999999999999999",
-            &["7", "0", "2147483647"],
+            "select 007, 0, 2147483647, 2147483648, 2147483649, 02147483649, 9223372036854775807, 9223372036854775808",
+            &["7", "0", "2147483647", "2147483649", "9223372036854775807"],
         ),
-        ("SELECT 1.5, a.b1, t1 FROM x WHERE y=1 AND z>-2", &["1", "2"]),
+        (
+            "SELECT 1.5, 0.50, 00.5, 10.0, a.b1, t1 FROM x WHERE y=1 AND z>-2",
+            &["1.5", "0.50", "10.0", "1", "2"],
+        ),
         ("insert into t values('x',1);", &["x", "1"]),
         ("  \n\tUPDATE t SET \"a'b\" = 'c'", &["c"]),
         ("DELETE FROM t WHERE a='\n'", &["\n"]),
@@ -265,6 +288,11 @@ const PIECES: &[&str] = &[
     "007",
     "2147483647",
     "2147483648",
+    "2147483649",
+    "9223372036854775807",
+    "9223372036854775808",
+    "0.50",
+    "00.5",
     "1.5",
     "1.",
     ".5",
