@@ -641,6 +641,104 @@ fn what_each_step_costs() {
     });
 }
 
+/// The names in a list of the rewriter's.
+fn names(file: &str) -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("data").join(file);
+    let text = std::fs::read_to_string(path).unwrap();
+    let lines = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
+    lines.map(str::to_owned).collect()
+}
+
+/// For every type, function and syntax that takes a literal: what is decided for one literal, is decided for all.
+#[test]
+fn no_type_and_no_function_decides_by_a_literal() {
+    on_a_deep_stack(|| {
+        let config = config();
+        let mut texts = Vec::new();
+        for ty in names("types.txt")
+            .iter()
+            .map(String::as_str)
+            .chain(["char", "\"char\"", "regclass", "pg_catalog.bool"])
+        {
+            for form in [
+                "'a'::?",
+                "7::?",
+                "7.5::?",
+                "5000000000::?",
+                "CAST('a' AS ?)",
+                "'a'::?[]",
+                "'a'::?::text",
+                "? 'a'",
+                "('a'::?) IS NULL",
+            ] {
+                texts.push(format!("SELECT {}", form.replace('?', ty)));
+            }
+        }
+        let mut functions = names("functions.txt");
+        functions.extend(names("builtin_functions.txt"));
+        functions.extend(names("catalogue_functions.txt"));
+        functions.sort();
+        functions.dedup();
+        let types = texts.len();
+        let all = std::env::var_os("POSTERN_MUTATIONS").is_some();
+        let forms: &[&str] = if all {
+            &["'a'", "7", "'a', 'b'", "7, 'b'", "id, 'b', 7"]
+        } else {
+            &["'a'", "7, 'b'"]
+        };
+        for name in &functions {
+            for arguments in forms {
+                texts.push(format!("SELECT {name}({arguments}) FROM roles"));
+            }
+            texts.push(format!("SELECT pg_catalog.{name}('a', 7, 'c') FROM roles"));
+        }
+        let decisive = [
+            "t",
+            "f",
+            "",
+            "roles",
+            "pg_class",
+            "english",
+            "search_path",
+            "timezone",
+            "a\\b",
+            "sys_account",
+            "int4",
+            "-",
+            "0",
+        ];
+        let (mut wrong, mut with, mut filled) = (String::new(), 0, 0);
+        asked(&config, "sys_account", Enforce::Both, |ask| {
+            for (i, sql) in texts.iter().enumerate() {
+                let Some(template) = template(sql, ask) else { continue };
+                with += 1;
+                let count = literals(sql).len();
+                for only in 0..count {
+                    // Of the many functions each meets some of them.
+                    let some = if all || i < types { decisive.len() } else { 2 };
+                    for other in decisive.iter().cycle().skip(i + only).take(some) {
+                        let (start, end, others) = literals(sql)[only];
+                        let literal = if others == STRINGS {
+                            format!("'{other}'")
+                        } else {
+                            INTEGERS[other.len()].to_owned()
+                        };
+                        let text = format!("{}{literal}{}", &sql[..start], &sql[end..]);
+                        match fault(&template, &text, ask) {
+                            Some(Err(e)) => writeln!(wrong, "{sql}\n  as {text}\n    {e}").unwrap(),
+                            Some(Ok(())) => filled += 1,
+                            None => {}
+                        }
+                    }
+                }
+            }
+        });
+        eprintln!("{with} templates of {} statements; {filled} fillings compared", texts.len());
+        assert!(wrong.is_empty(), "{wrong}");
+        assert!(with > 1_000, "only {with}");
+    });
+}
+
 /// Words that move a literal to where it means something else.
 const WORDS: &[&str] = &[
     "'a'",
@@ -750,6 +848,8 @@ const EXPRESSIONS: &[&str] = &[
     "CAST(? AS text)",
     "CAST('5' AS numeric(10, 2))",
     "'t'::bool",
+    "'a'::bool",
+    "'a'::bpchar",
     "date '2026-01-01'",
     "interval '1 day'",
     "interval '1' day",
