@@ -1,4 +1,4 @@
-# Postern: make demo | test | test-full | check | bench | clean
+# Postern: make demo | test | test-full | check | bench | bench-micro | soak | clean
 #
 # Needs Rust, git and make; `setup` installs the rest from Debian's packages where it is missing.
 
@@ -6,11 +6,12 @@ CARGO ?= cargo
 DIR   ?=
 PORT  ?= 7432
 BENCH ?=
+SOAK  ?= 3600
 
 RELEASE := --release --locked
 POSTERN := $(or $(CARGO_TARGET_DIR),target)/release/postern
 
-.PHONY: help demo tour build setup setup-demo setup-test setup-bench setup-deny test test-full check deny bench clean
+.PHONY: help demo tour build setup setup-demo setup-test setup-bench setup-deny test test-full check deny bench bench-micro soak clean
 
 help:
 	@echo "make demo       PostgreSQL, proxy, data set and tour; stays up until Ctrl-C (PORT=$(PORT), DIR=/var/tmp/postern-demo)"
@@ -18,7 +19,9 @@ help:
 	@echo "make test       all tests that a change must pass"
 	@echo "make test-full  the same and the long ones"
 	@echo "make check      format, lints, documentation, dependencies"
-	@echo "make bench      ratios against direct PostgreSQL and pgbouncer (BENCH=--quick for a trial, BENCH=--help for more)"
+	@echo "make bench      what a hop costs beside PgBouncer, about an hour; writes bench/RESULTS.md (BENCH=--quick for a trial, BENCH=--help for more)"
+	@echo "make bench-micro  the parts that a query passes, one by one"
+	@echo "make soak       mixed load for SOAK=$(SOAK) s; fails if memory grows"
 	@echo "make setup      install what is missing (Debian; root or sudo)"
 	@echo "make clean      remove what was built"
 
@@ -56,8 +59,16 @@ setup-deny:
 deny:
 	$(CARGO) deny --offline --locked check licenses bans sources
 
+BENCHING := $(or $(CARGO_TARGET_DIR),target)/release/postern-bench
+
 bench: setup-demo setup-bench build
-	@target/release/postern-bench $(BENCH)
+	@$(BENCHING) $(BENCH)
+
+bench-micro: setup-demo
+	$(CARGO) bench --locked -p postern-bench --profile release $(if $(BENCH),-- $(BENCH))
+
+soak: setup-demo setup-bench build
+	@$(BENCHING) soak --seconds $(SOAK) $(BENCH)
 
 clean:
 	$(CARGO) clean

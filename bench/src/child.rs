@@ -9,10 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{SignalKind, signal};
-
 use crate::error::BenchError;
 use crate::machine::Account;
+use crate::stop::Stop;
 
 /// How long a server may take to stop before it is killed.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -23,6 +22,7 @@ pub struct Server {
     program: &'static str,
     child: Child,
     log: PathBuf,
+    goodbye: &'static str,
 }
 
 impl Server {
@@ -50,15 +50,7 @@ impl Server {
             }
             None => Command::new(binary),
         };
-        if let Some(account) = account {
-            command.uid(account.uid).gid(account.gid);
-        }
-        for (name, _) in std::env::vars_os() {
-            // Settings of the caller's libpq must not decide what is measured.
-            if name.to_str().is_some_and(|n| n.starts_with("PG")) {
-                command.env_remove(name);
-            }
-        }
+        quiet(&mut command, account);
         let child = command
             .args(args)
             .process_group(0)
@@ -71,7 +63,14 @@ impl Server {
             program,
             child,
             log: log.to_owned(),
+            goodbye: "TERM",
         })
+    }
+
+    /// The signal that asks it to stop, where that is not SIGTERM.
+    pub fn stopped_by(mut self, signal: &'static str) -> Self {
+        self.goodbye = signal;
+        self
     }
 
     /// Its process id.
@@ -80,27 +79,33 @@ impl Server {
     }
 
     /// Asks `probe` until it has an answer, the server ends or `limit` is over.
-    pub async fn ready<T>(&mut self, limit: Duration, mut probe: impl AsyncFnMut() -> Option<T>) -> Result<T, BenchError> {
+    pub fn ready<T>(&mut self, limit: Duration, stop: &Stop, mut probe: impl FnMut() -> Option<T>) -> Result<T, BenchError> {
         let began = Instant::now();
         loop {
-            if let Some(answer) = probe().await {
+            if let Some(answer) = probe() {
                 return Ok(answer);
             }
-            if !matches!(self.child.try_wait(), Ok(None)) {
+            stop.check()?;
+            if !self.lives() {
                 return Err(BenchError::Ended {
-                    program: self.program,
+                    program: self.program.to_owned(),
                     message: self.last_words(),
                 });
             }
             if began.elapsed() > limit {
                 return Err(BenchError::NotReady {
-                    program: self.program,
+                    program: self.program.to_owned(),
                     seconds: limit.as_secs(),
                     message: self.last_words(),
                 });
             }
-            tokio::time::sleep(POLL).await;
+            std::thread::sleep(POLL);
         }
+    }
+
+    /// Whether it still runs.
+    pub fn lives(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
     }
 
     fn last_words(&self) -> String {
@@ -119,16 +124,16 @@ impl Drop for Server {
     /// Blocks until the server is gone.
     fn drop(&mut self) {
         // The number of a process that has been waited for may be somebody else's by now.
-        if !matches!(self.child.try_wait(), Ok(None)) {
+        if !self.lives() {
             return;
         }
         // The standard library can only kill; every shell's built-in can ask.
         let asked = Command::new("sh")
-            .args(["-c", "kill -TERM \"$0\"", &self.pid().to_string()])
+            .args(["-c", "kill -\"$1\" \"$0\"", &self.pid().to_string(), self.goodbye])
             .status();
         let began = Instant::now();
         while asked.as_ref().is_ok_and(std::process::ExitStatus::success) && began.elapsed() < PATIENCE {
-            if !matches!(self.child.try_wait(), Ok(None)) {
+            if !self.lives() {
                 return;
             }
             std::thread::sleep(POLL);
@@ -138,13 +143,14 @@ impl Drop for Server {
     }
 }
 
-/// Ends at SIGINT or SIGTERM; where signals cannot be had, never.
-pub async fn asked_to_stop() {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+/// Who runs a program, and that settings of the caller's libpq do not decide what is measured.
+pub fn quiet(command: &mut Command, account: Option<Account>) {
+    if let Some(account) = account {
+        command.uid(account.uid).gid(account.gid);
+    }
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|n| n.starts_with("PG")) {
+            command.env_remove(name);
+        }
     }
 }

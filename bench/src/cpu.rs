@@ -11,6 +11,10 @@ use crate::error::BenchError;
 
 /// The kernel shows user space hundredths of a second (`USER_HZ`) on every architecture that PostgreSQL runs on.
 const TICK: Duration = Duration::from_millis(10);
+/// Fields of `/proc/PID/stat`; after each time of user code stands that of the kernel.
+const PPID: usize = 4;
+const UTIME: usize = 14;
+const CUTIME: usize = 16;
 
 /// What a process had used at one moment.
 #[derive(Debug, Clone, Default)]
@@ -24,7 +28,7 @@ impl Used {
     pub fn by(pid: u32) -> Result<Self, BenchError> {
         let stat = format!("/proc/{pid}/stat");
         let text = fs::read_to_string(&stat).map_err(BenchError::io("read", &stat))?;
-        let ticks = ticks(&text).ok_or(BenchError::Kernel { file: stat })?;
+        let ticks = ticks(&text).ok_or(BenchError::Unreadable { what: stat })?;
         let tasks = format!("/proc/{pid}/task");
         let mut threads = BTreeMap::new();
         for entry in fs::read_dir(&tasks).map_err(BenchError::io("read", &tasks))? {
@@ -54,38 +58,104 @@ impl Used {
     }
 }
 
-/// Several processes at one moment; those that are gone count as nothing.
+/// PostgreSQL at one moment: its first process, the children that live, and what those that have ended used.
 #[derive(Debug, Clone, Default)]
-pub struct UsedByAll(BTreeMap<u32, Used>);
+pub struct UsedByServer {
+    living: BTreeMap<u32, Used>,
+    ended: u64,
+}
 
-impl UsedByAll {
-    /// By these processes.
-    pub fn by(pids: &[u32]) -> Self {
-        Self(pids.iter().filter_map(|pid| Some((*pid, Used::by(*pid).ok()?))).collect())
+impl UsedByServer {
+    /// By the server whose first process this is.
+    pub fn by(postmaster: u32) -> Result<Self, BenchError> {
+        let stat = format!("/proc/{postmaster}/stat");
+        let text = fs::read_to_string(&stat).map_err(BenchError::io("read", &stat))?;
+        let ended = field(&text, CUTIME)
+            .zip(field(&text, CUTIME + 1))
+            .map(|(user, system)| user + system)
+            .ok_or(BenchError::Unreadable { what: stat })?;
+        let mut pids = children(postmaster)?;
+        pids.push(postmaster);
+        let living = pids.into_iter().filter_map(|pid| Some((pid, Used::by(pid).ok()?))).collect();
+        Ok(Self { living, ended })
     }
 
-    /// How much more than at an earlier moment.
+    /// How much more than at an earlier moment. Who has come since counts whole; who has gone since is among the ended, in hundredths
+    /// of a second.
     pub fn since(&self, earlier: &Self) -> Duration {
-        let more = |(pid, used): (&u32, &Used)| earlier.0.get(pid).map(|before| used.since(before)).unwrap_or_default();
-        self.0.iter().map(more).sum()
+        let nothing = Used::default();
+        let living: Duration = self
+            .living
+            .iter()
+            .map(|(pid, used)| match earlier.living.get(pid) {
+                Some(before) => used.since(before),
+                None => used.since(&nothing),
+            })
+            .sum();
+        let gone = earlier.living.iter().filter(|(pid, _)| !self.living.contains_key(pid));
+        let before: Duration = gone.map(|(_, used)| used.since(&nothing)).sum();
+        let ended = TICK * u32::try_from(self.ended.saturating_sub(earlier.ended)).unwrap_or(u32::MAX);
+        living + ended.saturating_sub(before)
     }
+}
+
+/// Processes whose parent this is.
+fn children(parent: u32) -> Result<Vec<u32>, BenchError> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").map_err(BenchError::io("read", "/proc"))?.flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse::<u32>().ok()) else {
+            continue;
+        };
+        // A process may end while the directory is read.
+        let Ok(text) = fs::read_to_string(entry.path().join("stat")) else {
+            continue;
+        };
+        if field(&text, PPID) == Some(u64::from(parent)) {
+            found.push(pid);
+        }
+    }
+    Ok(found)
+}
+
+/// Memory of a process that no file backs, in bytes (`RssAnon`; shared libraries and page cache are not a client's cost).
+pub fn memory(pid: u32) -> Result<u64, BenchError> {
+    let file = format!("/proc/{pid}/status");
+    let text = fs::read_to_string(&file).map_err(BenchError::io("read", &file))?;
+    text.lines()
+        .find_map(|l| l.strip_prefix("RssAnon:"))
+        .and_then(|v| v.trim().strip_suffix(" kB"))
+        .and_then(|kib| kib.trim().parse::<u64>().ok())
+        .map(|kib| kib * 1024)
+        .ok_or(BenchError::Unreadable { what: file })
+}
+
+/// By this process and by children of its that have ended, which pgbench's runs are.
+pub fn own() -> Result<Duration, BenchError> {
+    let file = "/proc/self/stat";
+    let text = fs::read_to_string(file).map_err(BenchError::io("read", file))?;
+    let unreadable = || BenchError::Unreadable { what: file.to_owned() };
+    let fields = [UTIME, UTIME + 1, CUTIME, CUTIME + 1].map(|n| field(&text, n));
+    let ticks: u64 = fields.into_iter().sum::<Option<u64>>().ok_or_else(unreadable)?;
+    Ok(Duration::from_millis(ticks.saturating_mul(10)))
 }
 
 /// What all processors together have been busy with since the machine started.
 pub fn busy() -> Result<Duration, BenchError> {
     let file = "/proc/stat";
     let text = fs::read_to_string(file).map_err(BenchError::io("read", file))?;
-    let ticks = busy_ticks(&text).ok_or_else(|| BenchError::Kernel { file: file.to_owned() })?;
+    let ticks = busy_ticks(&text).ok_or_else(|| BenchError::Unreadable { what: file.to_owned() })?;
     Ok(Duration::from_millis(ticks.saturating_mul(10)))
 }
 
 /// `utime + stime`. The second field, the program's name, may hold spaces and parentheses.
 fn ticks(stat: &str) -> Option<u64> {
+    Some(field(stat, UTIME)? + field(stat, UTIME + 1)?)
+}
+
+/// A field by its number in proc(5), from the third on.
+fn field(stat: &str, number: usize) -> Option<u64> {
     let after = stat.rsplit_once(')')?.1;
-    let mut fields = after.split_whitespace().skip(11);
-    let user: u64 = fields.next()?.parse().ok()?;
-    let system: u64 = fields.next()?.parse().ok()?;
-    Some(user + system)
+    after.split_whitespace().nth(number - 3)?.parse().ok()
 }
 
 /// `cpu user nice system idle iowait irq softirq steal guest guest_nice`: all but idle and iowait, and guest, which user holds already.

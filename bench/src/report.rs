@@ -1,89 +1,216 @@
 //! The report: Markdown that also reads well in a terminal.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use crate::machine;
-use crate::run::Results;
-use crate::slice::Measured;
+use crate::rows::{self, Bound, Comparison, Figure, Row, Target, Way};
+use crate::slice::Sample;
 use crate::stats::{self, Spread};
-use crate::way::Way;
-use crate::workload::Name;
+use crate::store::{Measured, Store};
 
 /// Beyond this share of the machine, other work makes the numbers an indication only.
 const QUIET: f64 = 0.05;
 
-const HEADINGS: [&str; 8] = [
-    "workload",
-    "clients",
-    "way",
-    "operations/s",
-    "p50 µs",
-    "p99 µs",
-    "proxy CPU s/1,000",
-    "PostgreSQL CPU s/1,000",
-];
-
-/// How to read the table.
 const READING: &str = "\
-Each cell: the median over the rounds; behind ×, the ratio to the direct way in the same round (for the proxies' CPU: to PgBouncer),
-its median and, in brackets, its lowest and highest round. CPU is that of the proxy's process (for Postern the demo's, which hosts the
-proxy and not PostgreSQL) and of PostgreSQL's processes, in seconds per 1,000 operations. All ways run prepared statements, in slices
-that take turns in changing order; connecting, preparing and warming up are not timed; every counted operation gave the right answer.
-Direct and PgBouncer (session mode) ask an unprotected copy of the same rows on the same server. Commits do not wait for the disk.";
+**How to read it.** All ways run in slices that take turns in changing order, for several rounds; what is compared is compared within a
+round. *Measured* is the median over the rounds, in brackets the lowest and the highest. CPU is user and system time of the proxy's
+process (all its threads) for each operation that gave the right answer. \"Postern\" stands with isolation, a row filter
+(`enforce = \"rewrite\"`) and a user's token; PgBouncer beside it in the same mode, before a copy of the same rows in the clear and without
+policies, so a ratio holds everything the gate adds. All over loopback TCP on one machine. [README.md](README.md) says how to run it.";
 
 /// The whole text.
-pub fn render(results: &Results) -> String {
-    let mut text = String::from("# What the gate costs\n\n");
-    let _ = writeln!(text, "{}\n\n{READING}\n", table(results));
-    let _ = writeln!(text, "## Workloads\n");
-    for name in &results.options.workloads {
-        let _ = writeln!(text, "- **{name}**: {}\n  `{}`", name.about(), name.sql());
-    }
-    let _ = writeln!(text, "\n## Taken on\n");
-    let _ = writeln!(text, "- {}", machine::describe());
+pub fn render(store: &Store) -> String {
+    let mut text = String::from("# What a hop costs\n\n");
+    let rows = rows::all();
+    let taken: Vec<(&Row, &Measured)> = rows.iter().filter_map(|r| Some((r, store.0.get(&r.key)?))).collect();
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "## Targets\n\n{}\n\n{READING}\n", targets(&taken));
     let _ = writeln!(
         text,
-        "- {}; all over loopback TCP without TLS, the clients in one thread of one process",
-        results.versions.join(", ")
+        "## Plots\n\n![CPU per query](plots/cpu.svg)\n\n![Latency](plots/latency.svg)\n\n![Throughput](plots/throughput.svg)\n\n\
+         ![Plan cache](plots/plan-cache.svg)\n"
     );
-    let _ = writeln!(
-        text,
-        "- `postern-bench --rounds {} --ops {} --clients {}{}`",
-        results.options.rounds,
-        results.options.ops,
-        joined(results.options.clients.iter()),
-        only(results)
-    );
-    let _ = writeln!(text, "- {}", noise(results));
-    if !results.failures.is_empty() {
-        let _ = writeln!(text, "\n## Not measured\n");
-        for ((name, way), why) in &results.failures {
-            let _ = writeln!(text, "- {name}, {way}: {why}");
-        }
-    }
+    let _ = writeln!(text, "## Figures\n\nMedians over the rounds.\n\n{}\n", figures(&taken));
+    failures(&taken, &mut text);
+    let _ = writeln!(text, "## Taken on\n\n{}", origin(&taken));
     text
 }
 
-fn only(results: &Results) -> String {
-    if results.options.workloads.len() == Name::ALL.len() {
-        return String::new();
+fn targets(taken: &[(&Row, &Measured)]) -> String {
+    let mut lines = vec![cells(["work", "what", "target", "measured", "met"])];
+    for (row, measured) in taken {
+        for target in &row.targets {
+            let found = measured.compared(target);
+            lines.push(vec![
+                format!("`{}` {}", row.key, row.title),
+                what(target),
+                bound(target),
+                found.map_or_else(|| "–".to_owned(), |s| shown(s, target)),
+                found
+                    .map_or("–", |s| if met(target.bound, s.median) { "yes" } else { "**no**" })
+                    .to_owned(),
+            ]);
+        }
     }
-    format!(" --only {}", joined(results.options.workloads.iter()))
+    aligned(&lines)
 }
 
-fn joined(items: impl Iterator<Item = impl ToString>) -> String {
-    items.map(|i| i.to_string()).collect::<Vec<_>>().join(",")
+fn what(target: &Target) -> String {
+    let figure = match target.figure {
+        Figure::ProxyCpu => "proxy CPU per query",
+        Figure::ServerCpu => "PostgreSQL CPU per query",
+        Figure::Throughput => "throughput",
+        Figure::Latency => "added latency",
+        Figure::CpuPerByte => "proxy CPU per GB",
+        Figure::BytesPerSecond => "MB/s",
+        Figure::Memory => "memory per client",
+    };
+    match target.comparison {
+        Comparison::Itself => format!("{figure}, {}", target.of.title()),
+        Comparison::Difference => format!("{figure}, {} less {}", target.of.title(), target.over.title()),
+        Comparison::Ratio | Comparison::Added(_) => format!("{figure}, {} / {}", target.of.title(), target.over.title()),
+    }
+}
+
+fn unit(target: &Target) -> &'static str {
+    match (target.comparison, target.figure) {
+        (Comparison::Ratio | Comparison::Added(_), _) => "",
+        (_, Figure::Memory) => " kB",
+        _ => " µs",
+    }
+}
+
+fn bound(target: &Target) -> String {
+    let unit = unit(target);
+    match target.bound {
+        Bound::AtMost(b) => format!("≤ {b}{unit}"),
+        Bound::AtLeast(b) => format!("≥ {b}{unit}"),
+    }
+}
+
+/// As it is printed, so that a reader's judgement is the table's.
+fn met(bound: Bound, value: f64) -> bool {
+    let value = (value * 100.0).round() / 100.0;
+    match bound {
+        Bound::AtMost(b) => value <= b,
+        Bound::AtLeast(b) => value >= b,
+    }
+}
+
+fn shown(spread: Spread, target: &Target) -> String {
+    format!("{:.2}{} ({:.2}–{:.2})", spread.median, unit(target), spread.low, spread.high)
+}
+
+fn figures(taken: &[(&Row, &Measured)]) -> String {
+    let mut lines = vec![cells([
+        "row",
+        "way",
+        "per second",
+        "mean µs",
+        "p50 µs",
+        "p95 µs",
+        "p99 µs",
+        "proxy CPU µs",
+        "PostgreSQL CPU µs",
+        "MB/s",
+        "proxy CPU s/GB",
+        "kB per client",
+    ])];
+    for (row, measured) in taken {
+        for way in row.ways.iter().filter(|w| measured.cells.contains_key(w)) {
+            let number = |figure, digits| median(&measured.figure(*way, figure), digits);
+            let percentile = |n: usize| {
+                let rounds = measured.cells.get(way).into_iter().flatten();
+                let values: Vec<Option<f64>> = rounds
+                    .map(|s: &Option<Sample>| s.as_ref()?.percentiles.map(|p| p[n]))
+                    .collect();
+                median(&values, 0)
+            };
+            lines.push(vec![
+                row.key.clone(),
+                way.title().to_owned(),
+                number(
+                    Figure::Throughput,
+                    if matches!(row.work, rows::Work::Bulk { .. }) { 2 } else { 0 },
+                ),
+                number(Figure::Latency, 0),
+                percentile(0),
+                percentile(1),
+                percentile(2),
+                number(Figure::ProxyCpu, 1),
+                number(Figure::ServerCpu, 1),
+                number(Figure::BytesPerSecond, 0),
+                number(Figure::CpuPerByte, 2),
+                number(Figure::Memory, 1),
+            ]);
+        }
+    }
+    aligned(&lines)
+}
+
+fn median(values: &[Option<f64>], digits: usize) -> String {
+    stats::median(values.iter().copied().flatten())
+        .filter(|v| *v != 0.0)
+        .map_or_else(|| "–".to_owned(), |v| format!("{v:.digits$}"))
+}
+
+fn failures(taken: &[(&Row, &Measured)], text: &mut String) {
+    let all: Vec<(&str, Way, &str)> = taken
+        .iter()
+        .flat_map(|(row, m)| m.failures.iter().map(|(way, why)| (row.key.as_str(), *way, why.as_str())))
+        .collect();
+    if all.is_empty() {
+        return;
+    }
+    let _ = writeln!(text, "## Not measured\n");
+    for (key, way, why) in all {
+        let _ = writeln!(text, "- `{key}`, {}: {}", way.title(), why.replace('\n', " "));
+    }
+    text.push('\n');
+}
+
+fn origin(taken: &[(&Row, &Measured)]) -> String {
+    let mut text = String::new();
+    let origins: BTreeSet<_> = taken.iter().map(|(_, m)| &m.taken).collect();
+    for origin in origins {
+        let same: Vec<&(&Row, &Measured)> = taken.iter().filter(|(_, m)| m.taken == *origin).collect();
+        let rounds = same
+            .iter()
+            .flat_map(|(_, m)| m.cells.values().map(Vec::len))
+            .max()
+            .unwrap_or(0);
+        let seconds = same.iter().map(|(_, m)| m.seconds).fold(0.0, f64::max);
+        let _ = writeln!(
+            text,
+            "- {} UTC, commit {}, `{}` (up to {seconds:.0} s × {rounds}): {}\n  - {}\n  - {}\n  - {}",
+            origin.date,
+            origin.commit,
+            origin.command,
+            match same.len() == taken.len() {
+                true => "all rows".to_owned(),
+                false => same
+                    .iter()
+                    .map(|(r, _)| format!("`{}`", r.key))
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            },
+            origin.machine,
+            origin.versions.join(", "),
+            noise(&same)
+        );
+    }
+    text.trim_end().to_owned() + "\n"
 }
 
 /// How much else the machine did while it was measured.
-fn noise(results: &Results) -> String {
-    let cores = machine::cores() as f64;
-    let all = || results.cells.values().flatten().flatten();
-    let capacity: f64 = all().map(|m| m.elapsed.as_secs_f64() * cores).sum();
+fn noise(rows: &[&(&Row, &Measured)]) -> String {
+    let all = || rows.iter().flat_map(|(_, m)| m.cells.values().flatten().flatten());
+    let capacity: f64 = all().map(|s| s.seconds).sum::<f64>() * machine::cores() as f64;
     if capacity <= 0.0 {
-        return "nothing was measured".to_owned();
+        return "no time was measured".to_owned();
     }
-    let share = (all().map(|m| m.others).sum::<f64>() / capacity).clamp(0.0, 1.0);
+    let share = (all().map(|s| s.others).sum::<f64>() / capacity).clamp(0.0, 1.0);
     let label = if share > QUIET {
         "**not a quiet machine: these numbers are an indication only**"
     } else {
@@ -95,64 +222,23 @@ fn noise(results: &Results) -> String {
     )
 }
 
-fn table(results: &Results) -> String {
-    let mut lines = vec![HEADINGS.map(str::to_owned).to_vec()];
-    for name in &results.options.workloads {
-        for clients in &results.options.clients {
-            for way in &results.ways {
-                lines.push(line(results, *name, *clients, *way));
-            }
-        }
-    }
-    aligned(&lines)
-}
-
-fn line(results: &Results, name: Name, clients: u32, way: Way) -> Vec<String> {
-    let take = |way: Way, what: &dyn Fn(&Measured) -> Option<f64>| -> Vec<Option<f64>> {
-        let rounds = results.cells.get(&(name, clients, way));
-        rounds.into_iter().flatten().map(|m| m.as_ref().and_then(what)).collect()
-    };
-    let cell = |base: Way, digits: usize, what: &dyn Fn(&Measured) -> Option<f64>| -> String {
-        let own = take(way, what);
-        let ratio = (way != base)
-            .then(|| Spread::of(stats::ratios(&own, &take(base, what))))
-            .flatten();
-        shown(stats::median(own.into_iter().flatten()), digits, ratio)
-    };
-    let micros = |d: std::time::Duration| Some(d.as_secs_f64() * 1e6);
-    vec![
-        name.to_string(),
-        clients.to_string(),
-        way.to_string(),
-        cell(Way::Direct, 0, &|m| Some(m.throughput())),
-        cell(Way::Direct, 0, &|m| micros(m.p50)),
-        cell(Way::Direct, 0, &|m| micros(m.p99)),
-        cell(Way::PgBouncer, 4, &|m| m.proxy.map(|cpu| m.per_thousand(cpu))),
-        cell(Way::Direct, 4, &|m| Some(m.per_thousand(m.server))),
-    ]
-}
-
-/// `12345 ×0.70 (0.68–0.73)`.
-fn shown(median: Option<f64>, digits: usize, ratio: Option<Spread>) -> String {
-    let Some(median) = median else { return "–".to_owned() };
-    match ratio {
-        None => format!("{median:.digits$}"),
-        Some(r) => format!("{median:.digits$} ×{:.2} ({:.2}–{:.2})", r.median, r.low, r.high),
-    }
+fn cells<const N: usize>(texts: [&str; N]) -> Vec<String> {
+    texts.map(str::to_owned).to_vec()
 }
 
 /// A Markdown table whose columns line up.
 fn aligned(lines: &[Vec<String>]) -> String {
+    let columns = lines.first().map_or(0, Vec::len);
     let width = |column: usize| lines.iter().map(|l| l[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..HEADINGS.len()).map(width).collect();
+    let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut text = String::new();
     for (n, line) in lines.iter().enumerate() {
-        let cells: Vec<String> = line
+        let padded: Vec<String> = line
             .iter()
             .zip(&widths)
             .map(|(cell, width)| format!("{cell:<width$}"))
             .collect();
-        let _ = writeln!(text, "| {} |", cells.join(" | "));
+        let _ = writeln!(text, "| {} |", padded.join(" | "));
         if n == 0 {
             let rule: Vec<String> = widths.iter().map(|w| "-".repeat(*w)).collect();
             let _ = writeln!(text, "| {} |", rule.join(" | "));
@@ -164,77 +250,28 @@ fn aligned(lines: &[Vec<String>]) -> String {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::time::Duration;
 
     use super::*;
-    use crate::options::Options;
+    use crate::store::tests::measured;
 
-    fn measured(millis: u64, proxy: Option<u64>) -> Measured {
-        Measured {
-            operations: 1_000,
-            elapsed: Duration::from_millis(millis),
-            p50: Duration::from_micros(millis),
-            p99: Duration::from_micros(millis * 3),
-            proxy: proxy.map(Duration::from_millis),
-            server: Duration::from_millis(20),
-            others: 0.0,
-        }
-    }
-
-    fn results() -> Results {
-        let name = Name::PlainRead;
-        let cells = BTreeMap::from([
-            (
-                (name, 1, Way::Direct),
-                vec![Some(measured(100, None)), Some(measured(200, None))],
-            ),
-            (
-                (name, 1, Way::PgBouncer),
-                vec![Some(measured(125, Some(20))), Some(measured(250, Some(40)))],
-            ),
-            ((name, 1, Way::Postern), vec![Some(measured(200, Some(40))), None]),
-        ]);
-        Results {
-            options: Options {
-                rounds: 2,
-                ops: 1_000,
-                clients: vec![1],
-                workloads: vec![name],
-                write: None,
-                dir: None,
-                postern: "postern".into(),
-            },
-            ways: vec![Way::Direct, Way::PgBouncer, Way::Postern],
-            versions: vec!["PostgreSQL 15".to_owned()],
-            cells,
-            failures: BTreeMap::from([((name, Way::Postern), "a reason".to_owned())]),
-        }
+    #[test]
+    fn a_target_is_met_or_missed_and_failures_are_told() {
+        let mut simple = measured();
+        simple.failures.insert(Way::PgCat, "a reason".to_owned());
+        let text = render(&Store(BTreeMap::from([("simple-8".to_owned(), simple)])));
+        let line = |what: &str| text.lines().find(|l| l.contains(what)).unwrap_or_else(|| panic!("{text}"));
+        assert!(line("proxy CPU per query").contains("≤ 1.1") && line("proxy CPU per query").contains("0.95 (0.90–1.00)"));
+        assert!(line("proxy CPU per query").ends_with("yes |"), "{text}");
+        assert!(line("throughput").contains("1.00 (1.00–1.00)"), "{text}");
+        assert!(text.contains("- `simple-8`, PgCat: a reason"), "{text}");
+        assert!(text.contains("| simple-8 | PgBouncer "), "{text}");
     }
 
     #[test]
-    fn ratios_are_within_rounds_and_failures_are_told() {
-        let text = render(&results());
-        let row = |way: &str| {
-            text.lines()
-                .find(|l| l.contains(way) && l.starts_with("| plain-read"))
-                .unwrap()
-        };
-        assert!(row("direct").contains("| 7500 "), "{text}");
-        assert!(row("PgBouncer").contains("6000 ×0.80 (0.80–0.80)"), "{text}");
-        assert!(row("Postern").contains("5000 ×0.50 (0.50–0.50)"), "{text}");
-        assert!(row("Postern").contains("0.0400 ×2.00 (2.00–2.00)"), "{text}");
-        assert!(row("direct").contains("| – "), "{text}");
-        assert!(text.contains("- plain-read, Postern: a reason"), "{text}");
-        assert!(text.contains("--rounds 2 --ops 1000 --clients 1 --only plain-read"), "{text}");
-    }
-
-    #[test]
-    fn without_pgbouncer_its_column_is_only_a_number() {
-        let mut results = results();
-        results.ways.retain(|w| *w != Way::PgBouncer);
-        results.cells.retain(|(_, _, way), _| *way != Way::PgBouncer);
-        let text = render(&results);
-        assert!(!text.contains("| PgBouncer"), "{text}");
-        assert!(text.contains("| 0.0400 "), "{text}");
+    fn judged_as_printed() {
+        assert!(met(Bound::AtMost(1.1), 1.104));
+        assert!(!met(Bound::AtMost(1.1), 1.106));
+        assert!(met(Bound::AtLeast(1.0), 0.996));
+        assert!(!met(Bound::AtLeast(1.0), 0.99));
     }
 }

@@ -1,114 +1,117 @@
-//! The run: servers up, rows ready, every way proved, then rounds of slices in which the ways take turns in changing order.
+//! The run: servers up, rows made, every way proved, then rounds of slices in which the ways take turns in changing order.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use crate::bouncer::{self, Bouncer};
 use crate::error::BenchError;
+use crate::machine;
 use crate::options::Options;
-use crate::slice::{self, Measured, Serial};
+use crate::place::Place;
+use crate::rows::{Row, Way};
+use crate::slice;
 use crate::stage::Stage;
-use crate::stand::Stand;
-use crate::way::{Way, Ways};
-use crate::workload::Name;
+use crate::stop::Stop;
+use crate::store::{Measured, Store, Taken};
 
-/// What is measured: a workload, a number of clients, a way.
-pub type Cell = (Name, u32, Way);
+/// A curve's points need fewer rounds than a row that has a target.
+const CURVE_ROUNDS: u32 = 3;
 
-/// Everything that a report needs.
-pub struct Results {
-    /// What was asked for.
-    pub options: Options,
-    /// Ways that were open.
-    pub ways: Vec<Way>,
-    /// PostgreSQL's and PgBouncer's versions.
-    pub versions: Vec<String>,
-    /// By cell, one entry a round; `None` where it failed.
-    pub cells: BTreeMap<Cell, Vec<Option<Measured>>>,
-    /// What could not be measured, and why.
-    pub failures: BTreeMap<(Name, Way), String>,
-}
-
-/// Runs everything. Dropping the future stops the servers.
-pub async fn run(options: &Options) -> Result<Results, BenchError> {
+/// Measures what was asked for.
+pub fn run(options: &Options, stop: &Stop) -> Result<Store, BenchError> {
     let place = Place::new(options.dir.as_deref())?;
-    tell(&format!("Starting `postern demo` in {} …", place.dir.display()));
-    let stand = Stand::start(&options.postern, &place.dir).await?;
-    let stage = Stage::set(&stand).await?;
-    stage.prove_sealed().await?;
-    let bouncer = match bouncer::find() {
-        Some(binary) => Some(Bouncer::start(&binary, &place.dir, &stage.direct).await?),
-        None => {
-            tell(
-                "PgBouncer is not installed, so its rows are left out; `make setup-bench` or `apt-get install pgbouncer` installs it.",
-            );
-            None
-        }
-    };
-    let mut versions = vec![format!("PostgreSQL {}", stage.server)];
-    versions.extend(bouncer.as_ref().map(|b| b.version().to_owned()));
-    let ways = Ways {
-        stand,
-        bouncer,
-        direct: stage.direct.clone(),
-    };
-    let mut results = Results {
-        options: options.clone(),
-        ways: ways.open(),
-        versions,
-        cells: BTreeMap::new(),
-        failures: BTreeMap::new(),
-    };
-    let mut serial = Serial::default();
-    for workload in stage.workloads.iter().filter(|w| options.workloads.contains(&w.name)) {
-        for way in ways.open() {
-            if let Err(e) = slice::prove(&ways, workload, way, &mut serial).await {
-                results.fail(workload.name, way, &e);
-            }
-            stage.tidy(workload.name, way).await?;
-        }
-    }
+    let began = Instant::now();
+    tell(&format!("Making PostgreSQL and its rows in {} …", place.dir.display()));
+    let stage = Stage::set(&place, &options.postern, stop)?;
+    let taken = Taken::now(machine::describe(), stage.versions());
+    tell(&format!(
+        "Ready after {:.0} s; measuring takes about {:.0} minutes",
+        began.elapsed().as_secs_f64(),
+        estimate(options).as_secs_f64() / 60.0
+    ));
+    let mut store = Store::default();
     for round in 0..options.rounds {
-        tell(&format!("Round {} of {} …", round + 1, options.rounds));
-        play(&ways, &stage, round as usize, &mut serial, &mut results).await?;
+        for (n, row) in options.rows.iter().enumerate() {
+            if row.targets.is_empty() && round >= CURVE_ROUNDS {
+                continue;
+            }
+            let time = slice_time(options, row);
+            let measured = store.0.entry(row.key.clone()).or_insert_with(|| Measured {
+                taken: taken.clone(),
+                seconds: time.as_secs_f64(),
+                ..Measured::default()
+            });
+            play(&stage, row, round as usize + n, round == 0, time, measured)?;
+            tell(&format!(
+                "{:5.0} s  round {} of {}, row {} of {}: {}{}",
+                began.elapsed().as_secs_f64(),
+                round + 1,
+                options.rounds,
+                n + 1,
+                options.rows.len(),
+                row.key,
+                glance(row, measured)
+            ));
+        }
     }
-    stage.close().await;
-    Ok(results)
+    Ok(store)
 }
 
-/// One round.
-async fn play(ways: &Ways, stage: &Stage, round: usize, serial: &mut Serial, results: &mut Results) -> Result<(), BenchError> {
-    let options = results.options.clone();
-    for (c, clients) in options.clients.iter().enumerate() {
-        let chosen = stage.workloads.iter().filter(|w| options.workloads.contains(&w.name));
-        for (w, workload) in chosen.enumerate() {
-            for way in rotated(&results.ways, round + c + w) {
-                let name = workload.name;
-                let measured = if results.failures.contains_key(&(name, way)) {
-                    None
-                } else {
-                    match slice::measure(ways, stage, workload, way, *clients, options.ops, serial).await {
-                        Ok(measured) => Some(measured),
-                        Err(e) => {
-                            results.fail(name, way, &e);
-                            None
-                        }
-                    }
-                };
-                stage.tidy(name, way).await?;
-                results.cells.entry((name, *clients, way)).or_default().push(measured);
+/// One row of one round.
+fn play(stage: &Stage<'_>, row: &Row, turn: usize, first: bool, time: Duration, into: &mut Measured) -> Result<(), BenchError> {
+    for way in rotated(&row.ways, turn) {
+        let outcome = match into.failures.contains_key(&way) {
+            true => Ok(None),
+            false => {
+                let proved = if first { slice::prove(stage, row, way) } else { Ok(()) };
+                proved.and_then(|()| slice::measure(stage, row, way, time))
+            }
+        };
+        match outcome {
+            Ok(Some(sample)) => into.cells.entry(way).or_default().push(Some(sample)),
+            // A way that is not installed has no cell at all.
+            Ok(None) if !into.failures.contains_key(&way) => {}
+            Ok(None) => into.cells.entry(way).or_default().push(None),
+            Err(BenchError::Interrupted) => return Err(BenchError::Interrupted),
+            Err(e) => {
+                tell(&format!("{}, {}: {e}", row.key, way.title()));
+                into.failures.insert(way, e.to_string());
+                into.cells.entry(way).or_default().push(None);
             }
         }
     }
     Ok(())
 }
 
-impl Results {
-    fn fail(&mut self, name: Name, way: Way, error: &BenchError) {
-        tell(&format!("{name}, {way}: {error}"));
-        self.failures.insert((name, way), error.to_string());
+fn slice_time(options: &Options, row: &Row) -> Duration {
+    Duration::from_secs((f64::from(options.seconds) * row.share).round().max(1.0) as u64)
+}
+
+fn estimate(options: &Options) -> Duration {
+    let rows = options.rows.iter().map(|row| {
+        let rounds = if row.targets.is_empty() {
+            options.rounds.min(CURVE_ROUNDS)
+        } else {
+            options.rounds
+        };
+        // A slice's own beginning and end take about a third of a second; the optional peers are seldom there.
+        let ways = row.ways.iter().filter(|w| !matches!(w, Way::PgCat | Way::PgDog)).count();
+        (slice_time(options, row) + Duration::from_millis(300)) * rounds * u32::try_from(ways).unwrap_or(u32::MAX)
+    });
+    rows.sum()
+}
+
+/// What the row's targets look like so far.
+fn glance(row: &Row, measured: &Measured) -> String {
+    let seen: Vec<String> = row
+        .targets
+        .iter()
+        .filter_map(|t| Some(format!("{:.2}", measured.compared(t)?.median)))
+        .collect();
+    if seen.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", seen.join(", "))
     }
 }
 
@@ -126,34 +129,14 @@ fn rotated(ways: &[Way], by: usize) -> Vec<Way> {
     ways
 }
 
-/// The run's directory. One that nobody named is removed.
-struct Place {
-    dir: PathBuf,
-    passing: bool,
-}
-
-impl Place {
-    fn new(asked: Option<&Path>) -> Result<Self, BenchError> {
-        let (dir, passing) = match asked {
-            Some(dir) => (std::path::absolute(dir).map_err(BenchError::io("resolve", dir))?, false),
-            // Where any user of the machine may pass: as root, the servers run as another one.
-            None => (PathBuf::from(format!("/var/tmp/postern-bench-{}", std::process::id())), true),
-        };
-        fs::create_dir_all(&dir).map_err(BenchError::io("create", &dir))?;
-        Ok(Self { dir, passing })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if self.passing {
-            let _ = fs::remove_dir_all(&self.dir);
-        }
-    }
+/// Earlier numbers, and over them those of this run.
+pub fn merged(earlier: Store, new: Store) -> Store {
+    let rows: BTreeMap<String, Measured> = earlier.0.into_iter().chain(new.0).collect();
+    Store(rows)
 }
 
 /// Progress goes to standard error, where nobody takes it for results.
-fn tell(line: &str) {
+pub fn tell(line: &str) {
     // Where it cannot be written there is nobody to tell.
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
@@ -164,9 +147,26 @@ mod tests {
 
     #[test]
     fn every_order_comes_and_nobody_is_always_first() {
-        let ways = [Way::Direct, Way::PgBouncer, Way::Postern];
+        let ways = [Way::Direct, Way::Bouncer, Way::Filtered];
         let orders: std::collections::BTreeSet<Vec<Way>> = (0..6).map(|by| rotated(&ways, by)).collect();
         assert_eq!(orders.len(), 6);
         assert_eq!(rotated(&[], 3), []);
+    }
+
+    #[test]
+    fn rows_that_were_not_taken_again_stay() {
+        let row = |date: &str| Measured {
+            taken: Taken {
+                date: date.to_owned(),
+                ..Taken::default()
+            },
+            ..Measured::default()
+        };
+        let earlier = Store(BTreeMap::from([("a".to_owned(), row("old")), ("b".to_owned(), row("old"))]));
+        let merged = merged(earlier, Store(BTreeMap::from([("b".to_owned(), row("new"))])));
+        assert_eq!(
+            (merged.0["a"].taken.date.as_str(), merged.0["b"].taken.date.as_str()),
+            ("old", "new")
+        );
     }
 }

@@ -1,249 +1,296 @@
-//! One slice: some clients, one workload, one way, a fixed number of operations.
+//! One slice: one kind of work by one way for some seconds, and what it cost.
 //!
-//! Connections are made, statements prepared and a tenth as many operations run before the clock starts: plan caches are warm on every
-//! way, and no login is measured.
+//! Promised: a slice whose answers were not all right is an error and no number. pgbench checks each of its answers; of a bulk result the
+//! number of rows, the sum of their keys and the text of every 997th are checked.
 
 use std::time::{Duration, Instant};
 
-use tokio::task::JoinSet;
-use tokio_postgres::Statement;
-use tokio_postgres::types::ToSql;
+use serde::{Deserialize, Serialize};
 
-use crate::cpu::{self, Used, UsedByAll};
+use crate::client::{Client, cells};
+use crate::cpu::{self, Used, UsedByServer};
 use crate::error::BenchError;
-use crate::stage::Stage;
-use crate::stats::percentile;
-use crate::way::{Connection, Way, Ways};
-use crate::workload::{Name, Subject, Workload};
+use crate::pgbench::Job;
+use crate::rows::{Figure, Mode, Row, Script, Way, Work};
+use crate::stage::{Open, Stage};
+use crate::tables::{BULK, CARD, FOREIGN, POINTS, balance, body, note};
 
-/// A slice ends after this even if operations are left.
-const LONGEST: Duration = Duration::from_secs(10);
-/// An answer that takes this much longer never comes.
-const GRACE: Duration = Duration::from_secs(30);
-/// PostgreSQL decides on a generic plan after five executions.
-const LEAST_WARM_UP: u32 = 10;
+/// Clients that come and go before memory is looked at.
+const WARM_CLIENTS: u32 = 20;
+/// Memory is looked at after nothing has happened for so long.
+const REST: Duration = Duration::from_secs(1);
+/// After the last client has gone, until CPU time is read.
+const SETTLING: Duration = Duration::from_millis(100);
 
-/// What one slice showed.
-#[derive(Debug, Clone)]
-pub struct Measured {
-    /// Operations that were timed; each gave the right answer.
+/// What a slice was.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// Operations: statements, or long results.
     pub operations: u64,
-    /// From the first start to the last end.
-    pub elapsed: Duration,
-    /// Median latency of an operation.
-    pub p50: Duration,
-    /// The latency that one operation in a hundred exceeds.
-    pub p99: Duration,
-    /// CPU time of the process in between, where there is one.
-    pub proxy: Option<Duration>,
-    /// CPU time of PostgreSQL's processes.
-    pub server: Duration,
-    /// CPU seconds of everything on the machine that has no part in this. The kernel counts the machine's in hundredths, so that only a
-    /// sum over many slices says something; a single one may be negative.
+    /// Per second.
+    pub throughput: f64,
+    /// Mean time of one, µs.
+    pub mean: f64,
+    /// 50th, 95th and 99th percentile, µs, where they were taken.
+    pub percentiles: Option<[f64; 3]>,
+    /// CPU of the proxy's process, s.
+    pub proxy: Option<f64>,
+    /// CPU of PostgreSQL's processes, s.
+    pub server: f64,
+    /// Bytes of result that arrived, where they were counted.
+    pub bytes: Option<u64>,
+    /// How long it took, s.
+    pub seconds: f64,
+    /// Memory for each client, bytes.
+    pub memory: Option<f64>,
+    /// CPU of whatever else ran on the machine, s.
     pub others: f64,
 }
 
-impl Measured {
-    /// Operations per second.
-    pub fn throughput(&self) -> f64 {
-        self.operations as f64 / self.elapsed.as_secs_f64()
-    }
-
-    /// Seconds per thousand operations.
-    pub fn per_thousand(&self, cpu: Duration) -> f64 {
-        cpu.as_secs_f64() * 1_000.0 / self.operations as f64
+impl Sample {
+    /// One of its numbers, where it has that.
+    pub fn figure(&self, figure: Figure) -> Option<f64> {
+        let operations = self.operations as f64;
+        let bytes = self.bytes.map(|b| b as f64);
+        let value = match figure {
+            Figure::ProxyCpu => self.proxy? / operations * 1e6,
+            Figure::ServerCpu => self.server / operations * 1e6,
+            Figure::Throughput => self.throughput,
+            Figure::Latency => self.mean,
+            Figure::CpuPerByte => self.proxy? / (bytes? / 1e9),
+            Figure::BytesPerSecond => bytes? / 1e6 / self.seconds,
+            Figure::Memory => self.memory? / 1e3,
+        };
+        value.is_finite().then_some(value)
     }
 }
 
-/// Numbers rows that are inserted, so that no key comes twice in a run.
-#[derive(Debug, Default)]
-pub struct Serial(u64);
-
-/// Runs a slice.
-pub async fn measure(
-    ways: &Ways,
-    stage: &Stage,
-    workload: &Workload,
-    way: Way,
-    clients: u32,
-    operations: u32,
-    serial: &mut Serial,
-) -> Result<Measured, BenchError> {
-    let config = ways.config(way, workload.name.door())?;
-    let each = operations.div_ceil(clients);
-    let warm_up = (each / 10).max(LEAST_WARM_UP);
-    let mut visitors = Vec::new();
-    for client in 0..clients {
-        let connection = Connection::open(&config).await?;
-        visitors.push(Visitor::new(connection, workload, client, clients, serial).await?);
-        serial.0 += u64::from(each + warm_up);
+/// Runs a slice; `None` where the way is not open on this machine.
+pub fn measure(stage: &Stage<'_>, row: &Row, way: Way, time: Duration) -> Result<Option<Sample>, BenchError> {
+    if let Work::Idle { clients } = row.work {
+        return idle(stage, way, row.mode, clients);
     }
-    let (visitors, _) = together(visitors, warm_up).await?;
-
-    let pids = stage.server_processes().await?;
-    let own = std::process::id();
-    let proxy = ways.proxy(way);
-    let look = || -> Result<_, BenchError> {
-        let proxy = proxy.map(Used::by).transpose()?;
-        Ok((proxy, UsedByAll::by(&pids), Used::by(own)?, cpu::busy()?))
+    let Some(open) = stage.open(way, row.mode)? else {
+        return Ok(None);
     };
-    let before = look()?;
-    let began = Instant::now();
-    let (visitors, mut latencies) = together(visitors, each).await?;
-    let elapsed = began.elapsed();
-    let after = look()?;
-
-    for visitor in visitors {
-        visitor.connection.close().await;
+    match row.work {
+        Work::Points {
+            protocol,
+            script,
+            clients,
+            connect,
+        } => {
+            let job = Job {
+                protocol,
+                script,
+                clients,
+                connect,
+                time,
+            };
+            let meter = Meter::start(stage, &open)?;
+            let said = stage.pgbench.run(&open.target, job, stage.stop())?;
+            let sample = Sample {
+                operations: said.operations,
+                throughput: said.throughput,
+                mean: said.mean,
+                percentiles: Some(said.percentiles).filter(|p| p.iter().all(|v| v.is_finite())),
+                ..Sample::default()
+            };
+            meter.stop(sample).map(Some)
+        }
+        Work::Bulk { protected } => bulk(stage, &open, protected, time).map(Some),
+        Work::Idle { .. } => Ok(None),
     }
-    let proxy = after.0.zip(before.0).map(|(a, b)| a.since(&b));
-    let server = after.1.since(&before.1);
-    let ours = proxy.unwrap_or_default() + server + after.2.since(&before.2);
-    let nanos = |percent, sample: &mut Vec<u64>| Duration::from_nanos(percentile(sample, percent).unwrap_or_default());
-    Ok(Measured {
-        operations: latencies.len() as u64,
-        elapsed,
-        p50: nanos(50, &mut latencies),
-        p99: nanos(99, &mut latencies),
-        proxy,
-        server,
-        others: after.3.as_secs_f64() - before.3.as_secs_f64() - ours.as_secs_f64(),
-    })
 }
 
-/// One operation of each kind, and that what must stay hidden does.
-pub async fn prove(ways: &Ways, workload: &Workload, way: Way, serial: &mut Serial) -> Result<(), BenchError> {
-    let connection = Connection::open(&ways.config(way, workload.name.door())?).await?;
-    let mut visitor = Visitor::new(connection, workload, 0, 1, serial).await?;
-    serial.0 += 3;
-    for _ in 0..3 {
-        visitor.operate().await?;
+/// Asks some questions whose answers are known, one of them about a row that the user may not see.
+pub fn prove(stage: &Stage<'_>, row: &Row, way: Way) -> Result<(), BenchError> {
+    // The others' logins are not ours to speak; pgbench proves them alone.
+    if matches!(way, Way::PgCat | Way::PgDog) || matches!(row.work, Work::Idle { .. } | Work::Bulk { .. }) {
+        return Ok(());
     }
-    if let (Way::Postern, Some(hidden)) = (way, &workload.hidden) {
-        let rows = visitor
-            .connection
-            .client
-            .query(&visitor.statement, &[hidden])
-            .await
-            .map_err(BenchError::sql(workload.name.to_string()))?;
-        if !rows.is_empty() {
-            return Err(BenchError::Wrong {
-                sql: workload.name.sql(),
-                expected: "no row, as the person may not see it".to_owned(),
-                found: "it".to_owned(),
-            });
+    let Some(open) = stage.open(way, row.mode)? else {
+        return Ok(());
+    };
+    let mut client = Client::open(&open.target)?;
+    let by_card = matches!(
+        row.work,
+        Work::Points {
+            script: Script::Card,
+            ..
         }
+    );
+    let question = |number: u32| match by_card {
+        true => format!(
+            "SELECT card, balance, note FROM cards WHERE card = {}",
+            u64::from(number) * CARD
+        ),
+        false => format!("SELECT abalance FROM accounts WHERE aid = {number}"),
+    };
+    for number in (1..=POINTS).step_by(7_001).chain([POINTS]) {
+        let expected = match by_card {
+            true => vec![
+                (u64::from(number) * CARD).to_string(),
+                balance(number).to_string(),
+                note(number),
+            ],
+            false => vec![balance(number).to_string()],
+        };
+        expect(&mut client, &question(number), Some(expected))?;
     }
-    visitor.connection.close().await;
+    // A row of another organisation is there, and only the filter hides it.
+    if way.filtered() {
+        expect(&mut client, &question(POINTS + 1), None)?;
+    } else {
+        client.scalar(&format!("SELECT count(*) FROM accounts WHERE aid = {}", POINTS + 1))?;
+    }
+    client.close();
     Ok(())
 }
 
-/// All at once, `each` operations apiece; latencies in nanoseconds.
-async fn together(visitors: Vec<Visitor>, each: u32) -> Result<(Vec<Visitor>, Vec<u64>), BenchError> {
-    let mut tasks = JoinSet::new();
-    let end = Instant::now() + LONGEST;
-    for mut visitor in visitors {
-        tasks.spawn(async move {
-            let mut latencies = Vec::with_capacity(each as usize);
-            for _ in 0..each {
-                if Instant::now() >= end {
-                    break;
-                }
-                latencies.push(visitor.operate().await?);
-            }
-            Ok::<_, BenchError>((visitor, latencies))
-        });
+fn expect(client: &mut Client, sql: &str, expected: Option<Vec<String>>) -> Result<(), BenchError> {
+    let found: Vec<Vec<String>> = client
+        .query(sql)?
+        .into_iter()
+        .map(|r| r.into_iter().map(Option::unwrap_or_default).collect())
+        .collect();
+    let expected: Vec<Vec<String>> = expected.into_iter().collect();
+    if found == expected {
+        return Ok(());
     }
-    let all = async {
-        let (mut visitors, mut latencies) = (Vec::new(), Vec::new());
-        while let Some(done) = tasks.join_next().await {
-            let (visitor, own) = done.expect("clients neither panic nor are they aborted")?;
-            visitors.push(visitor);
-            latencies.extend(own);
-        }
-        Ok((visitors, latencies))
+    Err(BenchError::Wrong {
+        sql: sql.to_owned(),
+        expected: format!("{expected:?}"),
+        found: format!("{found:?}"),
+    })
+}
+
+/// One client, one long result after another.
+fn bulk(stage: &Stage<'_>, open: &Open, protected: bool, time: Duration) -> Result<Sample, BenchError> {
+    let table = if protected { "vault" } else { "wide" };
+    let sql = format!("SELECT id, body FROM {table}");
+    let mut client = Client::open(&open.target)?;
+    // Neither a cold cache nor a first plan should be in the number.
+    client.query(&format!("SELECT id, body FROM {table} WHERE id = 1"))?;
+    let meter = Meter::start(stage, open)?;
+    let mut sample = Sample {
+        bytes: Some(0),
+        ..Sample::default()
     };
-    let limit = LONGEST + GRACE;
-    tokio::time::timeout(limit, all).await.unwrap_or(Err(BenchError::Hung {
-        seconds: limit.as_secs(),
+    let began = Instant::now();
+    while began.elapsed() < time {
+        stage.stop().check()?;
+        let (mut sum, mut wrong) = (0_u64, None);
+        let result = client.each(&sql, |row| {
+            // id is the first cell: two bytes of count, four of length.
+            let number = row.get(2..6).and_then(|l| Some(u32::from_be_bytes(l.try_into().ok()?)));
+            let digits = number.and_then(|l| row.get(6..6 + l as usize)).unwrap_or_default();
+            let number = digits
+                .iter()
+                .fold(0_u32, |n, d| n.wrapping_mul(10).wrapping_add(u32::from(d.wrapping_sub(b'0'))));
+            sum += u64::from(number);
+            if number % 997 == 0 && wrong.is_none() && cells(row).get(1) != Some(&Some(body(number))) {
+                wrong = Some(number);
+            }
+        })?;
+        // A user sees the organisation's rows; who asks without a gate sees all.
+        let rows = u64::from(if open.target.options.is_some() { BULK } else { BULK + FOREIGN });
+        let right = result.rows == rows && sum == rows * (rows + 1) / 2;
+        if !right || wrong.is_some() {
+            return Err(BenchError::Wrong {
+                sql,
+                expected: format!("{rows} rows, each with its body"),
+                found: format!("{} rows, wrong: {wrong:?}", result.rows),
+            });
+        }
+        sample.operations += 1;
+        sample.bytes = sample.bytes.map(|b| b + result.bytes);
+    }
+    sample.seconds = began.elapsed().as_secs_f64();
+    sample.throughput = sample.operations as f64 / sample.seconds;
+    sample.mean = 1e6 / sample.throughput;
+    let sample = meter.stop(sample)?;
+    client.close();
+    Ok(sample)
+}
+
+/// What many clients that have asked once weigh.
+fn idle(stage: &Stage<'_>, way: Way, mode: Mode, clients: u32) -> Result<Option<Sample>, BenchError> {
+    let Some(fresh) = stage.fresh(way, mode)? else {
+        return Ok(None);
+    };
+    let (target, pid) = fresh.open();
+    let ask = |clients: u32| -> Result<Vec<Client>, BenchError> {
+        (0..clients)
+            .map(|n| {
+                stage.stop().check()?;
+                let mut client = Client::open(&target)?;
+                let expected = Some(vec![balance(n + 1).to_string()]);
+                expect(
+                    &mut client,
+                    &format!("SELECT abalance FROM accounts WHERE aid = {}", n + 1),
+                    expected,
+                )?;
+                Ok(client)
+            })
+            .collect()
+    };
+    ask(WARM_CLIENTS)?.into_iter().for_each(Client::close);
+    std::thread::sleep(REST);
+    let before = cpu::memory(pid)?;
+    let open = ask(clients)?;
+    std::thread::sleep(REST);
+    let after = cpu::memory(pid)?;
+    open.into_iter().for_each(Client::close);
+    Ok(Some(Sample {
+        operations: u64::from(clients),
+        memory: Some((after as f64 - before as f64) / f64::from(clients)),
+        ..Sample::default()
     }))
 }
 
-/// One client: a connection with its prepared statement, and the rows that it asks for.
-struct Visitor {
-    connection: Connection,
-    statement: Statement,
-    name: Name,
-    subjects: Vec<Subject>,
-    next: usize,
-    serial: u64,
+/// CPU time from here to there.
+struct Meter {
+    postmaster: u32,
+    server: UsedByServer,
+    proxy: Option<(u32, Used)>,
+    own: Duration,
+    busy: Duration,
+    began: Instant,
 }
 
-impl Visitor {
-    async fn new(
-        connection: Connection,
-        workload: &Workload,
-        client: u32,
-        clients: u32,
-        serial: &Serial,
-    ) -> Result<Self, BenchError> {
-        let name = workload.name;
-        let statement = connection
-            .client
-            .prepare(name.sql())
-            .await
-            .map_err(BenchError::sql(name.to_string()))?;
+impl Meter {
+    fn start(stage: &Stage<'_>, open: &Open) -> Result<Self, BenchError> {
+        let postmaster = stage.cluster.pid();
         Ok(Self {
-            connection,
-            statement,
-            name,
-            subjects: workload.share(client, clients).cloned().collect(),
-            next: 0,
-            serial: serial.0,
+            postmaster,
+            server: UsedByServer::by(postmaster)?,
+            proxy: match open.proxy {
+                Some(pid) => Some((pid, Used::by(pid)?)),
+                None => None,
+            },
+            own: cpu::own()?,
+            busy: cpu::busy()?,
+            began: Instant::now(),
         })
     }
 
-    /// One operation, checked; how long it took, in nanoseconds.
-    async fn operate(&mut self) -> Result<u64, BenchError> {
-        let subject = &self.subjects[self.next % self.subjects.len()];
-        self.next += 1;
-        let fresh;
-        let key: &String = if self.name == Name::EncryptedInsert {
-            self.serial += 1;
-            fresh = format!("{}/{}", subject.key, self.serial);
-            &fresh
-        } else {
-            &subject.key
-        };
-        let client = &self.connection.client;
-        let failed = |e| BenchError::sql(self.name.to_string())(e);
-        let wrong = |expected: &str, found: String| BenchError::Wrong {
-            sql: self.name.sql(),
-            expected: expected.to_owned(),
-            found,
-        };
-        let began = Instant::now();
-        if self.name.reads() {
-            let parameters: [&(dyn ToSql + Sync); 1] = [key];
-            let rows = client.query(&self.statement, &parameters).await.map_err(failed)?;
-            let took = began.elapsed();
-            match rows.as_slice() {
-                [row] if row.try_get::<_, &str>(0).is_ok_and(|v| v == subject.value) => Ok(nanos(took)),
-                [_] => Err(wrong("the row's own value", "another".to_owned())),
-                rows => Err(wrong("one row", format!("{} rows", rows.len()))),
-            }
-        } else {
-            let parameters: [&(dyn ToSql + Sync); 2] = [key, &subject.value];
-            let changed = client.execute(&self.statement, &parameters).await;
-            let took = began.elapsed();
-            match changed.map_err(failed)? {
-                1 => Ok(nanos(took)),
-                n => Err(wrong("one row changed", n.to_string())),
-            }
+    fn stop(self, mut sample: Sample) -> Result<Sample, BenchError> {
+        if sample.seconds == 0.0 {
+            sample.seconds = self.began.elapsed().as_secs_f64();
         }
+        // Backends whose clients have gone count once they have ended.
+        std::thread::sleep(SETTLING);
+        let proxy = match &self.proxy {
+            Some((pid, before)) => Some(Used::by(*pid)?.since(before)),
+            None => None,
+        };
+        let server = UsedByServer::by(self.postmaster)?.since(&self.server);
+        let own = cpu::own()?.saturating_sub(self.own);
+        let ours = own + server + proxy.unwrap_or_default();
+        sample.others = cpu::busy()?.saturating_sub(self.busy).saturating_sub(ours).as_secs_f64();
+        sample.proxy = proxy.map(|p| p.as_secs_f64());
+        sample.server = server.as_secs_f64();
+        Ok(sample)
     }
-}
-
-fn nanos(took: Duration) -> u64 {
-    u64::try_from(took.as_nanos()).unwrap_or(u64::MAX)
 }

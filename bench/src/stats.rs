@@ -1,4 +1,4 @@
-//! The arithmetic: medians, quantiles, ratios within a round.
+//! The arithmetic: medians and quantiles.
 //!
 //! Nothing here knows what is measured. An empty or unusable sample has no median, rather than a zero that looks like a result.
 
@@ -28,15 +28,6 @@ impl Spread {
 /// The median; of an even number the mean of the middle two. Values that are not finite are left out.
 pub fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     middle(&sorted(values))
-}
-
-/// How `of` relates to `over`, round by round: what changes from one round to the next cancels. A round in which either is missing, or
-/// in which `over` is not positive, does not count.
-pub fn ratios<'a>(of: &'a [Option<f64>], over: &'a [Option<f64>]) -> impl Iterator<Item = f64> + 'a {
-    of.iter().zip(over).filter_map(|(of, over)| match (of, over) {
-        (Some(of), Some(over)) if *over > 0.0 => Some(of / over),
-        _ => None,
-    })
 }
 
 /// The smallest value such that at least `percent` % of the sample are not larger (nearest rank). Sorts the sample.
@@ -79,22 +70,6 @@ mod tests {
         let spread = Spread::of([0.9, 0.7, 0.8]).unwrap();
         assert_eq!((spread.median, spread.low, spread.high), (0.8, 0.7, 0.9));
         assert_eq!(Spread::of([f64::NAN]), None);
-    }
-
-    #[test]
-    fn ratios_pair_rounds_and_drop_those_that_lack_one() {
-        let of = [Some(1.0), None, Some(3.0), Some(8.0), Some(5.0)];
-        let over = [Some(2.0), Some(9.0), None, Some(4.0), Some(0.0)];
-        assert_eq!(ratios(&of, &over).collect::<Vec<_>>(), [0.5, 2.0]);
-    }
-
-    #[test]
-    fn a_slow_round_cancels() {
-        // The machine ran at half its speed in the second round, for both.
-        let direct = [Some(1_000.0), Some(500.0)];
-        let through = [Some(700.0), Some(350.0)];
-        let spread = Spread::of(ratios(&through, &direct)).unwrap();
-        assert_eq!((spread.low, spread.high), (0.7, 0.7));
     }
 
     #[test]
