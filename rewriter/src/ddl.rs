@@ -33,7 +33,7 @@ pub(crate) fn plan(stmt: &Node, ask: &Ask<'_>) -> Result<Plan, Refusal> {
             | NodeEnum::RenameStmt(_)
     );
     if !known {
-        return Err(refused(stmt, inner, ask));
+        return Err(refused(stmt, ask));
     }
     if !(ask.login.ddl || ask.login.kind == LoginKind::Migrator) {
         return Err(
@@ -50,7 +50,10 @@ pub(crate) fn plan(stmt: &Node, ask: &Ask<'_>) -> Result<Plan, Refusal> {
 }
 
 /// A refusal for a statement that is not available; where it names a relation that is not the module's, the relation is missing first.
-fn refused(stmt: &Node, inner: &NodeEnum, ask: &Ask<'_>) -> Refusal {
+pub(crate) fn refused(stmt: &Node, ask: &Ask<'_>) -> Refusal {
+    let Some(inner) = &stmt.node else {
+        return Refusal::internal("a statement is empty");
+    };
     let mut judge = Judge::scout(ask);
     if let Ok(survey) = census::survey(stmt) {
         for (schemaname, relname, _) in survey.relations {
@@ -84,7 +87,7 @@ fn refused(stmt: &Node, inner: &NodeEnum, ask: &Ask<'_>) -> Refusal {
     match inner {
         NodeEnum::DoStmt(_) => denied("DO"),
         NodeEnum::CopyStmt(c) if c.is_program => denied("COPY … PROGRAM"),
-        NodeEnum::CopyStmt(_) => Refusal::statement("COPY"),
+        NodeEnum::CopyStmt(_) => denied("COPY with a file of the server"),
         NodeEnum::CreateFunctionStmt(_) => denied("CREATE FUNCTION"),
         NodeEnum::CreateExtensionStmt(_) => denied("CREATE EXTENSION"),
         NodeEnum::CreatePlangStmt(_) => denied("CREATE LANGUAGE"),
@@ -94,7 +97,6 @@ fn refused(stmt: &Node, inner: &NodeEnum, ask: &Ask<'_>) -> Refusal {
             denied("Managing roles")
         }
         NodeEnum::LoadStmt(_) => denied("LOAD"),
-        NodeEnum::ListenStmt(_) | NodeEnum::UnlistenStmt(_) | NodeEnum::NotifyStmt(_) => Refusal::statement("LISTEN and NOTIFY"),
         NodeEnum::MergeStmt(_) => Refusal::statement("MERGE"),
         NodeEnum::TruncateStmt(_) => Refusal::statement("TRUNCATE"),
         NodeEnum::LockStmt(_) => Refusal::statement("LOCK"),

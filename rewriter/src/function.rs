@@ -7,7 +7,7 @@ use crate::expr::{Yield, string_constant};
 use crate::judge::Judge;
 use crate::plan::{Keeps, Refusal};
 use crate::scope::Scope;
-use crate::{allow, tree};
+use crate::{allow, shared_names, tree};
 
 impl Judge<'_> {
     /// Authorises a call. Gives a node to put in its place where the call is answered without effect.
@@ -70,6 +70,7 @@ impl Judge<'_> {
                     .hint("Use SET for the settings that a module may change.")
                     .at(location));
             }
+            _ if shared_names::names_shared(&name) => {}
             _ if allow::function(&name) => {}
             _ if allow::builtin_function(&name) => {
                 return Err(Refusal::denied("function", format!("permission denied for function {name}"))
@@ -89,6 +90,9 @@ impl Judge<'_> {
             *level = true;
         }
         self.arguments(f, &name, scope)?;
+        if shared_names::names_shared(&name) {
+            self.own_name_for_shared(f, &name)?;
+        }
         Ok(None)
     }
 

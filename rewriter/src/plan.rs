@@ -238,6 +238,16 @@ pub enum Effect {
     CloseCursor(Option<Box<str>>),
     /// `DISCARD ALL`.
     DiscardAll,
+    /// `COPY … TO STDOUT`: CopyOutResponse, CopyData and CopyDone go to the client unread.
+    CopyOut,
+    /// `COPY … FROM STDIN`: behind CopyInResponse the client's CopyData, CopyDone or CopyFail go to PostgreSQL unread.
+    CopyIn,
+    /// `LISTEN`, by the name that the client gave; PostgreSQL names it with [`crate::channel_prefix`] before it.
+    Listen(Box<str>),
+    /// `UNLISTEN`, or `UNLISTEN *`.
+    Unlisten(Option<Box<str>>),
+    /// `NOTIFY`: reads and writes no rows.
+    Notify,
 }
 
 /// A transaction statement.

@@ -16,7 +16,7 @@ use crate::tree;
 use crate::update::Gathered;
 
 /// A statement that holds no name of a relation, function or type: printed and read again, nothing in it changes.
-fn verbatim(stmt: &Node, ask: &Ask<'_>, effect: Effect) -> Result<Plan, Refusal> {
+pub(crate) fn verbatim(stmt: &Node, ask: &Ask<'_>, effect: Effect) -> Result<Plan, Refusal> {
     let judged = judged(stmt, ask, false, |_, _| Ok(()))?;
     let mut gathered = Gathered::default();
     let (statement, ()) = gathered.statement(judged, None);

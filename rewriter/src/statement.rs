@@ -10,7 +10,7 @@ use crate::plan::{Effect, Keeps, Param, Plan, Refusal, Run, Statement, Value};
 use crate::project::Projection;
 use crate::select::Mode;
 use crate::update::{Gathered, UpdatePlan, per_row, update_plan};
-use crate::{ddl, foreseen, session, tree};
+use crate::{copy, ddl, foreseen, session, shared_names, tree};
 
 /// Plans every statement of a simple-protocol batch; if one is refused, none runs. Empty text gives no plans.
 pub fn plan_batch(sql: &str, ask: &Ask<'_>) -> Result<Vec<Plan>, Refusal> {
@@ -90,6 +90,10 @@ pub(crate) fn plan_node(stmt: Node, ask: &Ask<'_>) -> Result<Plan, Refusal> {
         NodeEnum::FetchStmt(f) => session::fetch(f, &stmt, ask),
         NodeEnum::ClosePortalStmt(c) => session::close(c, &stmt, ask),
         NodeEnum::DiscardStmt(d) => session::discard(d, &stmt, ask),
+        NodeEnum::CopyStmt(c) => copy::plan(c, &stmt, ask),
+        NodeEnum::ListenStmt(l) => shared_names::listen(l, ask),
+        NodeEnum::UnlistenStmt(u) => shared_names::unlisten(u, &stmt, ask),
+        NodeEnum::NotifyStmt(n) => shared_names::notify(n, ask),
         _ => ddl::plan(&stmt, ask),
     }
 }

@@ -56,6 +56,16 @@ pub(crate) fn integer(value: i32) -> Node {
     }))
 }
 
+/// A string constant.
+pub(crate) fn text(value: &str) -> Node {
+    let val = Some(a_const::Val::Sval(protobuf::String { sval: value.to_owned() }));
+    node(NodeEnum::AConst(AConst {
+        isnull: false,
+        location: -1,
+        val,
+    }))
+}
+
 /// An output column.
 pub(crate) fn target(val: Node, name: &str) -> Node {
     node(NodeEnum::ResTarget(Box::new(ResTarget {
