@@ -207,7 +207,9 @@ fn options(options: &[Node]) -> Result<(), Refusal> {
 
 /// The spellings of a header that is wanted (`CSV HEADER` of old, `HEADER true`) become the one that reads back as it was printed.
 fn plain_header(option: &mut Node) {
-    let Some(NodeEnum::DefElem(d)) = &mut option.node else { return };
+    let Some(NodeEnum::DefElem(d)) = &mut option.node else {
+        return;
+    };
     let wanted = match d.arg.as_deref().map(|a| &a.node) {
         Some(Some(NodeEnum::Boolean(b))) => b.boolval,
         Some(Some(NodeEnum::String(s))) => ["true", "on"].iter().any(|yes| s.sval.eq_ignore_ascii_case(yes)),

@@ -89,14 +89,14 @@ impl Judge<'_> {
         {
             *level = true;
         }
-        self.arguments(f, &name, scope)?;
         if shared_names::names_shared(&name) {
-            self.own_name_for_shared(f, &name)?;
+            return self.shared_name_call(f, &name, scope).map(|()| None);
         }
+        self.arguments(f, &name, scope)?;
         Ok(None)
     }
 
-    fn arguments(&mut self, f: &mut protobuf::FuncCall, name: &str, scope: &Scope<'_>) -> Result<(), Refusal> {
+    pub(crate) fn arguments(&mut self, f: &mut protobuf::FuncCall, name: &str, scope: &Scope<'_>) -> Result<(), Refusal> {
         let distinct = f.agg_distinct;
         // A sequence is named by a constant that was looked at.
         let sequence = matches!(name, "nextval" | "currval" | "setval");

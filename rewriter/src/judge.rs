@@ -60,6 +60,8 @@ pub(crate) struct Judge<'a> {
     pub(crate) barrier_trees: HashMap<(TableRef, bool), Node>,
     /// The table that is being made, once its name is known: its own constraints may refer to it.
     pub(crate) making: Option<(String, String)>,
+    /// How many calls that name something shared by all sessions are open around the node.
+    pub(crate) sharing: usize,
     /// What outlives the transaction.
     pub(crate) keeps: Keeps,
     hidden: usize,
@@ -240,6 +242,7 @@ impl<'a> Judge<'a> {
             barriers: 0,
             barrier_trees: HashMap::new(),
             making: None,
+            sharing: 0,
             keeps: Keeps::NOTHING,
             hidden: 0,
         }

@@ -10,11 +10,15 @@ use postern_config::ModuleName;
 
 use crate::judge::{Ask, Judge};
 use crate::plan::{Effect, Keeps, Plan, Refusal};
+use crate::scope::Scope;
 use crate::session::verbatim;
 use crate::tree;
 
 /// PostgreSQL's longest identifier, and longest channel.
 const MAX_NAME_BYTES: usize = 63;
+
+/// How many of the calls here may stand in each other's arguments.
+const MAX_NESTED: usize = 2;
 
 /// What stands before the names of a module's channels.
 pub fn channel_prefix(module: &ModuleName) -> String {
@@ -85,8 +89,22 @@ fn is_lock(function: &str) -> bool {
 }
 
 impl Judge<'_> {
-    /// Puts the module's own name in place of what the arguments, which were judged, name. The function is one of [`names_shared`].
-    pub(crate) fn own_name_for_shared(&mut self, f: &mut FuncCall, function: &str) -> Result<(), Refusal> {
+    /// A call of one of [`names_shared`]: its arguments are judged like any other's, then the module's own name stands in place of what
+    /// they name.
+    // Kept out of the walk's frames, which are as many as a statement is deep.
+    #[inline(never)]
+    pub(crate) fn shared_name_call(&mut self, f: &mut FuncCall, function: &str, scope: &Scope<'_>) -> Result<(), Refusal> {
+        self.sharing += 1;
+        if self.sharing > MAX_NESTED {
+            // Each call becomes several levels of calls, so a bound on the client's depth alone would not bound the depth of what runs.
+            return Err(Refusal::construct("This call inside others of its kind").at(f.location));
+        }
+        self.arguments(f, function, scope)?;
+        self.sharing -= 1;
+        self.own_name_for_shared(f, function)
+    }
+
+    fn own_name_for_shared(&mut self, f: &mut FuncCall, function: &str) -> Result<(), Refusal> {
         // Named and variadic notation: none of these functions has it.
         let plain = !f.func_variadic && f.args.iter().all(|a| !matches!(a.node, Some(NodeEnum::NamedArgExpr(_))));
         let args = std::mem::take(&mut f.args);

@@ -32,6 +32,13 @@ fn what_is_gone_with_its_transaction_is_available_to_all() {
         "FETCH 3 FROM c",
         "CLOSE ALL",
         "DISCARD ALL",
+        "UNLISTEN *",
+        "NOTIFY jobs, 'x'",
+        "SELECT pg_notify('jobs', 'x')",
+        "SELECT pg_advisory_xact_lock(1)",
+        "SELECT pg_try_advisory_xact_lock_shared(1, 2)",
+        "SELECT pg_advisory_unlock_all()",
+        "COPY accounts (id) TO STDOUT",
         "CREATE TABLE notes_plain (id int)",
     ] {
         let plan = last(MIGRATOR, sql);
@@ -52,6 +59,23 @@ fn what_outlives_its_transaction_is_refused_there_with_a_way_out() {
             "DECLARE c BINARY INSENSITIVE SCROLL CURSOR WITH HOLD FOR SELECT id FROM accounts",
             Keeps::HOLD_CURSOR,
             "pool-mode-cursor",
+        ),
+        ("LISTEN jobs", Keeps::LISTEN, "pool-mode-listen"),
+        ("SELECT pg_advisory_lock(1)", Keeps::SESSION_LOCKS, "pool-mode-locks"),
+        (
+            "SELECT pg_try_advisory_lock_shared(1, 2)",
+            Keeps::SESSION_LOCKS,
+            "pool-mode-locks",
+        ),
+        (
+            "SELECT 1 WHERE pg_advisory_unlock(1)",
+            Keeps::SESSION_LOCKS,
+            "pool-mode-locks",
+        ),
+        (
+            "COPY (SELECT pg_advisory_lock(1)) TO STDOUT",
+            Keeps::SESSION_LOCKS,
+            "pool-mode-locks",
         ),
         ("SELECT lastval()", Keeps::SEQUENCE, "pool-mode-sequence"),
         (

@@ -65,6 +65,22 @@ const WORDS: &[&str] = &[
     "set_config('a', 'b', true)",
     "current_setting('postern.sub')",
     "nextval('s')",
+    "pg_notify('a', 'b')",
+    "pg_notify(email, id)",
+    "pg_advisory_lock(1)",
+    "pg_try_advisory_xact_lock(1, 2)",
+    "('1'::bigint).pg_advisory_unlock",
+    "COPY",
+    "COPY accounts",
+    "COPY notes (id)",
+    "TO STDOUT",
+    "FROM STDIN",
+    "TO '/tmp/x'",
+    "FROM PROGRAM 'id'",
+    "(FORMAT csv, HEADER)",
+    "(FREEZE)",
+    "LISTEN",
+    "NOTIFY",
     "count(*)",
     "max(id)",
     "row_to_json(a)",
@@ -205,6 +221,18 @@ const WITH_ARGUMENTS: &[&str] = &[
     "has_column_privilege",
     "has_any_column_privilege",
     "has_sequence_privilege",
+    "pg_notify",
+    "pg_advisory_lock",
+    "pg_advisory_lock_shared",
+    "pg_try_advisory_lock",
+    "pg_try_advisory_lock_shared",
+    "pg_advisory_unlock",
+    "pg_advisory_unlock_shared",
+    "pg_advisory_unlock_all",
+    "pg_advisory_xact_lock",
+    "pg_advisory_xact_lock_shared",
+    "pg_try_advisory_xact_lock",
+    "pg_try_advisory_xact_lock_shared",
 ];
 
 struct Reading<'r> {
@@ -253,7 +281,21 @@ impl Reading<'_> {
                     self.relation(v, key, parent);
                 }
                 if o.contains_key("funcname") && o.contains_key("agg_star") {
-                    self.function(&names(o.get("funcname")));
+                    let name = names(o.get("funcname"));
+                    self.function(&name);
+                    self.shared(name.last().map_or("", String::as_str), v);
+                }
+                if o.contains_key("conditionname") {
+                    let channel = text(v, "conditionname");
+                    let own = format!("{}:", self.manifest.module);
+                    if !channel.is_empty() && (!channel.starts_with(&own) || channel.len() > 63) {
+                        self.wrong.push(format!("uses channel {channel}"));
+                    }
+                }
+                if o.contains_key("is_program")
+                    && (o.get("is_program") == Some(&Value::Bool(true)) || !text(v, "filename").is_empty())
+                {
+                    self.wrong.push("copies past the client".to_owned());
                 }
                 if o.contains_key("indirection") && o.contains_key("arg") {
                     for name in names(o.get("indirection")) {
@@ -289,6 +331,29 @@ impl Reading<'_> {
             if !target && !self.reads_target {
                 self.wrong.push(format!("reads {name} past its filter ({key} of {parent})"));
             }
+        }
+    }
+
+    /// Names that all sessions share must be the module's own.
+    fn shared(&mut self, name: &str, call: &Value) {
+        let lock = name.contains("advisory") && name != "pg_advisory_unlock_all";
+        let made_by = match (name, lock) {
+            ("pg_notify", _) => "textcat",
+            (_, true) => "hashtextextended",
+            _ => return,
+        };
+        let first = call.pointer("/args/0/node/FuncCall").unwrap_or(&Value::Null);
+        let made = names(first.get("funcname"));
+        // The innermost of what comes first is the module's prefix.
+        let mut inner = first;
+        while let Some(deeper) = inner.pointer("/args/0/node/FuncCall") {
+            inner = deeper;
+        }
+        let prefix = inner.pointer("/args/0/node/AConst/val/Sval/sval").and_then(Value::as_str);
+        let one = call.get("args").and_then(Value::as_array).map(Vec::len) == Some(if lock { 1 } else { 2 });
+        let own = format!("{}:", self.manifest.module);
+        if made != ["pg_catalog", made_by] || prefix != Some(own.as_str()) || !one {
+            self.wrong.push(format!("calls {name} with another's name"));
         }
     }
 
@@ -389,6 +454,32 @@ fn the_second_opinion_notices_each_breach() {
         ("SELECT pg_catalog.pg_read_file('x')", true),
         ("SELECT ('x'::text).ts_stat", true),
         ("SELECT lab.f()", true),
+        ("SELECT pg_catalog.pg_notify('a', 'b')", true),
+        ("SELECT pg_catalog.pg_notify(pg_catalog.textcat('sys_core:', 'a'), 'b')", true),
+        (
+            "SELECT pg_catalog.pg_notify(pg_catalog.textcat('sys_account:', 'a'), 'b')",
+            false,
+        ),
+        ("SELECT pg_catalog.pg_advisory_lock(1)", true),
+        (
+            "SELECT pg_catalog.pg_advisory_lock(pg_catalog.hashtextextended(pg_catalog.textcat('lab:', '1'), 0))",
+            true,
+        ),
+        (
+            "SELECT pg_catalog.pg_advisory_lock(pg_catalog.hashtextextended(pg_catalog.textcat('sys_account:', '1'), 0))",
+            false,
+        ),
+        ("LISTEN jobs", true),
+        ("LISTEN \"sys_core:jobs\"", true),
+        ("LISTEN \"sys_account:jobs\"", false),
+        ("UNLISTEN *", false),
+        ("COPY sys_account.accounts TO STDOUT", true),
+        ("COPY sys_account.accounts FROM STDIN", true),
+        ("COPY (SELECT * FROM sys_account.accounts) TO STDOUT", true),
+        ("COPY (SELECT * FROM sys_account.accounts \"postern$t\") TO STDOUT", false),
+        ("COPY sys_account.plain TO PROGRAM 'cat'", true),
+        ("COPY sys_account.plain FROM '/etc/passwd'", true),
+        ("COPY sys_account.plain FROM STDIN", false),
     ] {
         assert_eq!(!faults_of(sql, false, manifest, &lists).is_empty(), breach, "{sql}");
     }

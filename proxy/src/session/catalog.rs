@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use postern_rewriter::catalog::Catalog;
-use postern_rewriter::plan::{Plan, Rewritten};
+use postern_rewriter::plan::{Effect, Plan, Rewritten};
 use postern_rewriter::{Ask, plan_batch, plan_one};
 
 use super::ask::Own;
@@ -115,6 +115,7 @@ impl Session {
             true => plan_batch(sql, &ask),
             false => plan_one(sql, &ask).map(|plan| plan.into_iter().collect()),
         }?;
+        plans.iter().try_for_each(available)?;
         let plans: Plans = plans.into_iter().map(Arc::new).collect();
         shared.metrics.planned(started.elapsed());
         if cached {
@@ -122,6 +123,16 @@ impl Session {
         }
         Ok((plans, catalog.generation))
     }
+}
+
+/// What the judge knows and a session does not carry out yet.
+fn available(plan: &Plan) -> Result<(), Stop> {
+    let what = match plan.effect {
+        Effect::CopyIn | Effect::CopyOut => "COPY",
+        Effect::Listen(_) => "LISTEN",
+        _ => return Ok(()),
+    };
+    Err(refusal("0A000", "statement-kind", format!("{what} is not available through Postern")).into())
 }
 
 fn catalog_row(body: &[u8]) -> Option<CatalogRow> {

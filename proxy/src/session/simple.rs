@@ -146,14 +146,19 @@ fn is_plain(plan: &Plan) -> bool {
             | Effect::Transaction(_)
             | Effect::Setting(_)
             | Effect::CloseCursor(_)
-            | Effect::DiscardAll => true,
+            | Effect::DiscardAll
+            | Effect::Listen(_)
+            | Effect::Unlisten(_)
+            | Effect::Notify => true,
             Effect::Token { .. }
             | Effect::ForgetToken
             | Effect::Prepare(_)
             | Effect::Execute(..)
             | Effect::Deallocate(_)
             | Effect::Declare(_)
-            | Effect::Fetch(_) => false,
+            | Effect::Fetch(_)
+            | Effect::CopyOut
+            | Effect::CopyIn => false,
         }
 }
 

@@ -124,7 +124,7 @@ impl Stmt {
     pub(super) fn needs_identity(&self) -> bool {
         matches!(
             self.effect(),
-            Effect::None | Effect::Ddl | Effect::Declare(_) | Effect::Fetch(_)
+            Effect::None | Effect::Ddl | Effect::Declare(_) | Effect::Fetch(_) | Effect::CopyOut | Effect::CopyIn
         ) && self.way != Way::Ours
     }
 

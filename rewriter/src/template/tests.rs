@@ -146,7 +146,7 @@ fn what_is_masked_is_what_postgresql_reads() {
     let mut masked = Masked::default();
     let all = corpus();
     let answered = all.iter().filter(|sql| agrees(sql, &mut masked)).count();
-    assert!(answered * 2 > all.len(), "{answered} of {}", all.len());
+    assert!(answered * 3 > all.len(), "{answered} of {}", all.len());
 }
 
 #[test]
