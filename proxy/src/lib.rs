@@ -3,6 +3,7 @@
 pub mod control;
 pub mod identity;
 pub mod observe;
+pub mod pool;
 pub mod root_key;
 pub mod secrets;
 pub mod session;

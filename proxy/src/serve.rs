@@ -24,6 +24,7 @@ pub use error::ServeError;
 use crate::control;
 use crate::identity::{MacKey, TokenVerifier};
 use crate::observe::{Audit, Metrics, admin};
+use crate::pool::Pools;
 use crate::secrets::{self, SecretError};
 use crate::session::PlanCache;
 use crate::shared::Shared;
@@ -31,7 +32,6 @@ use crate::wire::login::Door;
 use crate::wire::scram::Verifiers;
 use crate::wire::tls;
 use crate::wire::upstream::Connector;
-use door::Logins;
 
 /// How long clients that are inside may take to finish at shutdown.
 pub const GRACE: Duration = Duration::from_secs(5);
@@ -60,7 +60,7 @@ pub async fn serve(
         address: config.settings.listen.address,
         source,
     })?;
-    let (shared, logins, door, writer) = prepare(config, closing).await?;
+    let (shared, door, writer) = prepare(config, closing).await?;
 
     let mut background = JoinSet::new();
     let (seen, pool) = (Arc::clone(&shared), shared.pool.clone());
@@ -84,7 +84,7 @@ pub async fn serve(
     tokio::select! {
         () = shutdown => {}
         // Cancel-safe: a connection that was accepted has its own task.
-        () = door::accept(listener, &mut clients, Arc::new(door), logins, Arc::clone(&shared)) => {}
+        () = door::accept(listener, &mut clients, Arc::new(door), Arc::clone(&shared)) => {}
     }
 
     tracing::info!(clients = clients.len(), "closing");
@@ -108,7 +108,7 @@ pub async fn serve(
     Ok(())
 }
 
-type Prepared = (Arc<Shared>, Arc<Logins>, Door, tokio::task::JoinHandle<()>);
+type Prepared = (Arc<Shared>, Door, tokio::task::JoinHandle<()>);
 
 /// Reads and proves everything that serving needs. Files first (all mistakes at once), then the database.
 async fn prepare(config: Config, closing: watch::Receiver<bool>) -> Result<Prepared, ServeError> {
@@ -134,7 +134,7 @@ async fn prepare(config: Config, closing: watch::Receiver<bool>) -> Result<Prepa
     let client_tls = settings.listen.tls.as_ref().map(tls::server).transpose()?;
     let upstream = Connector::new(settings)?;
     let client_secrets = read_all(&config, "client")?;
-    let logins = Arc::new(Logins::new(read_all(&config, "upstream")?));
+    let passwords = read_all(&config, "upstream")?;
     // The cheap question first: opening the root key takes most of a second.
     let pool = control::connect(settings).await?;
     let root = open_root(&config).await?;
@@ -172,12 +172,13 @@ async fn prepare(config: Config, closing: watch::Receiver<bool>) -> Result<Prepa
         metrics: Arc::new(Metrics::new()),
         audit,
         cancels: Default::default(),
+        pools: Pools::new(upstream.clone(), &config, passwords.into_iter().collect()),
         upstream,
         closing,
         pool,
         config,
     };
-    Ok((Arc::new(shared), logins, door, writer))
+    Ok((Arc::new(shared), door, writer))
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {

@@ -9,7 +9,8 @@ use tokio::sync::watch;
 use crate::control::{Catalogs, Pool, Sequences};
 use crate::identity::{MacKey, TokenVerifier};
 use crate::observe::{Audit, Metrics};
-use crate::session::PlanCache;
+use crate::pool::Pools;
+use crate::session::{Memory, PlanCache};
 use crate::wire::cancel::CancelKeys;
 use crate::wire::upstream::Connector;
 
@@ -37,6 +38,8 @@ pub struct Shared {
     pub audit: Audit,
     /// Live cancel keys.
     pub cancels: CancelKeys,
+    /// Connections to PostgreSQL, by login.
+    pub pools: Pools<Memory>,
     /// Makes connections to PostgreSQL.
     pub upstream: Connector,
     /// Becomes true at shutdown: a session that waits for its client then ends (57P01); one that is at work finishes first.

@@ -40,10 +40,45 @@ impl CatalogRow {
     }
 }
 
+/// A module's newest snapshot. Whether the one at hand is still that costs one load.
+pub struct Newest {
+    generation: AtomicU64,
+    snapshot: RwLock<Arc<Catalog>>,
+}
+
+impl Newest {
+    fn of(catalog: Catalog) -> Arc<Self> {
+        Arc::new(Self {
+            generation: AtomicU64::new(catalog.generation),
+            snapshot: RwLock::new(Arc::new(catalog)),
+        })
+    }
+
+    /// The newest generation.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// The newest snapshot.
+    pub fn snapshot(&self) -> Arc<Catalog> {
+        self.snapshot.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes it where it is newer; answers the newest.
+    fn offer(&self, fresh: Catalog) -> Arc<Catalog> {
+        let mut snapshot = self.snapshot.write().unwrap_or_else(PoisonError::into_inner);
+        if snapshot.generation < fresh.generation {
+            *snapshot = Arc::new(fresh);
+            self.generation.store(snapshot.generation, Ordering::Release);
+        }
+        snapshot.clone()
+    }
+}
+
 /// The snapshots of all modules.
 pub struct Catalogs {
     manifests: HashMap<ModuleName, Manifest>,
-    current: RwLock<HashMap<ModuleName, Arc<Catalog>>>,
+    current: HashMap<ModuleName, Arc<Newest>>,
     generation: AtomicU64,
 }
 
@@ -52,7 +87,11 @@ impl Catalogs {
     pub async fn load(pool: &Pool, config: &Config) -> Result<Self, ControlError> {
         let catalogs = Self {
             manifests: config.modules.iter().map(|m| (m.module.clone(), m.clone())).collect(),
-            current: RwLock::default(),
+            current: config
+                .modules
+                .iter()
+                .map(|m| (m.module.clone(), Newest::of(empty(&m.module))))
+                .collect(),
             generation: AtomicU64::new(0),
         };
         for manifest in &config.modules {
@@ -63,11 +102,12 @@ impl Catalogs {
 
     /// The newest snapshot of a configured module; one without relations for a module that is not configured.
     pub fn of(&self, module: &ModuleName) -> Arc<Catalog> {
-        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
-        current.get(module).cloned().unwrap_or_else(|| {
-            let schema = postern_config::Ident::new(module.as_str()).expect("a module's name is a valid identifier");
-            Arc::new(Catalog::new(0, schema, []))
-        })
+        self.newest(module).snapshot()
+    }
+
+    /// Where a module's newest snapshot is found from now on.
+    pub fn newest(&self, module: &ModuleName) -> Arc<Newest> {
+        self.current.get(module).cloned().unwrap_or_else(|| Newest::of(empty(module)))
     }
 
     /// A generation that no snapshot of this process has had, for a session's own snapshot (with its temporary tables).
@@ -91,14 +131,14 @@ impl Catalogs {
             let fields: [Option<&str>; 5] = [row.get(0), row.get(1), row.get(2), row.get(3), row.get(4)];
             CatalogRow::from_fields(fields)
         });
-        let fresh = Arc::new(catalog_from_rows(rows, manifest, generation));
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        let kept = current.entry(module.clone()).or_insert_with(|| fresh.clone());
-        if kept.generation < fresh.generation {
-            *kept = fresh;
-        }
-        Ok(kept.clone())
+        Ok(self.newest(module).offer(catalog_from_rows(rows, manifest, generation)))
     }
+}
+
+/// One without relations.
+fn empty(module: &ModuleName) -> Catalog {
+    let schema = postern_config::Ident::new(module.as_str()).expect("a module's name is a valid identifier");
+    Catalog::new(0, schema, [])
 }
 
 /// A snapshot from what the catalogue's reader answered (ordered by schema, relation, attribute number): hidden columns are left out,

@@ -20,7 +20,7 @@ mod tls;
 
 use std::sync::Arc;
 
-pub use catalogs::{CatalogRow, Catalogs, catalog_from_rows};
+pub use catalogs::{CatalogRow, Catalogs, Newest, catalog_from_rows};
 pub use connect::connect;
 pub use error::ControlError;
 pub use keys::{ensure_keys, load_keys, load_mac_key};

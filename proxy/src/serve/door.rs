@@ -1,46 +1,28 @@
 //! Accepting clients: one task each, bounded in number and, until they are in, in time.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use postern_config::{Login, LoginKind, Manifest};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use zeroize::Zeroizing;
 
 use crate::identity::Identity;
 use crate::observe::{Decision, Event};
-use crate::session::{self, LoginContext};
+use crate::pool::Pool;
+use crate::session::{self, LoginContext, Memory};
 use crate::shared::Shared;
 use crate::wire::Client;
 use crate::wire::cancel::{CancelKey, SecretLength};
 use crate::wire::login::{Authenticated, Door, Greeted, LoginError};
-use crate::wire::upstream::{ConnectAs, Upstream};
 
 /// Connections beyond the clients' bound: room to say "too many clients" and to take cancel requests when all are in use.
 const HALLWAY: usize = 64;
 
-/// The logins' passwords towards PostgreSQL.
-pub(super) struct Logins(HashMap<String, Zeroizing<String>>);
-
-impl Logins {
-    pub(super) fn new(passwords: Vec<(String, Zeroizing<String>)>) -> Self {
-        Self(passwords.into_iter().collect())
-    }
-}
-
 /// Accepts until dropped; every connection is a task in `clients`.
-pub(super) async fn accept(
-    listener: TcpListener,
-    clients: &mut JoinSet<()>,
-    door: Arc<Door>,
-    logins: Arc<Logins>,
-    shared: Arc<Shared>,
-) {
+pub(super) async fn accept(listener: TcpListener, clients: &mut JoinSet<()>, door: Arc<Door>, shared: Arc<Shared>) {
     let max = shared.config.settings.limits.max_clients;
     let connections = Arc::new(Semaphore::new(max + HALLWAY));
     let seats = Arc::new(Semaphore::new(max));
@@ -60,7 +42,6 @@ pub(super) async fn accept(
         };
         let visit = Visit {
             door: Arc::clone(&door),
-            logins: Arc::clone(&logins),
             shared: Arc::clone(&shared),
             seats: Arc::clone(&seats),
         };
@@ -75,7 +56,6 @@ pub(super) async fn accept(
 /// One connection's stay.
 struct Visit {
     door: Arc<Door>,
-    logins: Arc<Logins>,
     shared: Arc<Shared>,
     seats: Arc<Semaphore>,
 }
@@ -83,7 +63,9 @@ struct Visit {
 /// A client that is in, with all that its session needs.
 struct Admitted {
     client: Client,
-    upstream: Upstream,
+    pool: Arc<Pool<Memory>>,
+    /// What it was told of reported settings.
+    told: Arc<[(String, String)]>,
     login: LoginContext,
     /// Held for the session's life.
     seat: OwnedSemaphorePermit,
@@ -104,17 +86,15 @@ impl Visit {
         };
         let Admitted {
             client,
-            upstream,
+            pool,
+            told,
             login,
             seat,
         } = admitted;
         let (module, name) = (login.module.to_string(), login.login.name.to_string());
         tracing::info!(%peer, module, login = name, tls = client.stream.is_tls(), "client in");
-        let counted = (
-            self.shared.metrics.client_connected(),
-            self.shared.metrics.upstream_connected(),
-        );
-        let end = session::run(client, upstream, login, Arc::clone(&self.shared)).await;
+        let counted = self.shared.metrics.client_connected();
+        let end = session::run(client, pool, told, login, Arc::clone(&self.shared)).await;
         tracing::info!(%peer, module, login = name, ?end, "client out");
         drop((counted, seat));
     }
@@ -128,8 +108,8 @@ impl Visit {
             LoginError::Password(_) | LoginError::Database(_) | LoginError::Startup(_) => {
                 tracing::warn!(%peer, reason = error.reason(), "login refused");
             }
-            LoginError::Upstream(upstream) => {
-                tracing::error!(%peer, error = %upstream, "no connection to the database for a client")
+            LoginError::Pool(error) => {
+                tracing::error!(%peer, %error, "no connection to the database for a client")
             }
             other => tracing::warn!(%peer, reason = other.reason(), error = %other, "login refused"),
         }
@@ -157,7 +137,7 @@ impl Visit {
                 return Err(error);
             }
         };
-        let (upstream, login) = match self.connect(&authenticated).await {
+        let (pool, told, login) = match self.connect(&authenticated).await {
             Ok(connected) => connected,
             Err(error) => {
                 self.audit_failure(&user, &error).await;
@@ -177,23 +157,22 @@ impl Visit {
                 return Err(authenticated.refuse(LoginError::Unable).await);
             }
         };
-        cancel.attach(upstream.cancel);
-        let client = authenticated.admit(&upstream.parameters, cancel).await?;
+        let client = authenticated.admit(&told, cancel).await?;
         Ok(Some(Admitted {
             client,
-            upstream,
+            pool,
+            told,
             login,
             seat,
         }))
     }
 
-    /// What the login may ask for, and its connection to the database.
-    async fn connect(&self, client: &Authenticated) -> Result<(Upstream, LoginContext), LoginError> {
+    /// What the login may ask for, where its connections to the database come from, and what they report of settings.
+    async fn connect(&self, client: &Authenticated) -> Result<Served, LoginError> {
         let startup = client.startup();
         let config = &self.shared.config;
         let refused = || LoginError::Password(startup.user.clone());
         let (manifest, login) = config.login(&startup.user).ok_or_else(refused)?;
-        let password = self.logins.0.get(&startup.user).ok_or_else(refused)?;
         if startup.database != config.settings.upstream.database {
             return Err(LoginError::Database(startup.database.clone()));
         }
@@ -202,19 +181,15 @@ impl Visit {
             // The session adopts it; a bad one ends the connection here, where a driver reports it as a failed login.
             self.shared.tokens.verify(token, &manifest.module, SystemTime::now())?;
         }
-        let shown = format!("postern:{}", manifest.module);
-        let role = owner_role(manifest, login);
-        let who = ConnectAs {
-            login: &login.name,
-            password: password.as_str(),
-            application_name: startup.setting("application_name").unwrap_or(&shown),
-            schema: &manifest.schema,
-            settings: &startup.settings,
-            role: role.as_deref(),
-        };
-        let upstream = self.shared.upstream.connect(&who).await?;
+        let mut settings = startup.shared_settings();
+        if let Some(most) = config.quota(&manifest.module).statement_time {
+            session::limit_statement_time(&mut settings, most);
+        }
+        let pool = self.shared.pools.of(manifest, login, &settings);
+        let told = told(pool.parameters().await?, startup.setting(APPLICATION_NAME));
         Ok((
-            upstream,
+            pool,
+            told,
             LoginContext {
                 module: manifest.module.clone(),
                 login: login.clone(),
@@ -246,12 +221,20 @@ impl Visit {
     }
 }
 
-/// The role in which a login that may run DDL works, so that what it makes belongs to the module.
-fn owner_role(manifest: &Manifest, login: &Login) -> Option<String> {
-    let works_as_owner = match login.kind {
-        LoginKind::Migrator => true,
-        LoginKind::Service => login.ddl,
-        LoginKind::Runtime => false,
-    };
-    works_as_owner.then(|| manifest.owner_role())
+type Served = (Arc<Pool<Memory>>, Arc<[(String, String)]>, LoginContext);
+
+const APPLICATION_NAME: &str = "application_name";
+
+/// What a client is told of reported settings: the connections' own, under its own name.
+fn told(parameters: Arc<[(String, String)]>, application_name: Option<&str>) -> Arc<[(String, String)]> {
+    match application_name {
+        None => parameters,
+        Some(own) => {
+            let with_name = |(name, value): &(String, String)| match name.as_str() {
+                APPLICATION_NAME => (name.clone(), own.to_owned()),
+                _ => (name.clone(), value.clone()),
+            };
+            parameters.iter().map(with_name).collect()
+        }
+    }
 }

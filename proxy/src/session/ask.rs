@@ -6,7 +6,7 @@
 use postern_rewriter::plan::Rewritten;
 
 use super::engine::Session;
-use super::expect::{Execute, Expect, Mode, To};
+use super::expect::{Execute, Expect, Made, Mode, To};
 use super::scrub::Told;
 use super::stop::{Stop, refusal};
 use crate::wire::message::{self, Format, MessageError, Target};
@@ -26,10 +26,12 @@ pub(super) enum Own {
     Catalog,
     Abort,
     Role,
+    Settings,
+    ReadSettings,
 }
 
 impl Own {
-    pub(super) const COUNT: usize = 5;
+    pub(super) const COUNT: usize = 7;
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -38,6 +40,8 @@ impl Own {
             Self::Catalog => "postern$catalog",
             Self::Abort => "postern$abort",
             Self::Role => "postern$role",
+            Self::Settings => "postern$settings",
+            Self::ReadSettings => "postern$read",
         }
     }
 }
@@ -124,13 +128,13 @@ impl Session {
         Ok(())
     }
 
-    fn put_own(&mut self, own: Own, sql: &Rewritten, to: To) -> Result<(), Stop> {
-        if !self.parsed[own as usize] {
+    pub(super) fn put_own(&mut self, own: Own, sql: &Rewritten, to: To) -> Result<(), Stop> {
+        if !self.memory().parsed[own as usize] {
             message::put_parse(&mut self.links.upstream.output, own.name(), sql, &[]).map_err(too_long)?;
             self.expect(Expect::Parse {
                 to,
                 settle: false,
-                own: Some(own),
+                made: Made::Own(own),
             });
         }
         Ok(())

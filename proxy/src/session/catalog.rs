@@ -3,11 +3,13 @@
 //! Promised: after this session's own DDL nothing is planned before the catalogue was read again, on this connection where the DDL is not
 //! committed yet or temporary relations exist. Such a snapshot is this session's alone, and so are its plans.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Instant;
 
 use postern_rewriter::catalog::Catalog;
-use postern_rewriter::plan::{Effect, Plan, Rewritten};
+use postern_rewriter::plan::{Plan, Rewritten};
+use postern_rewriter::template::{Masked, Template, mask};
 use postern_rewriter::{Ask, plan_batch, plan_one};
 
 use super::ask::Own;
@@ -17,6 +19,19 @@ use super::stop::{Stop, refusal};
 use crate::control::{CatalogRow, catalog_from_rows};
 use crate::wire::message::{self, Format};
 
+thread_local! {
+    /// The literals of the text at hand. They stay in memory until the next text takes their place.
+    static MASKED: RefCell<Masked> = RefCell::default();
+}
+
+/// What judging a simple query came to.
+pub(super) enum Judged {
+    /// Its plans, the catalogue's generation, and whether they are everybody's.
+    Plans(Plans, u64, bool),
+    /// One statement that goes as it is: its plan apart from the text, and the text.
+    Filled(Arc<Plan>, Rewritten),
+}
+
 /// A session's own snapshot.
 pub(super) struct OwnCatalog {
     snapshot: Arc<Catalog>,
@@ -25,9 +40,17 @@ pub(super) struct OwnCatalog {
 }
 
 impl Session {
+    /// Whether nothing has changed since that generation. `None` where that must be looked at more closely.
+    pub(super) fn still(&self, generation: u64) -> bool {
+        !self.catalog_dirty && self.own_catalog.is_none() && self.newest.generation() == generation
+    }
+
     /// The snapshot to plan with.
     pub(super) async fn catalog(&mut self) -> Result<Arc<Catalog>, Stop> {
-        let common = self.shared.catalogs.of(&self.login.module);
+        if self.newest.generation() != self.seen.generation {
+            self.seen = self.newest.snapshot();
+        }
+        let common = self.seen.clone();
         match &self.own_catalog {
             None if !self.catalog_dirty => return Ok(common),
             Some(own) if !self.catalog_dirty && own.base == common.generation => return Ok(own.snapshot.clone()),
@@ -43,7 +66,7 @@ impl Session {
 
     async fn read_catalog(&mut self) -> Result<Arc<Catalog>, Stop> {
         let in_transaction = self.in_transaction();
-        let mut common = self.shared.catalogs.of(&self.login.module);
+        let mut common = self.newest.snapshot();
         let mut stale = false;
         if !in_transaction {
             match self.shared.catalogs.refresh(&self.shared.pool, &self.login.module).await {
@@ -83,56 +106,105 @@ impl Session {
         Ok(snapshot)
     }
 
-    /// Judges a text; also answers the catalogue's generation.
-    pub(super) async fn plan(&mut self, sql: &str, batch: bool, superadmin: bool) -> Result<(Plans, u64), Stop> {
+    /// Judges a simple query. Where only its literals are new, it was judged before.
+    pub(super) async fn judge(&mut self, sql: &str, superadmin: bool) -> Result<Judged, Stop> {
         let catalog = self.catalog().await?;
+        if self.own_catalog.is_some() {
+            return self
+                .plan(sql, true, superadmin)
+                .await
+                .map(|(plans, at, shared)| Judged::Plans(plans, at, shared));
+        }
         let shared = self.shared.clone();
-        let key = PlanKey {
-            sql,
+        let generation = catalog.generation;
+        if let Some(plans) = shared.plans.get(&self.key(sql.as_bytes(), superadmin, true, generation)) {
+            shared.metrics.plan_cache(true);
+            return Ok(Judged::Plans(plans, catalog.generation, true));
+        }
+        let filled = MASKED.with_borrow_mut(|masked| {
+            if !mask(sql, masked) || masked.is_empty() {
+                return None;
+            }
+            let template = shared
+                .plans
+                .template(&self.key(masked.key(), superadmin, true, generation), masked)?;
+            if template.is_plain() {
+                return Some(Judged::Filled(template.plan().clone(), template.fill_plain(masked)?));
+            }
+            let plan = Arc::new(template.fill(masked)?);
+            Some(Judged::Plans([plan].into(), catalog.generation, false))
+        });
+        if let Some(filled) = filled {
+            shared.metrics.plan_cache(true);
+            return Ok(filled);
+        }
+        let (plans, generation, found) = self.plan(sql, true, superadmin).await?;
+        if let ([plan], true) = (&*plans, self.own_catalog.is_none() && generation == catalog.generation) {
+            MASKED.with_borrow_mut(|masked| self.offer_template(sql, plan, masked, superadmin, &catalog));
+        }
+        Ok(Judged::Plans(plans, generation, found))
+    }
+
+    /// Makes a template of a statement that came a second time with other literals.
+    fn offer_template(&self, sql: &str, plan: &Plan, masked: &mut Masked, superadmin: bool, catalog: &Catalog) {
+        if !mask(sql, masked) || masked.is_empty() {
+            return;
+        }
+        let key = self.key(masked.key(), superadmin, true, catalog.generation);
+        if self.shared.plans.wants_template(&key)
+            && let Some(template) = Template::beside(plan, sql, masked, &self.question(catalog, superadmin))
+        {
+            self.shared.plans.keep_template(&key, Arc::new(template));
+        }
+    }
+
+    fn key<'a>(&'a self, text: &'a [u8], superadmin: bool, batch: bool, generation: u64) -> PlanKey<'a> {
+        PlanKey {
+            text,
             module: self.login.module.as_str(),
             login: self.login.login.name.as_str(),
             superadmin,
             batch,
-            generation: catalog.generation,
-        };
-        let cached = self.own_catalog.is_none();
-        if cached && let Some(plans) = shared.plans.get(&key) {
-            shared.metrics.plan_cache(true);
-            return Ok((plans, catalog.generation));
+            generation,
         }
-        shared.metrics.plan_cache(false);
-        let started = Instant::now();
-        let settings = &shared.config.settings;
-        let ask = Ask {
-            catalog: &catalog,
+    }
+
+    fn question<'a>(&'a self, catalog: &'a Catalog, superadmin: bool) -> Ask<'a> {
+        let settings = &self.shared.config.settings;
+        Ask {
+            catalog,
             module: &self.login.module,
             login: &self.login.login,
             superadmin,
             enforce: settings.enforce,
             max_sql_bytes: settings.limits.max_sql_bytes,
-        };
+        }
+    }
+
+    /// Judges a text; also answers the catalogue's generation, and whether the plans were found in the cache.
+    pub(super) async fn plan(&mut self, sql: &str, batch: bool, superadmin: bool) -> Result<(Plans, u64, bool), Stop> {
+        let catalog = self.catalog().await?;
+        let shared = self.shared.clone();
+        let key = self.key(sql.as_bytes(), superadmin, batch, catalog.generation);
+        let cached = self.own_catalog.is_none();
+        if cached && let Some(plans) = shared.plans.get(&key) {
+            shared.metrics.plan_cache(true);
+            return Ok((plans, catalog.generation, true));
+        }
+        shared.metrics.plan_cache(false);
+        let started = Instant::now();
+        let ask = self.question(&catalog, superadmin);
         let plans: Vec<Plan> = match batch {
             true => plan_batch(sql, &ask),
             false => plan_one(sql, &ask).map(|plan| plan.into_iter().collect()),
         }?;
-        plans.iter().try_for_each(available)?;
         let plans: Plans = plans.into_iter().map(Arc::new).collect();
         shared.metrics.planned(started.elapsed());
         if cached {
             shared.plans.offer(&key, &plans);
         }
-        Ok((plans, catalog.generation))
+        Ok((plans, catalog.generation, false))
     }
-}
-
-/// What the judge knows and a session does not carry out yet.
-fn available(plan: &Plan) -> Result<(), Stop> {
-    let what = match plan.effect {
-        Effect::CopyIn | Effect::CopyOut => "COPY",
-        Effect::Listen(_) => "LISTEN",
-        _ => return Ok(()),
-    };
-    Err(refusal("0A000", "statement-kind", format!("{what} is not available through Postern")).into())
 }
 
 fn catalog_row(body: &[u8]) -> Option<CatalogRow> {

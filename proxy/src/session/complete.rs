@@ -5,7 +5,6 @@ use std::sync::Arc;
 use postern_rewriter::plan::{Effect, Plan, Run, Transaction};
 
 use super::SessionEnd;
-use super::ask::Own;
 use super::engine::{Session, Zone};
 use super::expect::{After, Expect, Mode, To};
 use super::savepoints::{Says, says};
@@ -36,12 +35,15 @@ impl Session {
 
     /// CommandComplete, EmptyQueryResponse or PortalSuspended.
     pub(super) fn complete(&mut self, kind: u8, body: &[u8], whole: &[u8]) -> Outcome {
+        self.result_bytes = 0;
         match self.queue.front_mut() {
             Some(Expect::Query(batch)) if kind != b's' => {
-                let plan = batch.plans.get(batch.at).cloned();
+                let plan = batch.sent.plans().get(batch.at).cloned();
                 batch.at += 1;
                 let identity = batch.identity.clone();
-                self.links.client.output.extend_from_slice(whole);
+                if !self.mute {
+                    self.links.client.output.extend_from_slice(whole);
+                }
                 if let Some(identity) = &identity {
                     self.identities.touch(identity);
                 }
@@ -51,6 +53,7 @@ impl Session {
                     }
                     self.apply(&plan, body);
                 }
+                self.copy_over();
                 return Ok(());
             }
             Some(Expect::Execute(_)) => {}
@@ -70,7 +73,7 @@ impl Session {
             Mode::Count => self
                 .counted
                 .add(message::command_complete(body).map_err(|_| SessionEnd::UpstreamProtocol)?),
-            Mode::Collect | Mode::Drop => {}
+            Mode::Collect | Mode::Drop | Mode::Strict => {}
         }
         if let Some(started) = execute.started {
             self.shared.metrics.query("extended", started.elapsed());
@@ -82,6 +85,7 @@ impl Session {
                 After::Declare(name, cursor) => self.cursors.set(name, Some(cursor)),
             }
         }
+        self.copy_over();
         Ok(())
     }
 
@@ -120,16 +124,6 @@ impl Session {
                 self.cursors.retain(|_| false);
                 self.portals.retain(|_| false);
             }
-            Effect::DiscardAll => {
-                self.cursors.retain(|_| false);
-                self.portals.retain(|_| false);
-                self.statements.retain(|_| false);
-                self.parsed = [false; Own::COUNT];
-                self.identities.adopt(None, false);
-                self.identities.reset_on_server();
-                self.settings.reset();
-                self.catalog_dirty |= self.own_catalog.is_some();
-            }
             _ => {}
         }
     }
@@ -157,18 +151,20 @@ impl Session {
     pub(super) fn foresee(&mut self, effect: &Effect) {
         match effect {
             Effect::Ddl => self.catalog_dirty = true,
-            Effect::DiscardAll => {
-                self.catalog_dirty = true;
-                self.role_lost = self.works_as_owner();
-                self.identities.reset_on_server();
-                self.zone = Zone::MOVED;
-            }
             Effect::Setting("all") => {
+                self.settings_moved = true;
                 self.identities.reset_on_server();
                 self.zone = Zone::MOVED;
             }
-            Effect::Setting("timezone" | "datestyle") => self.zone = Zone::MOVED,
-            Effect::Transaction(_) => {
+            Effect::Setting(name) => {
+                self.settings_moved = true;
+                if matches!(*name, "timezone" | "datestyle") {
+                    self.zone = Zone::MOVED;
+                }
+            }
+            Effect::Transaction(kind) => {
+                // SET SESSION CHARACTERISTICS.
+                self.settings_moved |= *kind == Transaction::Set;
                 self.catalog_dirty |= self.ddl_in_transaction;
                 // Its end may bring back what was set before.
                 self.zone.unsure |= self.zone.moved;

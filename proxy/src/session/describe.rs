@@ -8,7 +8,8 @@ use postern_rewriter::plan::Effect;
 use super::ask::too_long;
 use super::engine::Session;
 use super::expect::{Describe, Expect, Params, Rows, To};
-use super::statement::{Portal, Stmt, Way, misread, output, step_names};
+use super::server::{Name, Step};
+use super::statement::{Portal, Stmt, Way, misread, output};
 use super::stop::{Stop, no_cursor, no_portal};
 use crate::identity::Identity;
 use crate::wire::frame::HEADER;
@@ -33,40 +34,39 @@ impl Session {
             Target::Statement(name) => {
                 let stmt = self.current(name, None).await?;
                 if stmt.passes() && !matches!(stmt.effect(), Effect::Fetch(_)) {
-                    return self.put_describe(target, To::Client, Params::Pass, Rows::Pass);
+                    let number = self.on_server(&stmt, Step::Main, To::Quiet, None).await?;
+                    return self.put_describe_statement(number, To::Client, Params::Pass, Rows::Pass);
                 }
-                self.describe_statement(name, &stmt).await
+                self.describe_statement(&stmt).await
             }
             Target::Portal(name) => match self.portals.get(name).cloned() {
-                Some(portal) => self.describe_portal(name, &portal, To::Client),
+                Some(portal) => self.describe_portal(name, &portal, To::Client).await,
                 None => self.describe_cursor(name).await,
             },
         }
     }
 
-    async fn describe_statement(&mut self, name: &str, stmt: &Arc<Stmt>) -> Result<(), Stop> {
+    async fn describe_statement(&mut self, stmt: &Arc<Stmt>) -> Result<(), Stop> {
         match stmt.way {
             Way::Relay => {
                 let rows = self.statement_rows(stmt).await?;
-                self.put_describe(Target::Statement(name), To::Client, Params::Tell(stmt.clone()), rows)
+                let number = self.on_server(stmt, Step::Main, To::Quiet, None).await?;
+                self.put_describe_statement(number, To::Client, Params::Tell(stmt.clone()), rows)
             }
-            Way::Steps(number) => {
-                let (read, write) = step_names(number);
-                self.put_describe(Target::Statement(&read), To::Quiet, Params::Keep, Rows::Drop)?;
+            Way::Steps => {
                 let rows = self.statement_rows(stmt).await?;
-                self.put_describe(Target::Statement(&write), To::Client, Params::Tell(stmt.clone()), rows)
+                let read = self.on_server(stmt, Step::Read, To::Quiet, None).await?;
+                self.put_describe_statement(read, To::Quiet, Params::Keep, Rows::Drop)?;
+                let write = self.on_server(stmt, Step::Main, To::Quiet, None).await?;
+                self.put_describe_statement(write, To::Client, Params::Tell(stmt.clone()), rows)
             }
             Way::Ours => {
                 if let Effect::Execute(inner, _) = stmt.effect() {
                     let inner_stmt = self.prepared(inner, stmt.token.as_ref()).await?;
                     let rows = self.statement_rows(&inner_stmt).await?;
-                    match inner_stmt.way {
-                        Way::Relay => return self.put_describe(Target::Statement(inner), To::Client, Params::Empty, rows),
-                        Way::Steps(number) => {
-                            let write = step_names(number).1;
-                            return self.put_describe(Target::Statement(&write), To::Client, Params::Empty, rows);
-                        }
-                        Way::Ours => {}
+                    if inner_stmt.way != Way::Ours {
+                        let number = self.on_server(&inner_stmt, Step::Main, To::Quiet, None).await?;
+                        return self.put_describe_statement(number, To::Client, Params::Empty, rows);
                     }
                 }
                 let types = stmt.client_types(&[]);
@@ -91,7 +91,7 @@ impl Session {
     }
 
     /// A portal's columns; where the client did not ask (`To::Quiet`), only if there are any.
-    pub(super) fn describe_portal(&mut self, name: &str, portal: &Portal, to: To) -> Result<(), Stop> {
+    pub(super) async fn describe_portal(&mut self, name: &str, portal: &Portal, to: To) -> Result<(), Stop> {
         let declares = matches!(portal.stmt.effect(), Effect::Declare(_));
         match portal.stmt.way {
             Way::Relay => {
@@ -101,12 +101,13 @@ impl Session {
                 };
                 self.put_describe(Target::Portal(name), to, Params::None, rows)
             }
-            Way::Steps(number) => {
+            Way::Steps => {
                 let rows = match &portal.reading {
                     Some(reading) => Rows::Portal(reading.clone()),
                     None => Rows::Formats(portal.results.clone()),
                 };
-                self.put_describe(Target::Statement(&step_names(number).1), to, Params::Drop, rows)
+                let number = self.on_server(&portal.stmt, Step::Main, To::Quiet, None).await?;
+                self.put_describe_statement(number, to, Params::Drop, rows)
             }
             Way::Ours if to == To::Client => self.say_own_columns(&portal.stmt, &portal.results),
             Way::Ours => Ok(()),
@@ -124,6 +125,10 @@ impl Session {
             None => Rows::Pass,
         };
         self.put_describe(Target::Portal(name), To::Client, Params::None, rows)
+    }
+
+    fn put_describe_statement(&mut self, number: u32, to: To, params: Params, rows: Rows) -> Result<(), Stop> {
+        self.put_describe(Target::Statement(Name::new(number).as_str()), to, params, rows)
     }
 
     fn put_describe(&mut self, target: Target<'_>, to: To, params: Params, rows: Rows) -> Result<(), Stop> {

@@ -9,7 +9,8 @@ use zeroize::Zeroizing;
 use super::describe::is_select;
 use super::engine::Session;
 use super::expect::To;
-use super::statement::{Given, Stmt, misread, run_way};
+use super::follow::Kept;
+use super::statement::{Given, Origin, Stmt, misread};
 use super::stop::{Stop, aborted, hinted, identity_change, no_statement, refusal};
 use crate::wire::message;
 
@@ -39,27 +40,23 @@ impl Session {
                 "RESET"
             }
             Effect::Prepare(name) => {
-                self.sql_prepare(name, plan, stmt)?;
+                self.sql_prepare(name, plan, stmt).await?;
                 "PREPARE"
             }
             Effect::Deallocate(Some(name)) => {
                 if self.statements.get(name).is_none_or(|s| s.by_batch) {
                     return Err(no_statement(name).into());
                 }
-                self.close_statement(name, To::Quiet)?;
+                self.statements.set(name.clone(), None);
                 "DEALLOCATE"
             }
             Effect::Deallocate(None) => {
-                let names: Vec<String> = self
-                    .statements
-                    .settled()
-                    .map(|(name, _)| name.to_owned())
-                    .filter(|n| !n.is_empty())
-                    .collect();
-                for name in names {
-                    self.close_statement(&name, To::Quiet)?;
-                }
+                self.statements.retain(|_| false);
                 "DEALLOCATE ALL"
+            }
+            Effect::DiscardAll => {
+                self.discard_all().await?;
+                "DISCARD ALL"
             }
             _ => match plan.run {
                 Run::Answer(tag) => tag,
@@ -67,6 +64,23 @@ impl Session {
             },
         };
         self.say(None, |out| message::put_command_complete(out, tag))
+    }
+
+    /// `DISCARD ALL`: carried out by statements of our own, so that what is ours on the connection stays.
+    async fn discard_all(&mut self) -> Result<(), Stop> {
+        if self.in_transaction() {
+            return Err(refusal("25001", "discard", "DISCARD ALL cannot run inside a transaction block").into());
+        }
+        self.clean().await?;
+        self.cursors.retain(|_| false);
+        self.portals.retain(|_| false);
+        self.statements.retain(|_| false);
+        self.identities.adopt(None, false);
+        self.settings.reset();
+        self.kept = Kept::at_start(self.start_name.as_deref());
+        self.put_settings()?;
+        self.catalog_dirty |= self.own_catalog.is_some();
+        Ok(())
     }
 
     /// Takes on the user that the token says.
@@ -81,21 +95,18 @@ impl Session {
     }
 
     /// SQL's PREPARE: the same names as the protocol's.
-    fn sql_prepare(&mut self, name: &str, plan: &Arc<Plan>, stmt: &Stmt) -> Result<(), Stop> {
-        let way = run_way(plan, &mut self.next_number);
-        let prepared = Stmt {
+    async fn sql_prepare(&mut self, name: &str, plan: &Arc<Plan>, stmt: &Stmt) -> Result<(), Stop> {
+        let prepared = Stmt::by_prepare(Origin {
             source: stmt.source.clone(),
             types: declared_types(plan),
             plan: Some(plan.clone()),
-            way,
             generation: stmt.generation,
             superadmin: stmt.superadmin,
             token: None,
-            by_prepare: true,
-            by_batch: false,
-        };
+            shared: true,
+        });
         self.check_name(name, &prepared)?;
-        self.prepare(name, Arc::new(prepared), To::Quiet)
+        self.prepare(name, Arc::new(prepared), To::Quiet).await
     }
 }
 

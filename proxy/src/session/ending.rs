@@ -3,8 +3,12 @@
 //! Promised: what a client asked before it closed its side is still answered; at shutdown a session that waits for its client outside a
 //! transaction ends at once, another one when its transaction ends or the last call is over, and each client is told why (57P01).
 
+use std::future::{pending, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::SessionEnd;
@@ -12,25 +16,55 @@ use super::engine::Session;
 use super::link::{Broken, HIGH_WATER, Turn};
 use super::refuse::put_refusal;
 use super::stop::refusal;
-use crate::wire::message;
 
 /// How long a peer may take to accept the last bytes.
 const GOODBYE: Duration = Duration::from_secs(5);
 /// How long a transaction may go on after shutdown has begun; less than `serve::GRACE`, so that the client is told.
 const LAST_CALL: Duration = Duration::from_secs(4);
 
+/// Shutdown, as a session waits for it: asked for once, since a task is woken by it without asking again; after that only when the task
+/// was woken and nothing had moved.
+pub(super) struct Closing {
+    begins: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
+    asked: bool,
+}
+
+impl Closing {
+    pub(super) fn new(mut closing: watch::Receiver<bool>) -> Self {
+        let begins = async move {
+            if closing.wait_for(|closes| *closes).await.is_err() {
+                // Where the sender is gone there is no shutdown to wait for.
+                pending::<()>().await;
+            }
+        };
+        Self {
+            begins: Box::pin(begins),
+            asked: false,
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.asked = true;
+        self.begins.as_mut().poll(cx)
+    }
+}
+
 impl Session {
     /// A turn; while nothing says that the session must close, it also ends when shutdown begins.
     pub(super) async fn turn_or_closing(&mut self, reads: bool) -> Result<Turn, Broken> {
-        let mut closing = self.shared.closing.clone();
-        match self.closes_at {
-            Some(end) => timeout_at(end, self.links.turn(reads)).await.unwrap_or(Ok(Turn::Moved)),
-            // Both are cancel-safe. Where the sender is gone there is no shutdown to wait for.
-            None => tokio::select! {
-                turn = self.links.turn(reads) => turn,
-                Ok(_) = closing.wait_for(|closes| *closes) => Ok(Turn::Moved),
-            },
+        if let Some(end) = self.closes_at {
+            return timeout_at(end, self.links.turn(reads)).await.unwrap_or(Ok(Turn::Moved));
         }
+        let Self { links, closing, .. } = self;
+        let mut woken = false;
+        poll_fn(|cx| {
+            let turn = links.poll_turn(cx, reads);
+            if turn.is_pending() && (std::mem::replace(&mut woken, true) || !closing.asked) && closing.poll(cx).is_ready() {
+                return Poll::Ready(Ok(Turn::Moved));
+            }
+            turn
+        })
+        .await
     }
 
     /// At shutdown a session ends as soon as it waits for its client outside a transaction, and at the latest in time to say so.
@@ -75,12 +109,11 @@ impl Session {
         if let (Some((sqlstate, message)), false) = (end.last_words(), self.said_last) {
             put_refusal(&mut self.links.client.output, "FATAL", &refusal(sqlstate, "end", message));
         }
-        if end != SessionEnd::Upstream {
-            message::put_bare(&mut self.links.upstream.output, b'X');
-        }
-        // Either peer may be gone; then there is nothing to say to it.
-        let _ = timeout(GOODBYE, self.links.client.finish()).await;
-        let _ = timeout(GOODBYE, self.links.upstream.finish()).await;
+        // The peer may be gone; then there is nothing to say to it.
+        let _ = timeout(GOODBYE, self.links.client.finish(&mut self.links.client_stream)).await;
+        self.client_gone = true;
+        self.links.client = super::link::Buffers::default();
+        self.let_go(end).await;
         end
     }
 }

@@ -7,27 +7,33 @@ use std::sync::Arc;
 
 use bytes::Buf;
 use postern_config::Manifest;
+use postern_config::settings::Quota;
 use postern_keys::NonceSource;
+use postern_rewriter::catalog::Catalog;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use super::ask::{Answer, Own};
+use super::ask::Answer;
 use super::catalog::OwnCatalog;
+use super::ending::Closing;
 use super::expect::{Expect, Queue, To};
+use super::follow::Kept;
 use super::identity::Identities;
-use super::link::{Broken, HIGH_WATER, Link, Links, Turn};
+use super::link::{Broken, Buffers, HIGH_WATER, Links, Turn, spare};
 use super::names::Names;
 use super::rows::Scratch;
 use super::savepoints::Savepoints;
+use super::server::Memory;
 use super::settings::Settings;
 use super::statement::{Cursor, Portal, Stmt};
 use super::stop::Stop;
 use super::{LoginContext, SessionEnd};
-use crate::identity::{Backend, Identity};
+use crate::control::Newest;
+use crate::identity::Identity;
 use crate::observe::Event;
+use crate::pool::Pool;
 use crate::shared::Shared;
 use crate::wire::message;
-use crate::wire::upstream::Upstream;
 use crate::wire::{Client, cancel, frame};
 
 /// Expectations at most; above it the client is not read.
@@ -37,7 +43,8 @@ pub(super) struct Session {
     pub shared: Arc<Shared>,
     pub login: LoginContext,
     pub manifest: Arc<Manifest>,
-    pub backend: Backend,
+    /// Where connections come from.
+    pub pool: Arc<Pool<Memory>>,
     pub links: Links,
     pub queue: Queue,
     /// PostgreSQL's last ReadyForQuery.
@@ -63,7 +70,32 @@ pub(super) struct Session {
     pub acting: Option<Arc<Identity>>,
     /// The last token that was verified, since a client sends the same one again and again.
     pub last_token: Option<(Zeroizing<String>, Arc<Identity>)>,
+    /// Whom the next statement probably runs as.
+    pub likely: Arc<Identity>,
     pub settings: Settings,
+    /// The settings that the client changed, to be made on whichever connection serves it.
+    pub kept: Arc<Kept>,
+    /// A statement may have changed them.
+    pub settings_moved: bool,
+    /// The `application_name` of the startup packet.
+    pub start_name: Option<Box<str>>,
+    /// What the client was told of reported settings.
+    pub told: Arc<[(String, String)]>,
+    /// It is to be told of others once the connection's settings are the client's.
+    pub tell_later: bool,
+    /// PostgreSQL waits for the data of a COPY.
+    pub copying: bool,
+    /// Such statements that may be under way; 0 where none is.
+    pub copies_in: u32,
+    /// What the module may take.
+    pub quota: Quota,
+    /// What the statement under way has taken.
+    pub result_bytes: u64,
+    /// Nobody is there any more to be told anything.
+    pub client_gone: bool,
+    /// Where the module's newest catalogue snapshot is, and the one that was seen last.
+    pub newest: Arc<Newest>,
+    pub seen: Arc<Catalog>,
     /// The session's own catalogue snapshot, where it differs from everybody's.
     pub own_catalog: Option<OwnCatalog>,
     pub catalog_dirty: bool,
@@ -72,21 +104,22 @@ pub(super) struct Session {
     pub zone: Zone,
     /// `DISCARD ALL` has taken the owner's role away.
     pub role_lost: bool,
-    pub parsed: [bool; Own::COUNT],
     pub answer: Answer,
     pub counted: Counted,
     pub kept_types: Vec<u32>,
-    pub next_number: u64,
+    /// Counts groups of messages, each ended by a Sync or a Query.
+    pub group: u64,
     pub nonces: NonceSource,
     pub scratch: Scratch,
     /// Events of replies, recorded once there is time to wait for the audit trail.
     pub events: Vec<Event>,
     /// Flush went behind everything that was sent.
     pub flushed: bool,
+    pub closing: Closing,
     /// Shutdown has begun; by then the session ends whatever it is at.
     pub closes_at: Option<Instant>,
-    /// Held for as long as the client may cancel.
-    _cancel: cancel::Registration,
+    /// By which the client may cancel.
+    pub cancel: cancel::Registration,
 }
 
 /// Whether `TimeZone` and `DateStyle` are what PostgreSQL reported last; it reports them at the end of a group of statements.
@@ -128,21 +161,40 @@ impl Session {
     /// Takes over both connections. `Err` where the login's module is not configured.
     pub(super) fn new(
         client: Client,
-        upstream: Upstream,
+        pool: Arc<Pool<Memory>>,
+        told: Arc<[(String, String)]>,
         login: LoginContext,
         shared: Arc<Shared>,
         startup: Option<Arc<Identity>>,
     ) -> Result<Self, SessionEnd> {
+        let quota = shared.config.quota(&login.module);
+        let closing = shared.closing.clone();
+        let newest = shared.catalogs.newest(&login.module);
         let manifest = Arc::new(shared.config.module(&login.module).ok_or(SessionEnd::Internal)?.clone());
-        let settings = Settings::new(&client.startup, &upstream.parameters);
+        let settings = Settings::new(&client.startup, &told);
+        let start_name: Option<Box<str>> = client.startup.setting("application_name").map(Into::into);
+        let identities = Identities::new(&login, startup);
         Ok(Self {
-            identities: Identities::new(&login, startup),
+            likely: identities.standing().clone(),
+            identities,
             links: Links {
-                client: Link::new(client.stream, client.leftover),
-                upstream: Link::new(upstream.stream, upstream.leftover),
+                client: Buffers::new(client.leftover),
+                client_stream: client.stream,
+                upstream: Buffers::default(),
+                server: None,
             },
-            _cancel: client.cancel,
-            backend: upstream.backend,
+            cancel: client.cancel,
+            pool,
+            kept: Kept::at_start(start_name.as_deref()),
+            settings_moved: false,
+            start_name,
+            told,
+            tell_later: false,
+            client_gone: false,
+            copying: false,
+            copies_in: 0,
+            quota,
+            result_bytes: 0,
             shared,
             login,
             manifest,
@@ -161,21 +213,23 @@ impl Session {
             acting: None,
             last_token: None,
             settings,
+            seen: newest.snapshot(),
+            newest,
             own_catalog: None,
             catalog_dirty: false,
             ddl_in_transaction: false,
             savepoints: Savepoints::default(),
             zone: Zone::default(),
             role_lost: false,
-            parsed: [false; Own::COUNT],
             answer: Answer::default(),
             counted: Counted::default(),
             kept_types: Vec::new(),
-            next_number: 0,
+            group: 0,
             nonces: NonceSource::new(),
             scratch: Scratch::default(),
             events: Vec::new(),
             flushed: false,
+            closing: Closing::new(closing),
             closes_at: None,
         })
     }
@@ -192,7 +246,12 @@ impl Session {
     async fn step(&mut self) -> Result<(), SessionEnd> {
         self.take_replies()?;
         self.take_requests().await?;
-        self.record_events().await;
+        if !self.events.is_empty() {
+            self.record_events().await;
+        }
+        if self.should_detach() {
+            self.detach().await?;
+        }
         let reads = self.has_room();
         if !reads && self.open && !std::mem::replace(&mut self.flushed, true) {
             // PostgreSQL may hold back the very replies that would make room.
@@ -221,10 +280,14 @@ impl Session {
     /// Handles the client's frames that are there and that there is room for.
     pub(super) async fn take_requests(&mut self) -> Result<(), SessionEnd> {
         let limit = self.shared.config.settings.limits.max_frame_bytes;
+        if self.links.client.input.is_empty() {
+            return Ok(());
+        }
+        self.links.upstream.ready_to_write();
         let mut input = std::mem::take(&mut self.links.client.input);
         let mut at = 0;
         let outcome = loop {
-            if !self.has_room() {
+            if !self.has_room() || self.awaits_copy() {
                 break Ok(());
             }
             match frame::first(&input[at..], limit) {
@@ -240,6 +303,9 @@ impl Session {
             }
         };
         input.advance(at);
+        if input.is_empty() {
+            spare(&mut input);
+        }
         self.links.client.input = input;
         outcome
     }
@@ -248,6 +314,20 @@ impl Session {
     async fn request(&mut self, kind: u8, whole: &[u8]) -> Result<(), SessionEnd> {
         let body = &whole[frame::HEADER..];
         self.acting = None;
+        if self.copying && kind != b'X' {
+            self.feed_copy(kind, whole);
+            return Ok(());
+        }
+        if self.links.server.is_none() && !self.discarding && matches!(kind, b'P' | b'B' | b'D' | b'E' | b'Q') {
+            if let Err(stop) = self.attach().await {
+                self.stopped(stop).await?;
+                return if kind == b'Q' { self.finish_group().await } else { Ok(()) };
+            }
+        } else if self.should_detach() && self.pool.awaited() {
+            // Others wait for a connection; this client takes its turn behind them.
+            self.detach().await?;
+            return Box::pin(self.request(kind, whole)).await;
+        }
         match kind {
             b'X' => return Err(SessionEnd::Client),
             b'S' => return self.on_sync().await,

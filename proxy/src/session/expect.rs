@@ -8,8 +8,9 @@ use bytes::Bytes;
 use postern_rewriter::plan::Plan;
 
 use super::ask::Own;
-use super::plans::Plans;
 use super::rows::Reading;
+use super::server::Key;
+use super::simple::Sent;
 use super::statement::{Cursor, Stmt};
 use crate::identity::Identity;
 use crate::wire::message::Formats;
@@ -25,6 +26,8 @@ pub(super) enum To {
     Ourselves,
     /// We asked for the error.
     Nobody,
+    /// We asked; an error ends the session.
+    Strict,
 }
 
 /// Which names a reply settles.
@@ -37,7 +40,7 @@ pub(super) enum Settles {
 /// What is expected next from PostgreSQL, or is due to the client from us.
 pub(super) enum Expect {
     /// ParseComplete.
-    Parse { to: To, settle: bool, own: Option<Own> },
+    Parse { to: To, settle: bool, made: Made },
     /// BindComplete.
     Bind { to: To, settle: bool },
     /// ParameterDescription, then RowDescription or NoData.
@@ -50,10 +53,21 @@ pub(super) enum Expect {
     Sync { to: To },
     /// Everything up to ReadyForQuery.
     Query(Box<Batch>),
+    /// The same, of statements of ours; an error is kept in the answer.
+    OwnQuery,
     /// Nothing: it is our turn to say this.
     Say { bytes: Bytes, settle: Option<Settles> },
     /// Nothing: it is our turn to say ReadyForQuery.
     Ready,
+}
+
+/// What a Parse makes on the connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Made {
+    /// A statement of ours.
+    Own(Own),
+    /// A judged statement under that number.
+    Judged(Key, u32),
 }
 
 /// What becomes of rows and tag.
@@ -67,6 +81,8 @@ pub(super) enum Mode {
     Collect,
     /// Nobody wants them.
     Drop,
+    /// The same, and an error ends the session.
+    Strict,
 }
 
 /// An Execute under way.
@@ -106,7 +122,7 @@ pub(super) enum After {
 
 /// A simple query that was sent as one.
 pub(super) struct Batch {
-    pub plans: Plans,
+    pub sent: Sent,
     pub at: usize,
     pub identity: Option<Arc<Identity>>,
     pub started: Instant,

@@ -15,7 +15,8 @@ use super::ask::too_long;
 use super::engine::Session;
 use super::expect::{After, Execute, Expect, Mode, Settles, To};
 use super::names::MAX_NAME;
-use super::statement::{Cursor, Given, Portal, Stmt, Way, declared_type, misread, only_reads, step_names, way};
+use super::server::{Name, Step};
+use super::statement::{Cursor, Given, Origin, Portal, Stmt, Way, declared_type, misread, only_reads};
 use super::stop::{Stop, hinted, no_portal, refusal};
 use crate::identity::Identity;
 use crate::wire::frame::HEADER;
@@ -52,31 +53,30 @@ impl Session {
         let wanted = self.wanted(token.as_ref()).await?;
         self.check_valid_if(token.as_ref())?;
         let superadmin = wanted.is_super();
-        let (plans, generation) = self
+        let (plans, generation, shared) = self
             .plan(text, false, superadmin)
             .await
             .map_err(|stop| stop.behind(sql, text))?;
-        let plan = plans.first().cloned();
-        let way = plan.as_deref().map_or(Way::Ours, |p| way(p, &mut self.next_number));
-        let stmt = Stmt {
+        let stmt = Stmt::new(Origin {
             source: Some(Arc::from(text)),
             types,
-            plan,
-            way,
+            plan: plans.first().cloned(),
             generation,
             superadmin,
             token,
-            by_prepare: false,
-            by_batch: false,
-        };
+            shared: shared || !name.is_empty(),
+        });
         self.check_name(name, &stmt)?;
+        if let Some(plan) = &stmt.plan {
+            self.check_mode(plan).await?;
+        }
         if stmt.needs_identity() && !self.open {
             // Now is the time at which it can be set for the session rather than for one transaction.
             self.ensure_identity(&wanted).await?;
         } else if *stmt.effect() == Effect::Transaction(Transaction::Begin) {
             self.ensure_ahead_of_begin(&wanted).await?;
         }
-        self.prepare(name, Arc::new(stmt), To::Client)
+        self.prepare(name, Arc::new(stmt), To::Client).await
     }
 
     /// The identity of a text's leading token comment, and the text without it.
@@ -116,7 +116,15 @@ impl Session {
             self.check_portal(portal, &Given::nothing())?;
             let identity = self.wanted(stmt.token.as_ref()).await?;
             self.ensure_identity(&identity).await?;
-            self.links.upstream.output.extend_from_slice(whole);
+            let number = self.on_server(&stmt, Step::Main, To::Quiet, None).await?;
+            message::put_renamed_bind(
+                &mut self.links.upstream.output,
+                body,
+                portal,
+                name,
+                Name::new(number).as_str(),
+            )
+            .map_err(too_long)?;
             let bound = Portal {
                 stmt,
                 given: Given::nothing(),
@@ -144,7 +152,7 @@ impl Session {
             return Err(refusal("08P01", "protocol", message).into());
         }
         let given = Given::Bind(Bytes::copy_from_slice(body));
-        self.bind(portal, name, stmt, given, results, To::Client).await.map(drop)
+        self.bind(portal, stmt, given, results, To::Client).await.map(drop)
     }
 
     /// Execute from the client.
@@ -172,6 +180,9 @@ impl Session {
     /// Runs a portal. `simple`: the answer is to a simple query.
     pub(super) async fn execute(&mut self, name: &str, portal: &Arc<Portal>, rows: i32, simple: bool) -> Result<(), Stop> {
         let stmt = &portal.stmt;
+        if let Some(plan) = &stmt.plan {
+            self.check_mode(plan).await?;
+        }
         if let Some(bound_for) = &portal.identity {
             let wanted = self.wanted(stmt.token.as_ref()).await?;
             if !super::identity::same_user(bound_for, &wanted) {
@@ -187,10 +198,10 @@ impl Session {
         }
         match stmt.way {
             Way::Ours => self.run_ours(stmt, &portal.given, simple).await,
-            Way::Steps(_) if portal.ran.swap(true, Ordering::Relaxed) => {
+            Way::Steps if portal.ran.swap(true, Ordering::Relaxed) => {
                 Err(refusal("55000", "portal", format!("portal \"{name}\" cannot be run")).into())
             }
-            Way::Steps(number) => self.per_row(portal, number).await,
+            Way::Steps => self.per_row(portal).await,
             Way::Relay => {
                 let Some((plan, statement)) = stmt.plan.as_ref().zip(stmt.once()) else {
                     return Err(super::SessionEnd::Internal.into());
@@ -220,6 +231,7 @@ impl Session {
                 self.checks |= portal.reading.is_some() && !declares;
                 self.writes |= !only_reads(&statement.sql);
                 self.foresee(stmt.effect());
+                self.sends_copy(stmt.effect());
                 let audited = portal.identity.as_ref().filter(|i| i.is_super()).map(|_| plan.clone());
                 let execute = Execute {
                     mode: Mode::Tell,
@@ -240,9 +252,12 @@ impl Session {
         let target = Target::decode(&whole[HEADER..]).map_err(misread)?;
         usable(target.name())?;
         match target {
-            Target::Statement(name) => self.close_statement(name, To::Client),
+            Target::Statement(name) => {
+                self.close_statement(name, To::Client);
+                Ok(())
+            }
             Target::Portal(name) => {
-                let ours = self.portals.get(name).is_some_and(|p| !p.upstream);
+                let ours = self.links.server.is_none() || self.portals.get(name).is_some_and(|p| !p.upstream);
                 self.portals.expect(name, None);
                 if ours {
                     self.say_complete(b'3', To::Client, Settles::Portal);
@@ -259,28 +274,10 @@ impl Session {
     }
 
     /// Closes a statement; one that is not there is closed already.
-    pub(super) fn close_statement(&mut self, name: &str, to: To) -> Result<(), Stop> {
-        let upstream = match self.statements.get(name).map(|s| s.way) {
-            Some(Way::Steps(number)) => {
-                let (read, write) = step_names(number);
-                self.put_close(Target::Statement(&read), To::Quiet)?;
-                Some(write)
-            }
-            Some(Way::Ours) => None,
-            Some(Way::Relay) | None => Some(name.to_owned()),
-        };
+    fn close_statement(&mut self, name: &str, to: To) {
+        // What it stands for on the connection stays there, under a name that no client can give.
         self.statements.expect(name, None);
-        match upstream {
-            Some(upstream) => {
-                message::put_target(&mut self.links.upstream.output, b'C', Target::Statement(&upstream)).map_err(too_long)?;
-                self.expect(Expect::Close {
-                    to,
-                    settle: Some(Settles::Statement),
-                });
-            }
-            None => self.say_complete(b'3', to, Settles::Statement),
-        }
-        Ok(())
+        self.say_complete(b'3', to, Settles::Statement);
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) struct Identities {
     session: Option<Arc<Identity>>,
     /// What holds until the open transaction, or the group of statements up to Sync, ends.
     open: Taken,
-    /// In PostgreSQL's session settings; `None` where that is not known.
+    /// In the session settings of the connection that serves the client; `None` where that is not known.
     server: Option<Arc<Identity>>,
     /// When those must be sent again.
     server_until: Option<SystemTime>,
@@ -68,14 +68,32 @@ impl Identities {
             startup,
             session: None,
             open: Taken::default(),
-            // A fresh connection has empty settings, which are the guest's.
-            server: Some(Identity::guest()),
+            server: None,
             server_until: None,
             server_local: ServerLocal::Unset,
             touched: None,
             failed: false,
             lost: false,
         }
+    }
+
+    /// A connection begins to serve, with whose claims stand there and until when.
+    pub(super) fn arrived(&mut self, claims: Option<(Arc<Identity>, Option<SystemTime>)>) {
+        let (server, until) = claims.unzip();
+        self.server = server;
+        self.server_until = until.flatten();
+        self.server_local = ServerLocal::Unset;
+    }
+
+    /// It ceases to, outside any transaction.
+    pub(super) fn left(&mut self) -> Option<(Arc<Identity>, Option<SystemTime>)> {
+        let until = self.server_until.take();
+        Some((self.server.take()?, until))
+    }
+
+    /// Whether the claims on the connection are this user's.
+    pub(super) fn stands(&self, identity: &Arc<Identity>) -> bool {
+        self.server.as_ref().is_some_and(|on| same(on, identity))
     }
 
     /// Whom a statement without a token of its own runs as.
@@ -197,7 +215,11 @@ impl Session {
         if token.is_none() && self.identities.unsettled() && !self.queue.is_empty() {
             self.drain_or_skip().await?;
         }
-        Ok(self.identities.wanted(token))
+        let wanted = self.identities.wanted(token);
+        if !Arc::ptr_eq(&wanted, &self.likely) {
+            self.likely = wanted.clone();
+        }
+        Ok(wanted)
     }
 
     /// Makes PostgreSQL's settings say `wanted` for whatever is sent next.
@@ -226,7 +248,8 @@ impl Session {
             return Ok(());
         }
         let local = self.in_transaction();
-        let settings = wanted.settings(&self.shared.mac, &self.backend, now);
+        let backend = &self.links.server.as_ref().ok_or(super::SessionEnd::Internal)?.backend;
+        let settings = wanted.settings(&self.shared.mac, backend, now);
         let values: Vec<Option<&str>> = settings.iter().map(|s| Some(s.as_str())).collect();
         let own = if local {
             super::ask::Own::LocalClaims

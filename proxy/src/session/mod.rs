@@ -5,15 +5,17 @@
 //! by the reply queue to the request that caused it; a slow peer slows the other one and no buffer grows without bound. A refusal
 //! answers with exactly what PostgreSQL would send in its place, and leaves a transaction aborted as PostgreSQL would.
 //!
-//! Refused: FunctionCall, COPY, names that start with `postern$`, message types that are not known.
+//! Refused: FunctionCall, names that start with `postern$`, message types that are not known.
 //!
 //! It stands on `wire`, `identity` and `control`, and is started by `serve`.
 
 mod ask;
 mod assign;
+mod attach;
 mod bind;
 mod catalog;
 mod complete;
+mod copy;
 mod describe;
 mod described;
 mod effects;
@@ -23,6 +25,7 @@ mod expect;
 mod extended;
 #[cfg(test)]
 mod fixture;
+mod follow;
 mod identity;
 mod link;
 mod names;
@@ -36,6 +39,7 @@ mod rows;
 mod savepoints;
 mod scrub;
 mod send;
+mod server;
 mod settings;
 mod simple;
 mod statement;
@@ -43,15 +47,17 @@ mod stop;
 mod trail;
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use postern_config::{Login, ModuleName};
 
 use engine::Session;
 pub use plans::PlanCache;
+pub use server::Memory;
 
+use crate::pool::Pool;
 use crate::shared::Shared;
-use crate::wire::{Client, upstream::Upstream};
+use crate::wire::Client;
 
 /// Who a session is for, known from the login.
 pub struct LoginContext {
@@ -110,8 +116,30 @@ impl SessionEnd {
     }
 }
 
+/// Gives a connection's settings the longest time that a statement may run, unless the client asked for less.
+pub fn limit_statement_time(settings: &mut Vec<(&'static str, String)>, most: Duration) {
+    const NAME: &str = "statement_timeout";
+    let limit = most.as_millis();
+    let given = settings.iter_mut().find(|(name, _)| *name == NAME).map(|(_, value)| value);
+    match given {
+        Some(value) if settings::milliseconds(value).is_some_and(|ms| ms >= 1.0 && ms <= limit as f64) => {}
+        Some(value) => *value = limit.to_string(),
+        None => {
+            settings.push((NAME, limit.to_string()));
+            settings.sort_unstable();
+        }
+    }
+}
+
 /// Carries one client's session to its end. Both connections are closed when it returns. Not cancel-safe: dropping it breaks both off.
-pub async fn run(client: Client, upstream: Upstream, login: LoginContext, shared: Arc<Shared>) -> SessionEnd {
+/// `told` is what the client was told of reported settings.
+pub async fn run(
+    client: Client,
+    pool: Arc<Pool<Memory>>,
+    told: Arc<[(String, String)]>,
+    login: LoginContext,
+    shared: Arc<Shared>,
+) -> SessionEnd {
     let startup = match &client.startup.token {
         None => None,
         // It was verified at the login; by now it may have ended.
@@ -132,7 +160,7 @@ pub async fn run(client: Client, upstream: Upstream, login: LoginContext, shared
             Err(_) => return SessionEnd::Token,
         },
     };
-    match Session::new(client, upstream, login, shared, startup) {
+    match Session::new(client, pool, told, login, shared, startup) {
         Ok(mut session) => {
             let end = session.live().await;
             session.bury(end).await

@@ -73,11 +73,6 @@ impl<T: Clone> Names<T> {
         self.bytes -= gone.as_ref().map_or(0, self.weigh);
     }
 
-    /// The settled names.
-    pub(super) fn settled(&self) -> impl Iterator<Item = (&str, &T)> {
-        self.settled.iter().map(|(n, t)| (&**n, t))
-    }
-
     /// Keeps only the settled names for which `keep` holds.
     pub(super) fn retain(&mut self, keep: impl Fn(&T) -> bool) {
         let (weigh, bytes) = (self.weigh, &mut self.bytes);

@@ -11,7 +11,8 @@ use super::bind::{Binder, Opened, Row, Source};
 use super::engine::{Counted, Session};
 use super::expect::{Execute, Expect, Mode, To};
 use super::rows::{column_keys, open_field};
-use super::statement::{Portal, Values, misread, step_names};
+use super::server::{Name, Step};
+use super::statement::{Portal, Values, misread};
 use super::stop::{Stop, aborted, hinted};
 use crate::wire::message::{self, Format, Target};
 
@@ -20,7 +21,7 @@ const CHUNK: usize = 64;
 
 impl Session {
     /// Carries out both steps.
-    pub(super) async fn per_row(&mut self, portal: &Portal, number: u64) -> Result<(), Stop> {
+    pub(super) async fn per_row(&mut self, portal: &Portal) -> Result<(), Stop> {
         let plan = portal.stmt.plan.clone().ok_or(super::SessionEnd::Internal)?;
         let Run::PerRow(steps) = &plan.run else {
             return Err(super::SessionEnd::Internal.into());
@@ -29,13 +30,14 @@ impl Session {
         if self.status == b'E' {
             return Err(aborted().into());
         }
-        let (read, write) = step_names(number);
         let values = portal.given.values().map_err(misread)?;
-        let rows = self.read_rows(portal, steps, &read, &values).await?;
+        let read = self.on_server(&portal.stmt, Step::Read, To::Quiet, None).await?;
+        let rows = self.read_rows(portal, steps, Name::new(read).as_str(), &values).await?;
         self.counted = Counted::default();
         for chunk in rows.chunks(CHUNK) {
             for row in chunk {
-                self.write_row(portal, steps, &write, &values, row).await?;
+                let write = self.on_server(&portal.stmt, Step::Main, To::Quiet, None).await?;
+                self.write_row(portal, steps, Name::new(write).as_str(), &values, row).await?;
             }
             self.drain_or_skip().await?;
             if self.counted.missed {

@@ -1,9 +1,10 @@
-//! Judged statements by their exact text.
+//! Judged statements by their exact text, and templates of statements by their text without literals.
 //!
 //! Promised: a plan is found only for the same bytes, module, login, superadmin or not, way of asking and catalogue; never by a
-//! fingerprint. The bound is in bytes; a text is admitted when it is seen for the second time, so that texts whose constants differ
-//! each time do not push out those that come again. Keys are hashed with a random key, so nobody can aim at a slot. A hit costs one
-//! hash, one comparison of the text and one short lock.
+//! fingerprint. A template is found for the same bytes but for its literals, which it was judged without. The bound is in bytes; a text
+//! is admitted when it is seen for the second time, so that texts whose constants differ each time do not push out those that come
+//! again. Keys are hashed with a random key, so nobody can aim at a slot. A hit costs one hash, one comparison of the text and one
+//! short lock.
 
 use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, VecDeque};
@@ -11,6 +12,7 @@ use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use postern_rewriter::plan::Plan;
+use postern_rewriter::template::{Masked, Template, Variants};
 
 /// Locks that share the load.
 const SHARDS: usize = 16;
@@ -25,15 +27,15 @@ pub(crate) type Plans = Arc<[Arc<Plan>]>;
 /// All sessions' plans.
 pub struct PlanCache {
     hasher: RandomState,
-    shards: Box<[Mutex<Shard>]>,
-    shard_bytes: usize,
+    exact: Shards<Plans>,
+    templates: Shards<Variants>,
 }
 
 /// What a plan depends on besides the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct PlanKey<'a> {
-    /// The exact text.
-    pub sql: &'a str,
+    /// The exact text; for a template, what is left of it without its literals.
+    pub text: &'a [u8],
     /// The module.
     pub module: &'a str,
     /// The login.
@@ -46,25 +48,95 @@ pub(crate) struct PlanKey<'a> {
     pub generation: u64,
 }
 
-struct Entry {
-    sql: Box<str>,
+impl PlanCache {
+    /// An empty cache of at most so many bytes, a quarter of them for templates.
+    pub fn new(bytes: usize) -> Self {
+        Self {
+            hasher: RandomState::new(),
+            exact: Shards::new(bytes / 4 * 3),
+            templates: Shards::new(bytes / 4),
+        }
+    }
+
+    /// The plans of that text.
+    pub(crate) fn get(&self, key: &PlanKey<'_>) -> Option<Plans> {
+        self.exact.find(self.hasher.hash_one(key), key, |plans| Some(plans.clone()))
+    }
+
+    /// Offers plans; they are kept where the text was offered before and they fit.
+    pub(crate) fn offer(&self, key: &PlanKey<'_>, plans: &Plans) {
+        let hash = self.hasher.hash_one(key);
+        if plans.iter().all(|p| p.cacheable) && !self.exact.first_sight(hash) {
+            let weight = plans.iter().map(|p| p.weight).sum();
+            self.exact.put(hash, key, weight, |_| plans.clone());
+        }
+    }
+
+    /// The template that these literals fit.
+    pub(crate) fn template(&self, key: &PlanKey<'_>, masked: &Masked) -> Option<Arc<Template>> {
+        let hash = self.hasher.hash_one(key);
+        self.templates.find(hash, key, |variants| variants.find(masked).cloned())
+    }
+
+    /// Whether a template is worth making: a text with that key was seen before, and there is room for one more beside those that differ
+    /// in literals that must stay exact.
+    pub(crate) fn wants_template(&self, key: &PlanKey<'_>) -> bool {
+        let hash = self.hasher.hash_one(key);
+        let full = self.templates.find(hash, key, |variants| variants.is_full().then_some(()));
+        full.is_none() && !self.templates.first_sight(hash)
+    }
+
+    /// Keeps a template.
+    pub(crate) fn keep_template(&self, key: &PlanKey<'_>, template: Arc<Template>) {
+        let added = |old: Option<&Variants>| {
+            let mut variants = old.cloned().unwrap_or_default();
+            variants.add(template.clone());
+            variants
+        };
+        let hash = self.hasher.hash_one(key);
+        let others = self
+            .templates
+            .find(hash, key, |variants| Some(variants.weight()))
+            .unwrap_or(0);
+        self.templates.put(hash, key, others + template.weight(), added);
+    }
+}
+
+struct Entry<V> {
+    text: Box<[u8]>,
     module: Box<str>,
     login: Box<str>,
     superadmin: bool,
     batch: bool,
     generation: u64,
-    plans: Plans,
+    value: V,
     weight: usize,
     /// Set by a hit, cleared by the sweep: the oldest entry that was not used since goes first.
     used: bool,
 }
 
-#[derive(Default)]
-struct Shard {
-    entries: HashMap<u64, Entry, BuildHasherDefault<Hashed>>,
+/// Entries, spread over locks.
+struct Shards<V> {
+    shards: Box<[Mutex<Shard<V>>]>,
+    shard_bytes: usize,
+}
+
+struct Shard<V> {
+    entries: HashMap<u64, Entry<V>, BuildHasherDefault<Hashed>>,
     order: VecDeque<u64>,
     seen: Vec<u64>,
     bytes: usize,
+}
+
+impl<V> Default for Shard<V> {
+    fn default() -> Self {
+        Self {
+            entries: HashMap::default(),
+            order: VecDeque::new(),
+            seen: Vec::new(),
+            bytes: 0,
+        }
+    }
 }
 
 /// The key of a shard's map is a hash already.
@@ -85,46 +157,46 @@ impl Hasher for Hashed {
     }
 }
 
-impl PlanCache {
-    /// An empty cache of at most so many bytes.
-    pub fn new(bytes: usize) -> Self {
+impl<V> Shards<V> {
+    fn new(bytes: usize) -> Self {
         Self {
-            hasher: RandomState::new(),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             shard_bytes: bytes / SHARDS,
         }
     }
 
-    /// The plans of that text.
-    pub(crate) fn get(&self, key: &PlanKey<'_>) -> Option<Plans> {
-        let hash = self.hasher.hash_one(key);
+    /// What `read` makes of the value under that key.
+    fn find<R>(&self, hash: u64, key: &PlanKey<'_>, read: impl FnOnce(&V) -> Option<R>) -> Option<R> {
         let mut shard = self.shard(hash);
         let entry = shard.entries.get_mut(&hash).filter(|e| e.is(key))?;
+        let found = read(&entry.value)?;
         entry.used = true;
-        Some(entry.plans.clone())
+        Some(found)
     }
 
-    /// Offers plans; they are kept where the text was offered before and they fit.
-    pub(crate) fn offer(&self, key: &PlanKey<'_>, plans: &Plans) {
-        let weight = ENTRY + key.sql.len() + plans.iter().map(|p| p.weight).sum::<usize>();
+    fn first_sight(&self, hash: u64) -> bool {
+        self.shard(hash).first_sight(hash)
+    }
+
+    /// Keeps a value, made from the one that was there, if it fits.
+    fn put(&self, hash: u64, key: &PlanKey<'_>, weight: usize, value: impl FnOnce(Option<&V>) -> V) {
+        let weight = ENTRY + key.text.len() + weight;
         // A single text may not push out everything else.
-        if weight > self.shard_bytes / 4 || plans.iter().any(|p| !p.cacheable) {
+        if weight > self.shard_bytes / 4 {
             return;
         }
-        let hash = self.hasher.hash_one(key);
         let mut shard = self.shard(hash);
-        if shard.first_sight(hash) {
-            return;
-        }
+        let old = shard.entries.get(&hash).filter(|e| e.is(key)).map(|e| &e.value);
+        let value = value(old);
         shard.make_room(weight, self.shard_bytes);
         let entry = Entry {
-            sql: key.sql.into(),
+            text: key.text.into(),
             module: key.module.into(),
             login: key.login.into(),
             superadmin: key.superadmin,
             batch: key.batch,
             generation: key.generation,
-            plans: plans.clone(),
+            value,
             weight,
             used: false,
         };
@@ -135,7 +207,7 @@ impl PlanCache {
         }
     }
 
-    fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {
+    fn shard(&self, hash: u64) -> MutexGuard<'_, Shard<V>> {
         // The high bits choose the shard; the low ones serve its map and its memory of texts seen once.
         let index = (hash >> 60) as usize % SHARDS;
         // Entries are whole between any two operations, so a panic elsewhere cannot have spoilt them.
@@ -143,7 +215,7 @@ impl PlanCache {
     }
 }
 
-impl Shard {
+impl<V> Shard<V> {
     /// Whether this is the first time; a later text in the same slot makes it forget.
     fn first_sight(&mut self, hash: u64) -> bool {
         if self.seen.is_empty() {
@@ -173,12 +245,12 @@ impl Shard {
     }
 }
 
-impl Entry {
+impl<V> Entry<V> {
     fn is(&self, key: &PlanKey<'_>) -> bool {
         self.generation == key.generation
             && self.superadmin == key.superadmin
             && self.batch == key.batch
-            && *self.sql == *key.sql
+            && *self.text == *key.text
             && *self.module == *key.module
             && *self.login == *key.login
     }
@@ -208,7 +280,7 @@ mod tests {
 
     fn key(sql: &str) -> PlanKey<'_> {
         PlanKey {
-            sql,
+            text: sql.as_bytes(),
             module: "disco",
             login: "disco_rt",
             superadmin: false,
@@ -225,7 +297,7 @@ mod tests {
         cache.offer(&key("a"), &plans(1));
         assert!(cache.get(&key("a")).is_some());
         for other in [
-            PlanKey { sql: "a ", ..key("a") },
+            PlanKey { text: b"a ", ..key("a") },
             PlanKey {
                 module: "chat",
                 ..key("a")
@@ -253,14 +325,14 @@ mod tests {
 
     #[test]
     fn the_bound_holds_and_what_is_used_stays() {
-        let cache = PlanCache::new(SHARDS * 10_000);
+        let cache = PlanCache::new(SHARDS * 40_000 / 3);
         let texts: Vec<String> = (0..2000).map(|i| format!("SELECT {i}")).collect();
         for text in &texts {
             cache.offer(&key(text), &plans(700));
             cache.offer(&key(text), &plans(700));
             cache.get(&key(&texts[0]));
         }
-        for shard in &cache.shards {
+        for shard in &cache.exact.shards {
             let shard = shard.lock().unwrap();
             assert!(shard.bytes <= 10_000, "{}", shard.bytes);
             assert_eq!(shard.entries.len(), shard.order.len());
@@ -271,7 +343,7 @@ mod tests {
 
     #[test]
     fn one_text_cannot_take_it_all() {
-        let cache = PlanCache::new(SHARDS * 10_000);
+        let cache = PlanCache::new(SHARDS * 40_000 / 3);
         for _ in 0..2 {
             cache.offer(&key("big"), &plans(5_000));
         }

@@ -14,6 +14,7 @@ use super::engine::Session;
 use super::expect::{Expect, Settles, To};
 use super::extended::{other_user, too_many};
 use super::rows::Reading;
+use super::server::{Name, Step};
 use super::statement::{Cursor, Given, Portal, Stmt, Way, misread, output};
 use super::stop::{Stop, hinted, refusal, taken};
 use crate::identity::Identity;
@@ -24,13 +25,12 @@ impl Session {
     pub(super) async fn bind(
         &mut self,
         portal: &str,
-        name: &str,
         stmt: Arc<Stmt>,
         given: Given,
         results: Formats,
         to: To,
     ) -> Result<Arc<Portal>, Stop> {
-        let (name, stmt, given) = match stmt.effect() {
+        let (stmt, given) = match stmt.effect() {
             Effect::Execute(inner, arguments) => {
                 let inner_stmt = self.prepared(inner, stmt.token.as_ref()).await?;
                 if arguments.len() != inner_stmt.params() {
@@ -42,15 +42,15 @@ impl Session {
                     Some(token) => Arc::new(inner_stmt.with_token(token)),
                     None => inner_stmt,
                 };
-                (inner.to_string(), inner_stmt, Given::Texts(arguments.clone()))
+                (inner_stmt, Given::Texts(arguments.clone()))
             }
-            _ => (name.to_owned(), stmt, given),
+            _ => (stmt, given),
         };
         self.check_portal(portal, &given)?;
         if stmt.uses_keys() || matches!(stmt.effect(), Effect::Fetch(_)) {
             self.settle_zone().await?;
         }
-        let identity = match stmt.needs_identity() || matches!(stmt.way, Way::Steps(_)) {
+        let identity = match stmt.needs_identity() || stmt.way == Way::Steps {
             true => {
                 let wanted = self.wanted(stmt.token.as_ref()).await?;
                 self.ensure_identity(&wanted).await?;
@@ -67,7 +67,7 @@ impl Session {
         }
         let reading = match stmt.way {
             Way::Ours => None,
-            Way::Relay | Way::Steps(_) => self.reading(&stmt, &given, &results, identity.as_ref()).await?.map(Arc::new),
+            Way::Relay | Way::Steps => self.reading(&stmt, &given, &results, identity.as_ref()).await?.map(Arc::new),
         };
         let cursor = match stmt.effect() {
             Effect::Fetch(name) => self.cursors.get(name).cloned(),
@@ -80,6 +80,7 @@ impl Session {
                     _ => results.given().to_vec(),
                 };
                 let drawn = self.draw(&statement.generate).await?;
+                let number = self.on_server(&stmt, Step::Main, To::Quiet, None).await?;
                 let values = given.values().map_err(misread)?;
                 let mut binder = Binder {
                     source: Source {
@@ -94,7 +95,13 @@ impl Session {
                     nonces: &mut self.nonces,
                     sealed: 0,
                 };
-                binder.put_bind(&mut self.links.upstream.output, portal, &name, statement, &formats)?;
+                binder.put_bind(
+                    &mut self.links.upstream.output,
+                    portal,
+                    Name::new(number).as_str(),
+                    statement,
+                    &formats,
+                )?;
                 self.shared.metrics.sealed(binder.sealed);
                 let stmt = stmt.clone();
                 Arc::new(Portal {

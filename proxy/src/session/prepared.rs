@@ -1,18 +1,20 @@
-//! Prepared statements: a name here, a text upstream.
+//! Prepared statements: a name here, a plan, and a text on whichever connection serves the client.
 //!
-//! Promised: a statement name stands for its plan here and its text upstream, never for one without the other; a plan made under another
-//! catalogue, or for a superadmin where there is none now, is made again before it is bound.
+//! Promised: a statement name stands for its plan here, and what is bound on a connection is that plan's text, sent there first where the
+//! connection does not have it; a plan made under another catalogue, or for a superadmin where there is none now, is made again before it
+//! is bound.
 
 use std::sync::Arc;
 
-use postern_rewriter::plan::{Refusal, Run, Statement};
+use postern_rewriter::plan::Refusal;
 
 use super::ask::too_long;
 use super::engine::Session;
-use super::expect::{Expect, Settles, To};
+use super::expect::{Expect, Made, Settles, To};
 use super::extended::too_many;
-use super::statement::{Stmt, Way, run_way, step_names, way};
-use super::stop::{Stop, hinted, no_statement, taken};
+use super::server::{self, Found, Name, Step};
+use super::statement::{Origin, Stmt, Way};
+use super::stop::{Stop, aborted, hinted, no_statement, taken};
 use crate::identity::Identity;
 use crate::wire::message::{self, Target};
 
@@ -31,49 +33,68 @@ impl Session {
         Ok(())
     }
 
-    /// Makes a statement PostgreSQL's, under that name.
-    pub(super) fn prepare(&mut self, name: &str, stmt: Arc<Stmt>, to: To) -> Result<(), Stop> {
-        let replaced = self.statements.get(name).map(|old| old.way);
-        if let Some(Way::Steps(number)) = replaced {
-            let (read, write) = step_names(number);
-            self.put_close(Target::Statement(&read), To::Quiet)?;
-            self.put_close(Target::Statement(&write), To::Quiet)?;
+    /// Makes a name stand for a statement. PostgreSQL sees it now, so that what it says of it is told in its place.
+    pub(super) async fn prepare(&mut self, name: &str, stmt: Arc<Stmt>, to: To) -> Result<(), Stop> {
+        if self.status == b'E' && self.queue.is_empty() && stmt.needs_identity() {
+            return Err(aborted().into());
         }
-        match (stmt.way, stmt.plan.as_deref().map(|p| &p.run)) {
-            (Way::Relay, Some(Run::Once(statement))) => self.put_parse(name, &stmt, statement, to, Some(name)),
-            (Way::Steps(number), Some(Run::PerRow(steps))) => {
-                let (read, write) = step_names(number);
-                self.put_parse(&read, &stmt, &steps.read, To::Quiet, None)?;
-                self.put_parse(&write, &stmt, &steps.write, to, Some(name))
-            }
-            _ => {
-                self.statements.expect(name, Some(stmt));
-                self.say_complete(b'1', to, Settles::Statement);
-                Ok(())
+        match stmt.way {
+            Way::Ours => self.stands_for(name, stmt, to),
+            Way::Relay => drop(self.on_server(&stmt, Step::Main, to, Some(name)).await?),
+            Way::Steps => {
+                self.on_server(&stmt, Step::Read, To::Quiet, None).await?;
+                self.on_server(&stmt, Step::Main, to, Some(name)).await?;
             }
         }
+        Ok(())
     }
 
-    /// Sends Parse; `names` is the client's name that comes to stand for the statement.
-    fn put_parse(
-        &mut self,
-        upstream: &str,
-        stmt: &Arc<Stmt>,
-        statement: &Statement,
-        to: To,
-        names: Option<&str>,
-    ) -> Result<(), Stop> {
-        let types = stmt.upstream_types(statement);
-        message::put_parse(&mut self.links.upstream.output, upstream, &statement.sql, &types).map_err(too_long)?;
+    fn stands_for(&mut self, name: &str, stmt: Arc<Stmt>, to: To) {
+        self.statements.expect(name, Some(stmt));
+        self.say_complete(b'1', to, Settles::Statement);
+    }
+
+    /// The number of one of a statement's texts on the connection, where its Parse is sent first if it is not there; `names` is the
+    /// client's name that comes to stand for it.
+    pub(super) async fn on_server(&mut self, stmt: &Arc<Stmt>, step: Step, to: To, names: Option<&str>) -> Result<u32, Stop> {
+        let plan = stmt.text.as_ref().ok_or(super::SessionEnd::Internal)?;
+        let types = stmt.upstream_types(step);
+        let group = self.group;
+        let mut found = self.memory().prepared.find(plan, step, types, group);
+        if found == Found::Unsure {
+            self.drain_or_skip().await?;
+            found = self.memory().prepared.find(plan, step, types, group);
+        }
+        if let Found::There(number) = found {
+            if let Some(name) = names {
+                self.stands_for(name, stmt.clone(), to);
+            }
+            return Ok(number);
+        }
+        let statement = server::statement(plan, step).ok_or(super::SessionEnd::Internal)?;
+        let (key, number, close) = self.memory().prepared.add(plan, step, types, group, stmt.shared);
+        for old in close {
+            self.put_close(Target::Statement(Name::new(old).as_str()), To::Quiet)?;
+        }
+        let made = Made::Judged(key, number);
+        if let Err(error) = message::put_parse(
+            &mut self.links.upstream.output,
+            Name::new(number).as_str(),
+            &statement.sql,
+            types,
+        ) {
+            self.memory().prepared.settle(key, number, false);
+            return Err(too_long(error));
+        }
         if let Some(name) = names {
             self.statements.expect(name, Some(stmt.clone()));
         }
         self.expect(Expect::Parse {
             to,
             settle: names.is_some(),
-            own: None,
+            made,
         });
-        Ok(())
+        Ok(number)
     }
 
     /// The statement of that name, planned again where the catalogue or the right of its user has changed.
@@ -86,50 +107,42 @@ impl Session {
         let token = token.or(stmt.token.as_ref());
         self.acting = token.cloned();
         let superadmin = self.wanted(token).await?.is_super();
-        if self.catalog().await?.generation == stmt.generation && superadmin == stmt.superadmin {
+        let current = self.still(stmt.generation) || self.catalog().await?.generation == stmt.generation;
+        if current && superadmin == stmt.superadmin {
             return Ok(stmt);
         }
         let Some(source) = stmt.source.clone() else {
             return Err(changed("PREPARE it again, as a query of its own.").into());
         };
         self.drain_or_skip().await?;
-        let (plans, generation) = self.plan(&source, false, superadmin).await?;
-        let plan = plans.first().cloned();
-        let way = match plan.as_deref() {
-            None => Way::Ours,
-            Some(plan) if stmt.by_prepare => run_way(plan, &mut self.next_number),
-            Some(plan) => way(plan, &mut self.next_number),
-        };
-        let again = Stmt {
+        let (plans, generation, shared) = self.plan(&source, false, superadmin).await?;
+        let origin = Origin {
             source: stmt.source.clone(),
             types: stmt.types.clone(),
-            plan,
-            way,
+            plan: plans.first().cloned(),
             generation,
             superadmin,
             token: stmt.token.clone(),
-            by_prepare: stmt.by_prepare,
-            by_batch: false,
+            shared: shared || stmt.shared,
         };
-        let same_text = stmt.way == Way::Relay
-            && way == Way::Relay
-            && stmt
-                .once()
-                .zip(again.once())
-                .is_some_and(|(old, new)| old.sql == new.sql && stmt.upstream_types(old) == again.upstream_types(new));
-        let again = Arc::new(again);
-        if same_text {
-            self.statements.set(name.into(), Some(again.clone()));
-            return Ok(again);
-        }
-        if superadmin == stmt.superadmin && !name.is_empty() && stmt.gives_rows() {
+        let mut again = if stmt.by_prepare {
+            Stmt::by_prepare(origin)
+        } else {
+            Stmt::new(origin)
+        };
+        let same_text = again.way == stmt.way
+            && stmt.once().zip(again.once()).is_some_and(|(old, new)| {
+                old.sql == new.sql && stmt.upstream_types(Step::Main) == again.upstream_types(Step::Main)
+            });
+        if !same_text && superadmin == stmt.superadmin && !name.is_empty() && stmt.gives_rows() {
             // Its columns may be others now, and a client that knows the old ones would misread the rows.
             return Err(changed("Prepare the statement again.").into());
         }
-        if stmt.way == Way::Relay {
-            self.put_close(Target::Statement(name), To::Quiet)?;
+        if same_text {
+            again.text.clone_from(&stmt.text);
         }
-        self.prepare(name, again.clone(), To::Quiet)?;
+        let again = Arc::new(again);
+        self.statements.set(name.into(), Some(again.clone()));
         Ok(again)
     }
 }

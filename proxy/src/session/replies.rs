@@ -5,10 +5,12 @@
 //! being held.
 
 use bytes::{Buf, BytesMut};
+use postern_rewriter::plan::Refusal;
 
 use super::SessionEnd;
 use super::engine::Session;
-use super::expect::{Expect, Mode, Settles, To};
+use super::expect::{Expect, Made, Mode, Settles, To};
+use super::link::spare;
 use super::rows::RowFault;
 use super::scrub::Told;
 use crate::wire::frame::{self, HEADER, MAX_UPSTREAM_FRAME};
@@ -16,26 +18,33 @@ use crate::wire::message;
 
 /// A reply that must be read as a whole can be no longer.
 const MAX_READ: usize = 128 << 20;
+/// From so many bytes on rows change hands rather than being copied.
+const MOVED: usize = 4096;
 
 type Outcome = Result<(), SessionEnd>;
 
 impl Session {
     /// Processes all replies that are there.
     pub(super) fn take_replies(&mut self) -> Outcome {
+        if self.links.upstream.input.is_empty() {
+            return Ok(());
+        }
         let mut input = std::mem::take(&mut self.links.upstream.input);
         let mut at = 0;
-        let outcome = self.process(&input, &mut at);
+        let outcome = self.process(&mut input, &mut at);
         input.advance(at);
+        if input.is_empty() {
+            spare(&mut input);
+        }
         self.links.upstream.input = input;
         outcome
     }
 
-    fn process(&mut self, input: &BytesMut, at: &mut usize) -> Outcome {
+    fn process(&mut self, input: &mut BytesMut, at: &mut usize) -> Outcome {
         loop {
             if self.passing > 0 {
                 let count = self.passing.min(input.len() - *at);
-                self.pass(&input[*at..*at + count]);
-                *at += count;
+                self.pass(input, at, count);
                 self.passing -= count;
                 if self.passing > 0 {
                     return Ok(());
@@ -45,11 +54,11 @@ impl Session {
             let Some(head) = frame::head(rest, MAX_UPSTREAM_FRAME).map_err(|_| SessionEnd::UpstreamProtocol)? else {
                 return Ok(());
             };
-            if head.kind == b'D' && self.rows_pass() {
-                let count = rows_in(rest);
-                self.pass(&rest[..count.min(rest.len())]);
-                *at += count.min(rest.len());
-                self.passing = count.saturating_sub(rest.len());
+            if head.kind == b'D' && self.rows_pass() || head.kind == b'd' && self.copies_out() {
+                let (count, there) = (rows_in(rest, head.kind), rest.len());
+                self.count_result(count)?;
+                self.pass(input, at, count.min(there));
+                self.passing = count.saturating_sub(there);
                 continue;
             }
             if rest.len() < head.total {
@@ -68,9 +77,17 @@ impl Session {
         }
     }
 
-    fn pass(&mut self, bytes: &[u8]) {
-        if self.passes_to_client() {
-            self.links.client.output.extend_from_slice(bytes);
+    /// Relays `count` bytes from `at` on; many of them without copying.
+    fn pass(&mut self, input: &mut BytesMut, at: &mut usize, count: usize) {
+        if !self.passes_to_client() {
+            *at += count;
+        } else if count >= MOVED && self.links.client.output.is_empty() {
+            input.advance(std::mem::take(at));
+            spare(&mut self.links.client.output);
+            self.links.client.output = input.split_to(count);
+        } else {
+            self.links.client.output.extend_from_slice(&input[*at..*at + count]);
+            *at += count;
         }
     }
 
@@ -86,7 +103,9 @@ impl Session {
     fn rows_pass(&self) -> bool {
         match self.queue.front() {
             Some(Expect::Execute(execute)) => {
-                execute.mode == Mode::Drop || (execute.reading.is_none() && execute.mode != Mode::Collect) || self.mute
+                matches!(execute.mode, Mode::Drop | Mode::Strict)
+                    || (execute.reading.is_none() && execute.mode != Mode::Collect)
+                    || self.mute
             }
             Some(Expect::Query(_)) => true,
             _ => false,
@@ -95,21 +114,23 @@ impl Session {
 
     fn reply(&mut self, kind: u8, whole: &[u8]) -> Outcome {
         let body = &whole[HEADER..];
+        if matches!(self.queue.front(), Some(Expect::OwnQuery)) && matches!(kind, b'T' | b'D' | b'C' | b'I') {
+            return Ok(());
+        }
         match kind {
             b'S' => self.parameter_status(body, whole),
             b'N' => self.notice(body),
-            // Channels are not offered yet; what comes all the same is nobody's.
-            b'A' => Ok(()),
+            b'A' => self.notification(body),
+            b'G' => self.copy_in_response(whole),
+            b'H' | b'd' | b'c' => self.copy_out(whole),
             b'E' => self.error(body),
             b'Z' => self.ready_for_query(body),
             b'1' => match self.queue.pop_front() {
-                Some(Expect::Parse { to, settle, own }) => {
+                Some(Expect::Parse { to, settle, made }) => {
                     if settle {
                         self.settle(Some(Settles::Statement), true);
                     }
-                    if let Some(own) = own {
-                        self.parsed[own as usize] = true;
-                    }
+                    self.made(made, true);
                     self.tell(to, whole);
                     Ok(())
                 }
@@ -137,7 +158,7 @@ impl Session {
             b'T' | b'n' => self.row_description(kind, body, whole),
             b'D' => self.data_row(body),
             b'C' | b'I' | b's' => self.complete(kind, body, whole),
-            // COPY and everything else was never asked for.
+            // Everything else was never asked for.
             _ => Err(SessionEnd::UpstreamProtocol),
         }
     }
@@ -146,6 +167,15 @@ impl Session {
     pub(super) fn tell(&mut self, to: To, whole: &[u8]) {
         if to == To::Client && !self.mute {
             self.links.client.output.extend_from_slice(whole);
+        }
+    }
+
+    /// A Parse succeeded, or failed or was skipped.
+    fn made(&mut self, made: Made, came_true: bool) {
+        let memory = self.memory();
+        match made {
+            Made::Own(own) => memory.parsed[own as usize] |= came_true,
+            Made::Judged(key, number) => memory.prepared.settle(key, number, came_true),
         }
     }
 
@@ -165,11 +195,28 @@ impl Session {
     fn parameter_status(&mut self, body: &[u8], whole: &[u8]) -> Outcome {
         let (name, value) = message::parameter_status(body).map_err(|_| SessionEnd::UpstreamProtocol)?;
         self.settings.reported(name, value);
-        self.links.client.output.extend_from_slice(whole);
+        if let Some(server) = &mut self.links.server {
+            match server.parameters.iter_mut().find(|(n, _)| n == name) {
+                Some((_, known)) => value.clone_into(known),
+                None => server.parameters.push((name.to_owned(), value.to_owned())),
+            }
+        }
+        if !self.client_gone && !self.told.iter().any(|(n, v)| n == name && v == value) {
+            let mut told = self.told.to_vec();
+            match told.iter_mut().find(|(n, _)| n == name) {
+                Some((_, known)) => value.clone_into(known),
+                None => told.push((name.to_owned(), value.to_owned())),
+            }
+            self.told = told.into();
+            self.links.client.output.extend_from_slice(whole);
+        }
         Ok(())
     }
 
     fn notice(&mut self, body: &[u8]) -> Outcome {
+        if self.client_gone || matches!(self.queue.front(), Some(Expect::OwnQuery)) {
+            return Ok(());
+        }
         let told = Told::read(body, self.schema()).map_err(|_| SessionEnd::UpstreamProtocol)?;
         told.put(&mut self.links.client.output, b'N')
             .map_err(|_| SessionEnd::UpstreamProtocol)
@@ -182,15 +229,18 @@ impl Session {
             return Err(SessionEnd::Upstream);
         }
         self.identities.failed();
+        self.copying = false;
         self.audit_broken_off();
         let to = match self.queue.front() {
             Some(Expect::Query(_)) => To::Client,
+            Some(Expect::OwnQuery) => To::Ourselves,
             Some(Expect::Sync { to } | Expect::Parse { to, .. } | Expect::Bind { to, .. } | Expect::Close { to, .. }) => *to,
             Some(Expect::Describe(describe)) => describe.to,
             Some(Expect::Execute(execute)) => match execute.mode {
                 Mode::Tell | Mode::Count => To::Client,
                 Mode::Collect => To::Ourselves,
                 Mode::Drop => To::Nobody,
+                Mode::Strict => To::Strict,
             },
             Some(Expect::Say { .. } | Expect::Ready) | None => return Err(SessionEnd::UpstreamProtocol),
         };
@@ -203,10 +253,12 @@ impl Session {
             }
             To::Ourselves => self.answer.error = Some(Box::new(told)),
             To::Nobody => {}
+            To::Strict => return Err(SessionEnd::Internal),
         }
-        if !matches!(self.queue.front(), Some(Expect::Query(_))) {
+        if !matches!(self.queue.front(), Some(Expect::Query(_) | Expect::OwnQuery)) {
             self.skip_to_sync();
         }
+        self.copy_over();
         Ok(())
     }
 
@@ -222,7 +274,12 @@ impl Session {
                 Some(_) => {}
             }
             match self.queue.pop_front() {
-                Some(Expect::Parse { settle: true, .. }) => self.settle(Some(Settles::Statement), false),
+                Some(Expect::Parse { settle, made, .. }) => {
+                    self.made(made, false);
+                    if settle {
+                        self.settle(Some(Settles::Statement), false);
+                    }
+                }
                 Some(Expect::Bind { settle: true, .. }) => self.settle(Some(Settles::Portal), false),
                 Some(Expect::Close { settle, .. } | Expect::Say { settle, .. }) => self.settle(settle, false),
                 _ => {}
@@ -234,6 +291,7 @@ impl Session {
         let status = message::ready_for_query(body).map_err(|_| SessionEnd::UpstreamProtocol)?;
         let to = match self.queue.pop_front() {
             Some(Expect::Sync { to }) => to,
+            Some(Expect::OwnQuery) => To::Ourselves,
             Some(Expect::Query(batch)) => {
                 self.shared.metrics.query("simple", batch.started.elapsed());
                 To::Client
@@ -244,6 +302,9 @@ impl Session {
         if to != To::Client {
             // The end of an exchange of ours is not the end of what the client has open.
             self.status = status;
+            if std::mem::take(&mut self.tell_later) {
+                self.tell_parameters();
+            }
             return Ok(());
         }
         let failed = std::mem::take(&mut self.mute);
@@ -271,6 +332,10 @@ impl Session {
             return Ok(());
         }
         let reading = execute.reading.clone().ok_or(SessionEnd::UpstreamProtocol)?;
+        self.count_result(body.len())?;
+        if self.mute {
+            return Ok(());
+        }
         let mut fields = Vec::new();
         let read = message::data_row(body, &mut fields).map_err(RowFault::from).and_then(|()| {
             reading.row(
@@ -294,10 +359,14 @@ impl Session {
     /// A row failed: the client gets an error in place of the rest, the statement's transaction is made to fail.
     fn row_failed(&mut self, fault: &RowFault) -> Outcome {
         let refusal = self.fault_refusal(fault);
-        self.put_refusal(&refusal);
+        self.rows_refused(&refusal)
+    }
+
+    pub(super) fn rows_refused(&mut self, refusal: &Refusal) -> Outcome {
+        self.put_refusal(refusal);
         self.identities.failed();
         self.mute = true;
-        let ends = self.queue.iter().any(|e| matches!(e, Expect::Sync { .. }));
+        let ends = self.queue.iter().any(|e| matches!(e, Expect::Sync { .. } | Expect::Query(_)));
         if !ends {
             self.abort().map_err(|_| SessionEnd::Internal)?;
             self.discarding = true;
@@ -332,11 +401,11 @@ impl Session {
 }
 
 /// Bytes of the rows that `input` begins with; the last one may reach beyond it.
-fn rows_in(input: &[u8]) -> usize {
+fn rows_in(input: &[u8], kind: u8) -> usize {
     let mut at = 0;
     while at < input.len() {
         match frame::head(&input[at..], MAX_UPSTREAM_FRAME) {
-            Ok(Some(head)) if head.kind == b'D' => at += head.total,
+            Ok(Some(head)) if head.kind == kind => at += head.total,
             _ => break,
         }
     }

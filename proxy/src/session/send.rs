@@ -13,8 +13,14 @@ use crate::wire::message::{self, MessageError, Target};
 impl Session {
     pub(super) fn expect(&mut self, expect: Expect) {
         self.flushed = false;
+        if matches!(expect, Expect::Query(_) | Expect::OwnQuery) {
+            self.memory().prepared.forget_unnamed();
+        }
         match expect {
-            Expect::Sync { .. } | Expect::Query(_) => self.open = false,
+            Expect::Sync { .. } | Expect::Query(_) | Expect::OwnQuery => {
+                self.open = false;
+                self.group += 1;
+            }
             Expect::Say { .. } | Expect::Ready => {}
             _ => self.open = true,
         }

@@ -128,8 +128,24 @@ impl Settings {
     }
 }
 
+/// A time as PostgreSQL reads it where milliseconds are the unit; `None` where it is not that simple.
+pub(super) fn milliseconds(text: &str) -> Option<f64> {
+    let text = text.trim();
+    let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+    let factor = match text[end..].trim_start() {
+        "" | "ms" => 1.0,
+        "us" => 0.001,
+        "s" => 1_000.0,
+        "min" => 60_000.0,
+        "h" => 3_600_000.0,
+        "d" => 86_400_000.0,
+        _ => return None,
+    };
+    Some(text[..end].parse::<f64>().ok()? * factor)
+}
+
 /// Whether a SET is LOCAL, and its value; `None` for DEFAULT and RESET.
-fn assigned(sql: &str) -> (bool, Option<String>) {
+pub(super) fn assigned(sql: &str) -> (bool, Option<String>) {
     let local = sql.starts_with("SET LOCAL ");
     let value = sql
         .split_once(" TO ")
@@ -149,6 +165,23 @@ mod tests {
         let mut out = Vec::new();
         postern_keys::value::to_text(&postern_config::ColumnType::Bytea, b"\x01", settings.format(), &mut out).unwrap();
         String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn times_are_read_as_postgresql_reads_them() {
+        for (text, ms) in [
+            ("30", 30.0),
+            ("2s", 2_000.0),
+            ("1.5 s", 1_500.0),
+            ("1min", 60_000.0),
+            (" 7 ms ", 7.0),
+            ("1d", 86_400_000.0),
+        ] {
+            assert_eq!(milliseconds(text), Some(ms), "{text}");
+        }
+        for text in ["", "-1", "0x10", "1e3", "1 S", "1 week", "s"] {
+            assert_eq!(milliseconds(text), None, "{text}");
+        }
     }
 
     #[test]

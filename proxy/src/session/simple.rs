@@ -7,14 +7,15 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use postern_rewriter::plan::{Effect, Plan, Run, Transaction};
+use postern_rewriter::plan::{Effect, Plan, Rewritten, Run, Transaction};
 
 use super::SessionEnd;
 use super::ask::too_long;
+use super::catalog::Judged;
 use super::engine::Session;
 use super::expect::{Batch, Expect, To};
 use super::plans::Plans;
-use super::statement::{Given, Stmt, Way, misread, way};
+use super::statement::{Given, Origin, Stmt, Way, misread};
 use super::stop::{Stop, refusal};
 use crate::identity::Identity;
 use crate::wire::message::{self, Formats};
@@ -44,32 +45,37 @@ impl Session {
         let (token, text) = self.token_of(sql).await?;
         let wanted = self.wanted(token.as_ref()).await?;
         let superadmin = wanted.is_super();
-        let (plans, generation) = self
-            .plan(text, true, superadmin)
-            .await
-            .map_err(|stop| stop.behind(sql, text))?;
+        let judged = self.judge(text, superadmin).await.map_err(|stop| stop.behind(sql, text))?;
+        let (plans, generation, shared) = match judged {
+            Judged::Plans(plans, generation, shared) => (plans, generation, shared),
+            Judged::Filled(plan, sql) => {
+                self.check_mode(&plan).await?;
+                self.send_whole(Sent::Filled(plan, sql), &wanted).await?;
+                return Ok(true);
+            }
+        };
+        for plan in plans.iter() {
+            self.check_mode(plan).await?;
+        }
         if plans.is_empty() {
             self.say_bare(b'I', None);
             return Ok(false);
         }
         if plans.iter().all(|p| is_plain(p)) && !changes_who_before_rows(&plans) {
-            self.send_whole(plans, &wanted).await?;
+            self.send_whole(Sent::Plans(plans), &wanted).await?;
             return Ok(true);
         }
         let source: Option<Arc<str>> = (plans.len() == 1).then(|| text.into());
         for plan in plans.iter() {
-            let way = way(plan, &mut self.next_number);
-            let stmt = Stmt {
+            let stmt = Stmt::by_batch(Origin {
                 source: source.clone(),
                 types: Vec::new(),
                 plan: Some(plan.clone()),
-                way,
                 generation,
                 superadmin,
                 token: token.clone(),
-                by_prepare: false,
-                by_batch: true,
-            };
+                shared,
+            });
             if stmt.params() > 0 {
                 return Err(refusal("42P02", "parameter", "there is no parameter $1").into());
             }
@@ -82,7 +88,8 @@ impl Session {
     }
 
     /// Sends plain statements as one Query.
-    async fn send_whole(&mut self, plans: Plans, wanted: &Arc<Identity>) -> Result<(), Stop> {
+    async fn send_whole(&mut self, sent: Sent, wanted: &Arc<Identity>) -> Result<(), Stop> {
+        let plans = sent.plans();
         let rows = plans.iter().any(|p| concerns_rows(p));
         let begins = plans.iter().any(|p| p.effect == Effect::Transaction(Transaction::Begin));
         // In a failed transaction PostgreSQL itself says that it has failed.
@@ -95,17 +102,25 @@ impl Session {
         if plans.iter().any(|p| p.effect == Effect::Transaction(Transaction::Commit)) {
             self.check_before_commit().await?;
         }
-        let statements = plans.iter().filter_map(|p| match &p.run {
-            Run::Once(statement) => Some(&statement.sql),
-            Run::PerRow(_) | Run::Answer(_) => None,
-        });
-        message::put_query(&mut self.links.upstream.output, statements).map_err(too_long)?;
+        let out = &mut self.links.upstream.output;
+        match &sent {
+            Sent::Filled(_, sql) => message::put_query(out, std::iter::once(sql)),
+            Sent::Plans(plans) => {
+                let statements = plans.iter().filter_map(|p| match &p.run {
+                    Run::Once(statement) => Some(&statement.sql),
+                    Run::PerRow(_) | Run::Answer(_) => None,
+                });
+                message::put_query(out, statements)
+            }
+        }
+        .map_err(too_long)?;
         for plan in plans.iter() {
             self.foresee(&plan.effect);
+            self.sends_copy(&plan.effect);
         }
         let identity = rows.then(|| wanted.clone());
         self.expect(Expect::Query(Box::new(Batch {
-            plans,
+            sent,
             at: 0,
             identity,
             started: Instant::now(),
@@ -124,13 +139,29 @@ impl Session {
             self.ensure_identity(&wanted).await?;
         }
         if !executes {
-            self.prepare("", stmt.clone(), To::Quiet)?;
+            self.prepare("", stmt.clone(), To::Quiet).await?;
         }
-        let portal = self
-            .bind("", "", stmt, Given::nothing(), Formats::default(), To::Quiet)
-            .await?;
-        self.describe_portal("", &portal, To::Quiet)?;
+        let portal = self.bind("", stmt, Given::nothing(), Formats::default(), To::Quiet).await?;
+        self.describe_portal("", &portal, To::Quiet).await?;
         self.execute("", &portal, 0, true).await
+    }
+}
+
+/// What is sent as one Query.
+pub(super) enum Sent {
+    /// Whole plans.
+    Plans(Plans),
+    /// One statement from a template: its plan apart from the text, and the text.
+    Filled(Arc<Plan>, Rewritten),
+}
+
+impl Sent {
+    /// One plan for each statement.
+    pub(super) fn plans(&self) -> &[Arc<Plan>] {
+        match self {
+            Self::Plans(plans) => plans,
+            Self::Filled(plan, _) => std::slice::from_ref(plan),
+        }
     }
 }
 
@@ -146,7 +177,8 @@ fn is_plain(plan: &Plan) -> bool {
             | Effect::Transaction(_)
             | Effect::Setting(_)
             | Effect::CloseCursor(_)
-            | Effect::DiscardAll
+            | Effect::CopyIn
+            | Effect::CopyOut
             | Effect::Listen(_)
             | Effect::Unlisten(_)
             | Effect::Notify => true,
@@ -157,8 +189,7 @@ fn is_plain(plan: &Plan) -> bool {
             | Effect::Deallocate(_)
             | Effect::Declare(_)
             | Effect::Fetch(_)
-            | Effect::CopyOut
-            | Effect::CopyIn => false,
+            | Effect::DiscardAll => false,
         }
 }
 
@@ -177,5 +208,5 @@ fn changes_who_before_rows(plans: &Plans) -> bool {
 }
 
 fn concerns_rows(plan: &Plan) -> bool {
-    matches!(plan.effect, Effect::None | Effect::Ddl)
+    matches!(plan.effect, Effect::None | Effect::Ddl | Effect::CopyIn | Effect::CopyOut)
 }

@@ -8,6 +8,7 @@ use postern_rewriter::parameter_type;
 use postern_rewriter::plan::{Effect, Output, Param, Plan, Rewritten, Run, Statement};
 
 use super::rows::Reading;
+use super::server::{self, Step};
 use crate::identity::Identity;
 use crate::wire::message::{self, Bind, Formats, MessageError};
 
@@ -21,8 +22,15 @@ pub(super) struct Stmt {
     pub types: Vec<u32>,
     /// The plan; `None` for an empty query.
     pub plan: Option<Arc<Plan>>,
+    /// The plan whose text it is on connections: the first of those with the same text, so that PostgreSQL notices where what the text
+    /// means has changed.
+    pub text: Option<Arc<Plan>>,
     /// How PostgreSQL knows it.
     pub way: Way,
+    /// The types to declare for its statements there: the one that writes, or the only one; and the one that reads first.
+    upstream_types: [Box<[u32]>; 2],
+    /// Whether its plan is everybody's, so that it is worth keeping prepared.
+    pub shared: bool,
     /// The catalogue that it was planned with.
     pub generation: u64,
     /// Whether it was planned for a superadmin.
@@ -38,20 +46,88 @@ pub(super) struct Stmt {
 /// How PostgreSQL knows a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
-    /// By the client's name.
+    /// As one statement.
     Relay,
-    /// As two statements under names of ours with this number.
-    Steps(u64),
+    /// As two: one reads, the other writes.
+    Steps,
     /// Not at all: we answer.
     Ours,
 }
 
-/// A statement's two upstream names.
-pub(super) fn step_names(number: u64) -> (String, String) {
-    (format!("postern$r{number}"), format!("postern$w{number}"))
+/// What a statement is made from.
+pub(super) struct Origin {
+    pub source: Option<Arc<str>>,
+    pub types: Vec<u32>,
+    pub plan: Option<Arc<Plan>>,
+    pub generation: u64,
+    pub superadmin: bool,
+    pub token: Option<Arc<Identity>>,
+    pub shared: bool,
 }
 
 impl Stmt {
+    /// A statement of Parse.
+    pub(super) fn new(origin: Origin) -> Self {
+        let way = origin.plan.as_deref().map_or(Way::Ours, way);
+        Self::made(origin, way)
+    }
+
+    /// What SQL's PREPARE prepares: the plan's effect was that, and running it has none.
+    pub(super) fn by_prepare(origin: Origin) -> Self {
+        let way = origin.plan.as_deref().map_or(Way::Ours, run_way);
+        Self {
+            by_prepare: true,
+            ..Self::made(origin, way)
+        }
+    }
+
+    /// A part of a simple query.
+    pub(super) fn by_batch(origin: Origin) -> Self {
+        Self {
+            by_batch: true,
+            ..Self::new(origin)
+        }
+    }
+
+    fn made(origin: Origin, way: Way) -> Self {
+        let Origin {
+            source,
+            types,
+            plan,
+            generation,
+            superadmin,
+            token,
+            shared,
+        } = origin;
+        let declared = |step| {
+            let statement = plan.as_deref().and_then(|p| server::statement(p, step));
+            statement.map(|s| upstream_types(s, &types).into()).unwrap_or_default()
+        };
+        let upstream_types = [declared(Step::Main), declared(Step::Read)];
+        Self {
+            source,
+            types,
+            text: plan.clone(),
+            plan,
+            way,
+            upstream_types,
+            shared,
+            generation,
+            superadmin,
+            token,
+            by_prepare: false,
+            by_batch: false,
+        }
+    }
+
+    /// The types to declare for one of its statements.
+    pub(super) fn upstream_types(&self, step: Step) -> &[u32] {
+        match step {
+            Step::Main => &self.upstream_types[0],
+            Step::Read => &self.upstream_types[1],
+        }
+    }
+
     /// The same for the user of that token.
     pub(super) fn with_token(&self, token: &Arc<Identity>) -> Self {
         Self {
@@ -124,7 +200,7 @@ impl Stmt {
     pub(super) fn needs_identity(&self) -> bool {
         matches!(
             self.effect(),
-            Effect::None | Effect::Ddl | Effect::Declare(_) | Effect::Fetch(_) | Effect::CopyOut | Effect::CopyIn
+            Effect::None | Effect::Ddl | Effect::Declare(_) | Effect::Fetch(_) | Effect::CopyIn | Effect::CopyOut
         ) && self.way != Way::Ours
     }
 
@@ -158,20 +234,20 @@ impl Stmt {
             Some(Run::Answer(_)) | None => self.client_types(&[]),
         }
     }
+}
 
-    /// The types to declare upstream for one of its statements.
-    pub(super) fn upstream_types(&self, statement: &Statement) -> Vec<u32> {
-        if statement.forwards_params() {
-            return self.types.clone();
-        }
-        let of = |param: &Param| match param {
-            Param::Client(i) => self.types.get(usize::from(*i)).copied().unwrap_or(0),
-            Param::Seal { .. } | Param::EqTag { .. } => BYTEA,
-            Param::EqTags { .. } => BYTEA_ARRAY,
-            Param::Text(_) | Param::Generated(_) | Param::Row(_) => 0,
-        };
-        statement.params.iter().map(of).collect()
+/// The types to declare for a statement, where the client declared these.
+fn upstream_types(statement: &Statement, types: &[u32]) -> Vec<u32> {
+    if statement.forwards_params() {
+        return types.to_vec();
     }
+    let of = |param: &Param| match param {
+        Param::Client(i) => types.get(usize::from(*i)).copied().unwrap_or(0),
+        Param::Seal { .. } | Param::EqTag { .. } => BYTEA,
+        Param::EqTags { .. } => BYTEA_ARRAY,
+        Param::Text(_) | Param::Generated(_) | Param::Row(_) => 0,
+    };
+    statement.params.iter().map(of).collect()
 }
 
 fn is_sealed(param: &Param) -> bool {
@@ -208,24 +284,25 @@ fn parameter_oid(statement: &Statement, oids: &[u32], index: usize) -> Option<u3
 }
 
 /// The way that a plan is carried out.
-pub(super) fn way(plan: &Plan, next_number: &mut u64) -> Way {
+fn way(plan: &Plan) -> Way {
     let ours = matches!(
         plan.effect,
-        Effect::Token { .. } | Effect::ForgetToken | Effect::Prepare(_) | Effect::Execute(..) | Effect::Deallocate(_)
+        Effect::Token { .. }
+            | Effect::ForgetToken
+            | Effect::Prepare(_)
+            | Effect::Execute(..)
+            | Effect::Deallocate(_)
+            | Effect::DiscardAll
     );
-    if ours { Way::Ours } else { run_way(plan, next_number) }
+    if ours { Way::Ours } else { run_way(plan) }
 }
 
 /// The way that what is prepared by a plan's `PREPARE` is carried out.
-pub(super) fn run_way(plan: &Plan, next_number: &mut u64) -> Way {
+fn run_way(plan: &Plan) -> Way {
     match plan.run {
         Run::Answer(_) => Way::Ours,
         Run::Once(_) => Way::Relay,
-        // A further pair of names.
-        Run::PerRow(_) => {
-            *next_number += 1;
-            Way::Steps(*next_number)
-        }
+        Run::PerRow(_) => Way::Steps,
     }
 }
 

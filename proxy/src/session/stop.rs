@@ -4,6 +4,7 @@ use postern_rewriter::plan::Refusal;
 
 use super::SessionEnd;
 use super::scrub::Told;
+use crate::pool::PoolError;
 
 /// Why the handling of a message stopped.
 #[derive(Debug)]
@@ -34,6 +35,12 @@ impl Stop {
 impl From<Refusal> for Stop {
     fn from(refusal: Refusal) -> Self {
         Self::Refuse(Box::new(refusal))
+    }
+}
+
+impl From<PoolError> for Stop {
+    fn from(error: PoolError) -> Self {
+        Self::Refuse(Box::new(error.refusal()))
     }
 }
 

@@ -56,7 +56,7 @@ impl Session {
     pub(super) fn audit_broken_off(&mut self) {
         let (plan, identity) = match self.queue.front() {
             Some(Expect::Execute(execute)) => (execute.audited.clone(), execute.identity.clone()),
-            Some(Expect::Query(batch)) => (batch.plans.get(batch.at).cloned(), batch.identity.clone()),
+            Some(Expect::Query(batch)) => (batch.sent.plans().get(batch.at).cloned(), batch.identity.clone()),
             _ => return,
         };
         if let (Some(plan), Some(identity)) = (plan, identity.filter(|i| i.is_super())) {

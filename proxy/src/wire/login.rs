@@ -23,8 +23,8 @@ use super::startup::{self, FirstPacket, MAX_STARTUP_BYTES, StartupError, Startup
 use super::stream::Stream;
 use super::talk::{Talk, TalkError};
 use super::tls::ServerTls;
-use super::upstream::UpstreamError;
 use crate::identity::TokenError;
+use crate::pool::PoolError;
 
 /// Why a login ended.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +61,7 @@ pub enum LoginError {
     Token(#[from] TokenError),
     /// No connection to the database.
     #[error(transparent)]
-    Upstream(#[from] UpstreamError),
+    Pool(#[from] PoolError),
     /// All client connections are taken.
     #[error("sorry, too many clients already")]
     Busy,
@@ -86,7 +86,7 @@ impl LoginError {
                 Some("Only the database that Postern stands in front of can be named."),
             ),
             Self::Token(e) => (TokenError::SQLSTATE, own, Some(e.hint())),
-            Self::Upstream(e) => {
+            Self::Pool(e) => {
                 let (sqlstate, message, hint) = e.for_client();
                 (sqlstate, message.to_owned(), Some(hint))
             }
@@ -117,7 +117,7 @@ impl LoginError {
             Self::Password(_) => "password",
             Self::Database(_) => "database",
             Self::Token(e) => e.reason(),
-            Self::Upstream(_) => "upstream",
+            Self::Pool(_) => "upstream",
             Self::Busy => "busy",
             Self::Unable => "unable",
         }

@@ -512,6 +512,17 @@ pub fn put_target(out: &mut BytesMut, kind: u8, target: Target<'_>) -> Result<()
     })
 }
 
+/// The Bind with that body, for a statement of another name. `portal` and `name` are its own names.
+pub fn put_renamed_bind(out: &mut BytesMut, body: &[u8], portal: &str, name: &str, statement: &str) -> Result<()> {
+    let rest = body.get(portal.len() + name.len() + 2..).ok_or(MessageError::Truncated)?;
+    put(out, b'B', |out| {
+        put_text(out, portal);
+        put_text(out, statement);
+        out.extend_from_slice(rest);
+        Ok(())
+    })
+}
+
 /// Execute.
 pub fn put_execute(out: &mut BytesMut, portal: &str, rows: i32) -> Result<()> {
     put(out, b'E', |out| {

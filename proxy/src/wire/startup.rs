@@ -126,6 +126,19 @@ impl StartupParameters {
             .map(|(_, v)| v.as_str())
     }
 
+    /// The settings that clients share connections by: sorted, of several the last, without the name that each shows itself under.
+    pub fn shared_settings(&self) -> Vec<(&'static str, String)> {
+        let mut shared: Vec<(&'static str, String)> = Vec::with_capacity(self.settings.len());
+        for (name, value) in self.settings.iter().filter(|(n, _)| *n != "application_name") {
+            match shared.iter_mut().find(|(n, _)| n == name) {
+                Some((_, earlier)) => earlier.clone_from(value),
+                None => shared.push((*name, value.clone())),
+            }
+        }
+        shared.sort_unstable();
+        shared
+    }
+
     /// A `search_path` may only say what holds anyway.
     pub fn check_search_path(&self, schema: &str) -> Result<(), StartupError> {
         let Some(path) = &self.search_path else { return Ok(()) };

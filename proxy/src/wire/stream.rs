@@ -18,6 +18,14 @@ pub enum Stream {
 }
 
 impl Stream {
+    /// Whether there may be something to read; in the clear that is known without a system call.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Stream::Plain(s) => s.poll_read_ready(cx),
+            Stream::Tls(_) => Poll::Ready(Ok(())),
+        }
+    }
+
     /// Whether the peer's bytes are under TLS.
     pub fn is_tls(&self) -> bool {
         matches!(self, Stream::Tls(_))

@@ -1,0 +1,339 @@
+//! What is remembered of a connection to PostgreSQL, whichever client it serves: the statements that are prepared there, whose claims
+//! and which settings stand there.
+//!
+//! Promised: a statement's name there is ours, and stands for one text with one list of parameter types, or for nothing: it counts only
+//! from the moment its Parse is under way, and no more when that fails or is skipped. At most [`MOST`] statements are kept; the one that was
+//! not used for longest is closed to make room.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+
+use postern_rewriter::plan::{Plan, Run, Statement};
+
+use super::ask::Own;
+use super::follow::Kept;
+use crate::identity::Identity;
+
+/// The number of the unnamed statement.
+const UNNAMED: u32 = 0;
+/// Statements that one connection keeps prepared.
+const MOST: usize = 500;
+
+/// What a session leaves with a connection for the next one.
+pub struct Memory {
+    /// What is prepared there.
+    pub(super) prepared: Prepared,
+    /// Whose claims stand in its session settings, and until when; `None` where that is not known.
+    pub(super) claims: Option<(Arc<Identity>, Option<std::time::SystemTime>)>,
+    /// The settings that a client changed there.
+    pub(super) settings: Arc<Kept>,
+    /// Which of our own statements are prepared.
+    pub(super) parsed: [bool; Own::COUNT],
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            prepared: Prepared::default(),
+            // A fresh connection has empty settings, which are the guest's.
+            claims: Some((Identity::guest(), None)),
+            settings: Kept::none(),
+            parsed: [false; Own::COUNT],
+        }
+    }
+}
+
+impl Memory {
+    /// Whether the claims there are this user's.
+    pub(super) fn serves(&self, identity: &Arc<Identity>) -> bool {
+        self.claims
+            .as_ref()
+            .is_some_and(|(there, _)| Arc::ptr_eq(there, identity) || there == identity)
+    }
+}
+
+/// Which of a plan's statements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The only one, or the one that writes.
+    Main,
+    /// The one that reads and locks the rows first.
+    Read,
+}
+
+/// The statement of a plan that is that step.
+pub(super) fn statement(plan: &Plan, step: Step) -> Option<&Statement> {
+    match (&plan.run, step) {
+        (Run::Once(statement), Step::Main) => Some(statement),
+        (Run::PerRow(steps), Step::Main) => Some(&steps.write),
+        (Run::PerRow(steps), Step::Read) => Some(&steps.read),
+        (Run::Once(_), Step::Read) | (Run::Answer(_), _) => None,
+    }
+}
+
+/// Which statement it is: its plan's place in memory (which an entry keeps alive) and the step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Key(u64);
+
+impl Key {
+    fn new(plan: &Arc<Plan>, step: Step) -> Self {
+        // A plan is larger than two bytes, so its address and the next one are nobody else's.
+        Self(Arc::as_ptr(plan) as u64 + u64::from(step == Step::Read))
+    }
+}
+
+/// The statements prepared on one connection.
+#[derive(Default)]
+pub(super) struct Prepared {
+    entries: HashMap<Key, Entry, BuildHasherDefault<Address>>,
+    /// The unnamed one.
+    once: Option<(Key, Entry)>,
+    next: u32,
+    clock: u64,
+}
+
+struct Entry {
+    /// Kept, so that no other plan comes to lie at its address.
+    _plan: Arc<Plan>,
+    types: Box<[u32]>,
+    number: u32,
+    /// The group of messages in which its Parse was sent; `None` once it has succeeded.
+    under_way: Option<u64>,
+    used: u64,
+}
+
+/// What a look-up found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// It is there under this number, or will be if nothing before fails.
+    There(u32),
+    /// Its Parse is under way in an earlier group, so whether it will be there is not known yet.
+    Unsure,
+    /// It is not there.
+    Missing,
+}
+
+impl Prepared {
+    /// Looks a statement up.
+    pub(super) fn find(&mut self, plan: &Arc<Plan>, step: Step, types: &[u32], group: u64) -> Found {
+        self.clock += 1;
+        let key = Key::new(plan, step);
+        let once = self.once.as_mut().filter(|(k, _)| *k == key).map(|(_, entry)| entry);
+        match self.entries.get_mut(&key).or(once) {
+            Some(entry) if *entry.types == *types => {
+                entry.used = self.clock;
+                match entry.under_way {
+                    Some(then) if then != group => Found::Unsure,
+                    _ => Found::There(entry.number),
+                }
+            }
+            _ => Found::Missing,
+        }
+    }
+
+    /// A Parse of it is sent in that group: answers its number, and the numbers to close. What is not worth `keeping` is the unnamed
+    /// statement, which the next such Parse replaces.
+    pub(super) fn add(&mut self, plan: &Arc<Plan>, step: Step, types: &[u32], group: u64, keeping: bool) -> (Key, u32, Vec<u32>) {
+        let key = Key::new(plan, step);
+        let mut close = Vec::new();
+        self.clock += 1;
+        if !keeping {
+            let entry = Entry {
+                _plan: plan.clone(),
+                types: types.into(),
+                number: UNNAMED,
+                under_way: Some(group),
+                used: self.clock,
+            };
+            self.once = Some((key, entry));
+            return (key, UNNAMED, close);
+        }
+        if self.entries.len() >= MOST {
+            close.extend(self.evict());
+        }
+        self.next = self.next.checked_add(1).unwrap_or(1);
+        let entry = Entry {
+            _plan: plan.clone(),
+            types: types.into(),
+            number: self.next,
+            under_way: Some(group),
+            used: self.clock,
+        };
+        if let Some(other_types) = self.entries.insert(key, entry) {
+            close.push(other_types.number);
+        }
+        (key, self.next, close)
+    }
+
+    /// The Parse of that number succeeded, or failed or was skipped.
+    pub(super) fn settle(&mut self, key: Key, number: u32, came_true: bool) {
+        if number == UNNAMED {
+            match &mut self.once {
+                Some((k, entry)) if *k == key && came_true => entry.under_way = None,
+                _ => self.once = None,
+            }
+            return;
+        }
+        if let Some(entry) = self.entries.get_mut(&key)
+            && entry.number == number
+        {
+            match came_true {
+                true => entry.under_way = None,
+                false => drop(self.entries.remove(&key)),
+            }
+        }
+    }
+
+    /// A Query takes the unnamed statement away.
+    pub(super) fn forget_unnamed(&mut self) {
+        self.once = None;
+    }
+
+    /// Takes away a quarter of them, those not used for longest, so that this is seldom done; none of those under way.
+    fn evict(&mut self) -> Vec<u32> {
+        let mut ages: Vec<(u64, Key)> = self
+            .entries
+            .iter()
+            .filter(|(_, e)| e.under_way.is_none())
+            .map(|(key, e)| (e.used, *key))
+            .collect();
+        ages.sort_unstable_by_key(|(used, _)| *used);
+        ages.truncate(MOST / 4);
+        ages.iter()
+            .filter_map(|(_, key)| self.entries.remove(key))
+            .map(|e| e.number)
+            .collect()
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.entries.len()
+    }
+}
+
+/// The name of statement `number` there.
+pub(super) struct Name {
+    bytes: [u8; 19],
+    from: usize,
+}
+
+impl Name {
+    pub(super) fn new(mut number: u32) -> Self {
+        const PREFIX: &[u8; 9] = b"postern$s";
+        if number == UNNAMED {
+            return Self {
+                bytes: [0; 19],
+                from: 19,
+            };
+        }
+        let mut bytes = *b"postern$s0000000000";
+        let mut at = bytes.len();
+        loop {
+            at -= 1;
+            bytes[at] = b'0' + (number % 10) as u8;
+            number /= 10;
+            if number == 0 {
+                break;
+            }
+        }
+        let from = at - PREFIX.len();
+        bytes[from..at].copy_from_slice(PREFIX);
+        Self { bytes, from }
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[self.from..]).expect("it is ASCII")
+    }
+}
+
+/// An address is hash enough.
+#[derive(Default)]
+struct Address(u64);
+
+impl Hasher for Address {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|b| self.0 = self.0.rotate_left(8) ^ u64::from(*b));
+    }
+
+    fn write_u64(&mut self, n: u64) {
+        // Addresses are multiples of 8 or 16, and the map looks at the low bits and the top seven.
+        self.0 = (n >> 3).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use postern_rewriter::plan::{Effect, Run};
+
+    use super::*;
+
+    fn plan() -> Arc<Plan> {
+        Arc::new(Plan {
+            run: Run::Answer("SET"),
+            effect: Effect::None,
+            param_types: Vec::new(),
+            client_params: 0,
+            relations: Vec::new(),
+            policies: Vec::new(),
+            opened: Vec::new(),
+            weight: 0,
+            keeps: Default::default(),
+            cacheable: true,
+        })
+    }
+
+    #[test]
+    fn a_name_counts_from_its_parse_and_not_after_a_failure() {
+        let (mut prepared, plan) = (Prepared::default(), plan());
+        assert_eq!(prepared.find(&plan, Step::Main, &[], 1), Found::Missing);
+        let (key, number, close) = prepared.add(&plan, Step::Main, &[], 1, true);
+        assert!(close.is_empty());
+        assert_eq!(prepared.find(&plan, Step::Main, &[], 1), Found::There(number));
+        assert_eq!(prepared.find(&plan, Step::Main, &[], 2), Found::Unsure);
+        assert_eq!(prepared.find(&plan, Step::Read, &[], 1), Found::Missing);
+        assert_eq!(prepared.find(&plan, Step::Main, &[23], 1), Found::Missing);
+        prepared.settle(key, number, true);
+        assert_eq!(prepared.find(&plan, Step::Main, &[], 2), Found::There(number));
+        let (key, other, close) = prepared.add(&plan, Step::Main, &[23], 2, true);
+        assert_eq!(close, [number]);
+        prepared.settle(key, number, false);
+        assert_eq!(
+            prepared.find(&plan, Step::Main, &[23], 2),
+            Found::There(other),
+            "an older Parse says nothing of it"
+        );
+        prepared.settle(key, other, false);
+        assert_eq!(prepared.find(&plan, Step::Main, &[23], 2), Found::Missing);
+    }
+
+    #[test]
+    fn the_number_of_statements_is_bounded() {
+        let mut prepared = Prepared::default();
+        let mut closed = 0;
+        let plans: Vec<_> = (0..2 * MOST).map(|_| plan()).collect();
+        for plan in &plans {
+            let (key, number, close) = prepared.add(plan, Step::Main, &[], 1, true);
+            prepared.settle(key, number, true);
+            closed += close.len();
+            prepared.find(&plans[0], Step::Main, &[], 1);
+        }
+        assert!(prepared.len() <= MOST);
+        assert_eq!(prepared.len() + closed, 2 * MOST);
+        assert!(
+            matches!(prepared.find(&plans[0], Step::Main, &[], 1), Found::There(_)),
+            "what is used stays"
+        );
+    }
+
+    #[test]
+    fn names_are_numbers_behind_our_prefix() {
+        assert_eq!(Name::new(UNNAMED).as_str(), "");
+        assert_eq!(Name::new(42).as_str(), "postern$s42");
+        assert_eq!(Name::new(u32::MAX).as_str(), "postern$s4294967295");
+    }
+}
