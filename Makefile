@@ -65,7 +65,7 @@ bench: setup-demo setup-bench build
 	@$(BENCHING) $(BENCH)
 
 bench-micro: setup-demo
-	$(CARGO) bench --locked -p postern-bench --profile release $(if $(BENCH),-- $(BENCH))
+	$(CARGO) bench --locked -p postern-bench --profile release --bench parts $(if $(BENCH),-- $(BENCH))
 
 soak: setup-demo setup-bench build
 	@$(BENCHING) soak --seconds $(SOAK) $(BENCH)
