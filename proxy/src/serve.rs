@@ -6,6 +6,7 @@
 mod door;
 mod error;
 mod revoked;
+mod worker;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,9 +18,9 @@ use postern_keys::store::passphrase::read_passphrase;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 
 pub use error::ServeError;
+use worker::Workers;
 
 use crate::control;
 use crate::identity::{MacKey, TokenVerifier};
@@ -33,6 +34,9 @@ use crate::wire::scram::Verifiers;
 use crate::wire::tls;
 use crate::wire::upstream::Connector;
 
+/// A thread's stack: PostgreSQL's grammar and ours recurse, and depth is bounded for stacks of this size.
+const STACK: usize = 8 << 20;
+
 /// How long clients that are inside may take to finish at shutdown.
 pub const GRACE: Duration = Duration::from_secs(5);
 
@@ -41,7 +45,7 @@ pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("postern")
-        .thread_stack_size(8 << 20)
+        .thread_stack_size(STACK)
         .build()
 }
 
@@ -52,15 +56,13 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let (close, closing) = watch::channel(false);
-    let (listener, admin_listener) = (
-        bind(config.settings.listen.address).await?,
-        bind(config.settings.admin).await?,
-    );
-    let address = listener.local_addr().map_err(|source| ServeError::Bind {
-        address: config.settings.listen.address,
-        source,
-    })?;
-    let (shared, door, writer) = prepare(config, closing).await?;
+    let wanted = config.settings.listen.address;
+    let workers = config.settings.listen.workers.unwrap_or_else(processors);
+    let listeners = worker::listen(wanted, workers).await?;
+    let admin_listener = bind(config.settings.admin).await?;
+    let address = listeners.first().map_or(Ok(wanted), std::net::TcpListener::local_addr);
+    let address = address.map_err(|source| ServeError::Bind { address: wanted, source })?;
+    let (shared, door, writer) = prepare(config, closing.clone()).await?;
 
     let mut background = JoinSet::new();
     let (seen, pool) = (Arc::clone(&shared), shared.pool.clone());
@@ -75,31 +77,18 @@ pub async fn serve(
     }));
     background.spawn(revoked::watch(Arc::clone(&shared)));
 
-    let mut clients = JoinSet::new();
+    let workers = Workers::start(listeners, door, &shared, &closing)?;
     tracing::info!(%address, modules = shared.config.modules.len(), "ready");
     if let Some(ready) = ready {
         // Whoever asked may have given up; serving goes on.
         let _ = ready.send(address);
     }
-    tokio::select! {
-        () = shutdown => {}
-        // Cancel-safe: a connection that was accepted has its own task.
-        () = door::accept(listener, &mut clients, Arc::new(door), Arc::clone(&shared)) => {}
-    }
+    shutdown.await;
 
-    tracing::info!(clients = clients.len(), "closing");
+    tracing::info!("closing");
     // Sessions that wait for their client see this and end; the others finish what they are at.
     let _ = close.send(true);
-    if timeout(GRACE, async { while clients.join_next().await.is_some() {} })
-        .await
-        .is_err()
-    {
-        tracing::warn!(
-            clients = clients.len(),
-            "grace is over; closing the connections that are left"
-        );
-        clients.shutdown().await;
-    }
+    workers.ended().await;
     background.shutdown().await;
     shared.audit.close().await;
     // The writer ended with the line above, or earlier and said why.
@@ -179,6 +168,11 @@ async fn prepare(config: Config, closing: watch::Receiver<bool>) -> Result<Prepa
         config,
     };
     Ok((Arc::new(shared), door, writer))
+}
+
+/// One thread for each processor that there is.
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {

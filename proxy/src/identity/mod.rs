@@ -8,7 +8,7 @@ pub mod mac;
 pub mod mint;
 pub mod token;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use postern_config::expr::Claim;
@@ -87,10 +87,14 @@ type Claims = [Option<ClaimValue>; Claim::ALL.len()];
 impl Identity {
     /// Nobody in particular: no claim at all.
     pub fn guest() -> Arc<Self> {
-        Arc::new(Self {
-            claims: Claims::default(),
-            origin: Origin::Guest,
-        })
+        static GUEST: LazyLock<Arc<Identity>> = LazyLock::new(|| {
+            Arc::new(Identity {
+                claims: Claims::default(),
+                origin: Origin::Guest,
+            })
+        });
+        // One for all, so that comparing guests is comparing addresses.
+        GUEST.clone()
     }
 
     /// The module itself, as its service login: the claim `service` and no other.

@@ -1,12 +1,11 @@
-//! Accepting clients: one task each, bounded in number and, until they are in, in time.
+//! A connection's stay: the way in, bounded in time, then the session.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::identity::Identity;
@@ -18,46 +17,12 @@ use crate::wire::Client;
 use crate::wire::cancel::{CancelKey, SecretLength};
 use crate::wire::login::{Authenticated, Door, Greeted, LoginError};
 
-/// Connections beyond the clients' bound: room to say "too many clients" and to take cancel requests when all are in use.
-const HALLWAY: usize = 64;
-
-/// Accepts until dropped; every connection is a task in `clients`.
-pub(super) async fn accept(listener: TcpListener, clients: &mut JoinSet<()>, door: Arc<Door>, shared: Arc<Shared>) {
-    let max = shared.config.settings.limits.max_clients;
-    let connections = Arc::new(Semaphore::new(max + HALLWAY));
-    let seats = Arc::new(Semaphore::new(max));
-    loop {
-        // A place before accepting: beyond the bound, connections wait in the kernel's own bounded queue.
-        let Ok(place) = Arc::clone(&connections).acquire_owned().await else {
-            return;
-        };
-        let (stream, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Out of file descriptors, most likely: spinning would not bring them back.
-                tracing::error!(%error, "cannot accept a connection; raise the limit on open files (ulimit -n)");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let visit = Visit {
-            door: Arc::clone(&door),
-            shared: Arc::clone(&shared),
-            seats: Arc::clone(&seats),
-        };
-        clients.spawn(async move {
-            visit.run(stream, peer).await;
-            drop(place);
-        });
-        while clients.try_join_next().is_some() {}
-    }
-}
-
 /// One connection's stay.
-struct Visit {
-    door: Arc<Door>,
-    shared: Arc<Shared>,
-    seats: Arc<Semaphore>,
+pub(super) struct Visit {
+    pub door: Arc<Door>,
+    pub shared: Arc<Shared>,
+    /// One for each client that is in.
+    pub seats: Arc<Semaphore>,
 }
 
 /// A client that is in, with all that its session needs.
@@ -72,9 +37,10 @@ struct Admitted {
 }
 
 impl Visit {
-    async fn run(&self, stream: TcpStream, peer: SocketAddr) {
+    /// From the accepted connection to its end.
+    pub(super) async fn run(&self, stream: TcpStream, peer: SocketAddr) {
         let limit = self.shared.config.settings.limits.login_timeout;
-        let admitted = match timeout(limit, self.log_in(stream, peer)).await {
+        let admitted = match timeout(limit, Box::pin(self.log_in(stream, peer))).await {
             Ok(Ok(Some(admitted))) => admitted,
             Ok(Ok(None)) => return,
             Ok(Err(error)) => return self.failed(peer, &error),

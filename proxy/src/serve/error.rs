@@ -22,6 +22,12 @@ pub enum ServeError {
         /// Why.
         source: std::io::Error,
     },
+    /// The operating system has no thread for us.
+    #[error("cannot start a thread: {source}")]
+    Thread {
+        /// Why.
+        source: std::io::Error,
+    },
     /// A development issuer's private key in a configuration that is not marked as one.
     #[error("[tokens] dev_private_key is set, and dev_issuer = true is not: whoever reads that key can be anyone")]
     DevelopmentKey,
@@ -59,6 +65,7 @@ impl ServeError {
                 "Stop what listens there (ss -ltnp names it), or choose another port in [listen] address or [admin].".into()
             }
             Self::Bind { .. } => "Check [listen] address and [admin] in postern.toml: the address must be this host's.".into(),
+            Self::Thread { .. } => "Lower [listen] workers, or raise the limit on threads (ulimit -u).".into(),
             Self::DevelopmentKey => "Remove dev_private_key; only for development, set [tokens] dev_issuer = true.".into(),
             Self::Policies(_) => "Write these predicates more simply; `postern check` shows each with file and line.".into(),
             Self::Secrets(_) => "Write them into [secrets] dir, mode 0600: NAME.client and NAME.upstream for every login.".into(),
@@ -73,10 +80,11 @@ impl ServeError {
         }
     }
 
-    /// The process's exit code (`sysexits.h`): 64 configuration, 69 database, 73 file, 75 port busy.
+    /// The process's exit code (`sysexits.h`): 64 configuration, 69 database, 71 system, 73 file, 75 port busy.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Bind { .. } => 75,
+            Self::Thread { .. } => 71,
             Self::DevelopmentKey | Self::Policies(_) => 64,
             Self::Secrets(_) | Self::Tls(_) | Self::Tokens(_) | Self::Root(_) | Self::Audit(_) => 73,
             Self::Upstream(_) | Self::Control(_) => 69,

@@ -197,7 +197,7 @@ fn a_refusal_in_the_extended_protocol_discards_until_sync() {
         "SELECT * FROM sys_account.accounts",
         "SELECT pg_read_file('x')",
         "SELECT nonsense FROM",
-        "COPY notes TO STDOUT",
+        "COPY notes TO PROGRAM 'cat'",
     ] {
         let mut c = stand.connect("evilmod", None);
         let mut out = message(b'P', &parse_body("", refused, &[]));
