@@ -14,7 +14,7 @@ use crate::pool::Pool;
 use crate::session::{self, LoginContext, Memory};
 use crate::shared::Shared;
 use crate::wire::Client;
-use crate::wire::cancel::{CancelKey, SecretLength};
+use crate::wire::cancel::CancelKey;
 use crate::wire::login::{Authenticated, Door, Greeted, LoginError};
 
 /// One connection's stay.
@@ -87,8 +87,9 @@ impl Visit {
         let _ = stream.set_nodelay(true);
         let greeting = match self.door.greet(stream, peer).await? {
             Greeted::Login(greeting) => greeting,
-            Greeted::Cancel(key) => {
-                self.cancel(&key).await;
+            Greeted::Cancel(request) => {
+                self.cancel(request.key()).await;
+                request.done().await;
                 return Ok(None);
             }
         };
@@ -116,7 +117,7 @@ impl Visit {
             self.shared.metrics.audit_failed();
             return Err(authenticated.refuse(LoginError::Unable).await);
         }
-        let cancel = match self.shared.cancels.register(SecretLength::Short) {
+        let cancel = match self.shared.cancels.register(authenticated.secret_length()) {
             Ok(cancel) => cancel,
             Err(error) => {
                 tracing::error!(%error, "no randomness for a cancel key");

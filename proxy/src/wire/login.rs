@@ -1,9 +1,18 @@
 //! A client's way in, from the accepted connection to the first ReadyForQuery. Each step consumes the one before:
 //! [`Door::greet`] → [`Greeting`] → [`Door::authenticate`] → [`Authenticated`] → [`Authenticated::admit`] → [`Client`].
 //!
+//! A connection begins with a startup packet in the clear, with an SSLRequest, or with the TLS handshake itself ("direct TLS", since
+//! PostgreSQL 17), which must then name the protocol (ALPN): without that, what looks like our client might be a browser that somebody
+//! else's page steers. A GSSENCRequest is answered `N`, and the client goes on as it likes. Protocols 3.0 and 3.2 are spoken; a client
+//! that asks for a later 3.x or for options that are not known is told so in NegotiateProtocolVersion, and the login goes on.
+//!
 //! Promised: whoever gets as far as a [`Client`] proved the login's password; an unknown login and a wrong password are one answer by
-//! one path. Whoever does not is told why in one FATAL, where the protocol has got far enough for that. Refused: bytes ahead of the TLS
-//! handshake (CVE-2021-23222), a connection in the clear where TLS is required.
+//! one path. Whoever does not is told why in one FATAL, where the protocol has got far enough for that. A [`CancelRequest`]'s connection
+//! stays open until the request has been passed on. Refused: bytes ahead of the TLS handshake (CVE-2021-23222), direct TLS without
+//! ALPN, a connection in the clear where TLS is required.
+//!
+//! Memory, until the password is proven: at most twice [`MAX_STARTUP_BYTES`] of messages and once of their decoded parameters,
+//! whatever the peer sends; under TLS, what rustls holds besides (one handshake message of at most 64 KiB, one record of at most 16 KiB).
 //!
 //! There is no deadline in here: the caller puts one over the whole (`[limits] login_timeout`), and dropping any of these futures
 //! closes the connection.
@@ -16,15 +25,21 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
 use super::Client;
-use super::cancel::{CancelKey, Registration};
+use super::cancel::{CancelKey, Registration, SecretLength};
 use super::message::{MessageError, put, put_fields, put_ready, put_text};
 use super::scram::{ScramError, ServerScram, Verifiers};
 use super::startup::{self, FirstPacket, MAX_STARTUP_BYTES, StartupError, StartupParameters};
 use super::stream::Stream;
 use super::talk::{Talk, TalkError};
-use super::tls::ServerTls;
+use super::tls::{self, ServerTls};
 use crate::identity::TokenError;
 use crate::pool::PoolError;
+
+/// The first byte of a TLS handshake record (RFC 8446 section 5.1).
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// Most answers of a login fit into this: the greeting at its end has about fifteen parameters.
+const USUAL_ANSWER: usize = 768;
 
 /// Why a login ended.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +56,9 @@ pub enum LoginError {
     /// The TLS handshake failed.
     #[error("the TLS handshake failed: {0}")]
     Handshake(std::io::Error),
+    /// Direct TLS that cannot be.
+    #[error("direct TLS is refused: {0}")]
+    DirectTls(&'static str),
     /// TLS is required and was not used.
     #[error("connection requires TLS")]
     TlsRequired,
@@ -75,7 +93,11 @@ impl LoginError {
     pub fn for_client(&self) -> Option<(&'static str, String, Option<&'static str>)> {
         let own = self.to_string();
         Some(match self {
-            Self::Talk(_) | Self::BytesBeforeTls | Self::Handshake(_) | Self::Startup(StartupError::Length) => return None,
+            Self::Talk(_)
+            | Self::BytesBeforeTls
+            | Self::Handshake(_)
+            | Self::DirectTls(_)
+            | Self::Startup(StartupError::Length) => return None,
             Self::Startup(e) => (e.sqlstate(), own, e.hint()),
             Self::TlsRequired => ("28000", own, Some("Connect with sslmode=require or stricter.")),
             Self::Protocol | Self::Scram(_) => ("08P01", own, None),
@@ -113,6 +135,7 @@ impl LoginError {
             Self::Talk(_) => "connection",
             Self::BytesBeforeTls => "bytes-before-tls",
             Self::Handshake(_) => "tls",
+            Self::DirectTls(_) => "direct-tls",
             Self::TlsRequired => "tls-required",
             Self::Password(_) => "password",
             Self::Database(_) => "database",
@@ -144,8 +167,28 @@ pub struct Door {
 pub enum Greeted {
     /// To log in.
     Login(Box<Greeting>),
-    /// To cancel a query; it expects no answer.
-    Cancel(CancelKey),
+    /// To cancel a query.
+    Cancel(CancelRequest),
+}
+
+/// A request to cancel a query. No answer is due but the end of the connection, once the server has been asked.
+pub struct CancelRequest {
+    key: CancelKey,
+    talk: Talk<Stream>,
+}
+
+impl CancelRequest {
+    /// Whose query.
+    pub fn key(&self) -> &CancelKey {
+        &self.key
+    }
+
+    /// Closes the connection in order: whoever waits for that (libpq does) knows that the request has been passed on, or came to nothing.
+    pub async fn done(self) {
+        let (mut stream, _) = self.talk.into_parts();
+        // The peer may be gone already.
+        let _ = stream.shutdown().await;
+    }
 }
 
 /// A client that has said who it wants to be.
@@ -153,6 +196,8 @@ pub struct Greeting {
     talk: Talk<Stream>,
     peer: SocketAddr,
     startup: StartupParameters,
+    /// What the client is told with the next answer.
+    pending: BytesMut,
 }
 
 /// A client that has proven who it is, and has not been told yet.
@@ -167,19 +212,25 @@ impl Door {
     pub async fn greet(&self, tcp: TcpStream, peer: SocketAddr) -> Result<Greeted, LoginError> {
         let mut talk = Talk::new(Stream::Plain(tcp), MAX_STARTUP_BYTES);
         let (mut asked_tls, mut asked_gss) = (false, false);
+        // No packet begins with this byte: it would be longer than any may be.
+        if talk.peek().await? == TLS_HANDSHAKE {
+            asked_tls = true;
+            talk = self.direct_tls(talk).await?;
+        }
         loop {
-            match first_packet(&mut talk).await {
-                Ok(FirstPacket::Cancel(key)) => return Ok(Greeted::Cancel(key)),
+            let refused = match first_packet(&mut talk).await {
+                Ok(FirstPacket::Cancel(key)) => return Ok(Greeted::Cancel(CancelRequest { key, talk })),
                 Ok(FirstPacket::Startup(startup)) => {
-                    let greeting = Greeting { talk, peer, startup };
+                    let greeting = Greeting::new(talk, peer, startup);
                     if self.require_tls && !greeting.talk.stream().is_tls() {
                         return Err(greeting.refuse(LoginError::TlsRequired).await);
                     }
-                    return greeting.negotiate().await.map(|g| Greeted::Login(Box::new(g)));
+                    return greeting.negotiate().map(|g| Greeted::Login(Box::new(g)));
                 }
                 Ok(FirstPacket::Ssl) if !asked_tls => {
                     asked_tls = true;
                     talk = self.answer_tls(talk).await?;
+                    continue;
                 }
                 Ok(FirstPacket::Gss) if !asked_gss => {
                     asked_gss = true;
@@ -187,19 +238,12 @@ impl Door {
                         return Err(LoginError::BytesBeforeTls);
                     }
                     talk.send(b"N").await?;
+                    continue;
                 }
-                Ok(FirstPacket::Ssl | FirstPacket::Gss) => {
-                    return Err(StartupError::Malformed("encryption asked for twice").into());
-                }
-                Err(error) => {
-                    let greeting = Greeting {
-                        talk,
-                        peer,
-                        startup: StartupParameters::default(),
-                    };
-                    return Err(greeting.refuse(error).await);
-                }
-            }
+                Ok(FirstPacket::Ssl | FirstPacket::Gss) => StartupError::Malformed("encryption asked for twice").into(),
+                Err(error) => error,
+            };
+            return Err(Greeting::new(talk, peer, StartupParameters::default()).refuse(refused).await);
         }
     }
 
@@ -215,11 +259,27 @@ impl Door {
         talk.send(b"S").await?;
         match talk.into_parts() {
             (Stream::Plain(tcp), leftover) if leftover.is_empty() => {
-                let stream = tls.acceptor.accept(tcp).await.map_err(LoginError::Handshake)?;
-                Ok(Talk::new(Stream::Tls(Box::new(TlsStream::Server(stream))), MAX_STARTUP_BYTES))
+                let stream = tls.accept(tcp, b"").await.map_err(LoginError::Handshake)?;
+                Ok(under_tls(TlsStream::Server(stream)))
             }
             _ => Err(LoginError::BytesBeforeTls),
         }
+    }
+
+    /// The client begins with the handshake. What was read of it so far is all that was read.
+    async fn direct_tls(&self, talk: Talk<Stream>) -> Result<Talk<Stream>, LoginError> {
+        let (Some(tls), (Stream::Plain(tcp), arrived)) = (&self.tls, talk.into_parts()) else {
+            return Err(LoginError::DirectTls("there is no TLS here"));
+        };
+        let mut stream = tls.accept(tcp, &arrived).await.map_err(LoginError::Handshake)?;
+        // Where the client named protocols and this one was not among them, the handshake has failed.
+        if stream.get_ref().1.alpn_protocol() != Some(tls::ALPN) {
+            let _ = stream.shutdown().await;
+            return Err(LoginError::DirectTls(
+                "the client did not ask for the protocol postgresql (ALPN)",
+            ));
+        }
+        Ok(under_tls(TlsStream::Server(stream)))
     }
 
     /// SCRAM. A wrong password, an unknown login and a malformed message have been answered when this fails.
@@ -236,6 +296,10 @@ impl Door {
     }
 }
 
+fn under_tls(stream: TlsStream<TcpStream>) -> Talk<Stream> {
+    Talk::new(Stream::Tls(Box::new(stream)), MAX_STARTUP_BYTES)
+}
+
 async fn first_packet(talk: &mut Talk<Stream>) -> Result<FirstPacket, LoginError> {
     let word = talk.take(4).await?;
     let word = [word[0], word[1], word[2], word[3]];
@@ -244,6 +308,15 @@ async fn first_packet(talk: &mut Talk<Stream>) -> Result<FirstPacket, LoginError
 }
 
 impl Greeting {
+    fn new(talk: Talk<Stream>, peer: SocketAddr, startup: StartupParameters) -> Self {
+        Self {
+            talk,
+            peer,
+            startup,
+            pending: BytesMut::new(),
+        }
+    }
+
     /// What it asked for.
     pub fn startup(&self) -> &StartupParameters {
         &self.startup
@@ -251,27 +324,28 @@ impl Greeting {
 
     /// Says why not, closes, and hands the reason back for the log.
     pub async fn refuse(self, error: LoginError) -> LoginError {
-        refuse(self.talk, BytesMut::new(), error).await
+        refuse(self.talk, self.pending, error).await
     }
 
-    /// Protocol 3.0 is what there is: a later minor version or an unknown `_pq_.` option is answered with that.
-    async fn negotiate(mut self) -> Result<Self, LoginError> {
-        if self.startup.minor > 0 || !self.startup.unknown_options.is_empty() {
-            let mut out = BytesMut::new();
-            let options = &self.startup.unknown_options;
-            put(&mut out, b'v', |b| {
-                b.put_u32(3 << 16);
+    /// Tells a client that asked for more than there is (a later minor version, options that are not known) what it gets: the version that
+    /// is spoken, and the options that are not.
+    fn negotiate(mut self) -> Result<Self, LoginError> {
+        if self.startup.asks_too_much() {
+            let (minor, options) = (self.startup.spoken_minor(), &self.startup.unknown_options);
+            put(&mut self.pending, b'v', |b| {
+                b.put_u16(3);
+                b.put_u16(minor);
                 b.put_u32(u32::try_from(options.len()).map_err(|_| MessageError::TooLong)?);
                 options.iter().for_each(|o| put_text(b, o));
                 Ok(())
             })?;
-            self.talk.send(&out).await?;
         }
         Ok(self)
     }
 
     async fn prove(&mut self, scram: &ServerScram, verifiers: &Verifiers) -> Result<BytesMut, LoginError> {
-        let mut out = BytesMut::new();
+        let mut out = std::mem::take(&mut self.pending);
+        out.reserve(USUAL_ANSWER);
         put(&mut out, b'R', |b| {
             b.put_i32(10);
             scram.mechanisms().iter().for_each(|m| put_text(b, m));
@@ -320,6 +394,11 @@ impl Authenticated {
     /// What it asked for.
     pub fn startup(&self) -> &StartupParameters {
         &self.greeting.startup
+    }
+
+    /// How long a secret its protocol has room for.
+    pub fn secret_length(&self) -> SecretLength {
+        self.greeting.startup.secret_length()
     }
 
     /// Where it comes from.

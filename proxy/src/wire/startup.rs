@@ -1,5 +1,5 @@
 //! The first packet of a connection, decoded strictly (PostgreSQL manual, "Message Formats": StartupMessage, SSLRequest,
-//! GSSENCRequest, CancelRequest).
+//! GSSENCRequest, CancelRequest), and the version of protocol 3 that is spoken after it.
 //!
 //! Promised: at most [`MAX_STARTUP_BYTES`], strict UTF-8, and a client leaves here only with settings that are on the list. Refused:
 //! `replication`, any other encoding than UTF-8, every setting that could move the session (`role`, `session_authorization`,
@@ -9,13 +9,16 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-use super::cancel::{CancelKey, SECRET_BYTES};
+use super::cancel::{CancelKey, SECRET_BYTES, SecretLength};
 
 /// PostgreSQL's own bound on a startup packet (`MAX_STARTUP_PACKET_LENGTH`), length word included.
 pub const MAX_STARTUP_BYTES: usize = 10_000;
 
 /// Most parameters that one packet may hold; each may appear in `options` too.
 const MAX_PARAMETERS: usize = 64;
+
+/// The newest minor version of protocol 3 that is spoken (PostgreSQL 18: cancel keys of up to 256 bytes).
+const NEWEST_MINOR: u16 = 2;
 
 const SSL_REQUEST: u32 = 80_877_103;
 const GSS_REQUEST: u32 = 80_877_104;
@@ -44,7 +47,7 @@ pub enum StartupError {
     #[error("the startup packet is malformed: {0}")]
     Malformed(&'static str),
     /// Not protocol 3.
-    #[error("unsupported frontend protocol {major}.{minor}: server supports 3.0")]
+    #[error("unsupported frontend protocol {major}.{minor}: server supports 3.0 to 3.2")]
     Protocol {
         /// Asked for.
         major: u16,
@@ -117,6 +120,25 @@ pub struct StartupParameters {
 }
 
 impl StartupParameters {
+    /// The minor version that is spoken from here on: 2 or 0. Versions above are answered with 2; 3.1 is a number that PostgreSQL left
+    /// out, and is answered with the one before it.
+    pub fn spoken_minor(&self) -> u16 {
+        if self.minor >= NEWEST_MINOR { NEWEST_MINOR } else { 0 }
+    }
+
+    /// Whether the client must be told (NegotiateProtocolVersion) that it does not get all it asked for.
+    pub fn asks_too_much(&self) -> bool {
+        self.minor != self.spoken_minor() || !self.unknown_options.is_empty()
+    }
+
+    /// How long a cancel key's secret may be in the version that is spoken.
+    pub fn secret_length(&self) -> SecretLength {
+        match self.spoken_minor() {
+            0 => SecretLength::Short,
+            _ => SecretLength::Long,
+        }
+    }
+
     /// The value of an allowed setting, the last one given.
     pub fn setting(&self, canonical: &str) -> Option<&str> {
         self.settings

@@ -1,12 +1,18 @@
 //! Frames in lock step, for the part of a connection's life before anything is relayed: one asks, one answers, and every length is
 //! small. Once both sides are through, [`Talk::into_parts`] hands the stream and the bytes behind the last message on.
 //!
+//! Memory: [`FIRST_READ`] bytes from the start, because most logins' messages fit in them and are then read with one system call each;
+//! later at most twice the caller's bound, whatever the peer sends behind the message that is awaited.
+//!
 //! Reads are cancel-safe (bytes stay in the buffer); writes are not, and no caller selects over them.
 
 use std::io;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+/// Room for a first read, and for every read where less is wanted.
+const FIRST_READ: usize = 512;
 
 /// What can go wrong between frames.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +40,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
     pub fn new(stream: S, largest: usize) -> Self {
         Self {
             stream,
-            buffer: BytesMut::new(),
+            buffer: BytesMut::with_capacity(FIRST_READ),
             largest,
         }
     }
@@ -49,9 +55,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
         &self.stream
     }
 
-    /// The stream and the bytes behind the last message.
+    /// The stream and the bytes behind the last message; where there are none, no memory is kept for them.
     pub fn into_parts(self) -> (S, BytesMut) {
-        (self.stream, self.buffer)
+        let leftover = if self.buffer.is_empty() {
+            BytesMut::new()
+        } else {
+            self.buffer
+        };
+        (self.stream, leftover)
+    }
+
+    /// The first byte of what comes next, which stays there to be taken. Cancel-safe.
+    pub async fn peek(&mut self) -> Result<u8, TalkError> {
+        self.fill(1).await?;
+        Ok(self.buffer[0])
     }
 
     /// Takes exactly `count` bytes. Cancel-safe. The caller has bounded `count`.
@@ -87,6 +104,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
 
     async fn fill(&mut self, count: usize) -> Result<(), TalkError> {
         while self.buffer.len() < count {
+            // Room for all that is missing at once: otherwise a read per 64 bytes.
+            self.buffer.reserve((count - self.buffer.len()).max(FIRST_READ / 4));
             if self.stream.read_buf(&mut self.buffer).await? == 0 {
                 return Err(TalkError::Closed);
             }
@@ -126,5 +145,27 @@ mod tests {
         for cut in [&b""[..], b"p", b"p\0\0\0", b"p\0\0\0\x06a"] {
             assert!(matches!(read(cut).await, Err(TalkError::Closed)), "{cut:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_sends_ahead_fills_no_memory() {
+        let (ours, mut theirs) = tokio::io::duplex(1 << 20);
+        theirs.write_all(&[b'x'; 1 << 20]).await.unwrap();
+        let mut talk = Talk::new(ours, 10_000);
+        assert_eq!(talk.peek().await.unwrap(), b'x');
+        assert!(talk.buffer.capacity() <= FIRST_READ);
+        for _ in 0..50 {
+            assert_eq!(talk.take(10_000).await.unwrap().len(), 10_000);
+            assert!(talk.buffer.capacity() <= 20_000, "{}", talk.buffer.capacity());
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_kept_for_bytes_that_did_not_come() {
+        let (ours, mut theirs) = tokio::io::duplex(64);
+        theirs.write_all(b"S\0\0\0\x04").await.unwrap();
+        let mut talk = Talk::new(ours, 16);
+        talk.frame().await.unwrap();
+        assert_eq!(talk.into_parts().1.capacity(), 0);
     }
 }

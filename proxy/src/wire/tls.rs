@@ -2,15 +2,23 @@
 //!
 //! Towards PostgreSQL the certificate must chain to the configured CA and carry the configured host's name; there is no way to ask for
 //! less. TLS 1.2 and 1.3.
+//!
+//! Towards clients there is no resumption of earlier TLS sessions, as with PostgreSQL: no driver asks for it, and tickets would cost
+//! every handshake two messages and the process a cache.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::task::Poll;
 
 use postern_config::settings::TlsFiles;
 use rustls::crypto::ring;
+use rustls::server::NoServerSessionStorage;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::scram::ServerScram;
@@ -40,12 +48,37 @@ pub enum TlsError {
     },
 }
 
+/// The protocol's name in a TLS handshake (IANA, "TLS Application-Layer Protocol Negotiation Protocol IDs").
+pub const ALPN: &[u8] = b"postgresql";
+
 /// What is needed to be a TLS server.
 pub struct ServerTls {
     /// Does handshakes.
     pub acceptor: TlsAcceptor,
     /// SCRAM that can also bind to our certificate (`SCRAM-SHA-256-PLUS`).
     pub scram: ServerScram,
+}
+
+impl ServerTls {
+    /// The handshake. `arrived` is the beginning of it that has been read from the connection already: nothing for a client that waited
+    /// for the answer to its SSLRequest.
+    pub async fn accept(&self, tcp: TcpStream, mut arrived: &[u8]) -> io::Result<TlsStream<TcpStream>> {
+        let mut problem = None;
+        let accepting = self.acceptor.accept_with(tcp, |session| {
+            while !arrived.is_empty() && problem.is_none() {
+                let taken = session.read_tls(&mut arrived).map(drop);
+                let understood = taken.and_then(|()| session.process_new_packets().map(drop).map_err(io::Error::other));
+                problem = understood.err();
+            }
+        });
+        let Some(problem) = problem else {
+            return accepting.await;
+        };
+        // Polled once, which sends the alert that says why; there is nothing to wait for.
+        let mut accepting = std::pin::pin!(accepting);
+        std::future::poll_fn(|cx| Poll::Ready(drop(accepting.as_mut().poll(cx)))).await;
+        Err(problem)
+    }
 }
 
 /// Reads our certificate and key.
@@ -65,7 +98,9 @@ pub fn server(files: &TlsFiles) -> Result<ServerTls, TlsError> {
         .with_single_cert(chain, key)
         .map_err(|e| key_problem(e.to_string()))?;
     // A client that offers ALPN must offer this one (PostgreSQL 17): a browser's request is not for us.
-    config.alpn_protocols = vec![b"postgresql".to_vec()];
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(ServerTls {
         acceptor: TlsAcceptor::from(Arc::new(config)),
         scram: ServerScram::bound_to(&pem),
