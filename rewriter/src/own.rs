@@ -33,11 +33,6 @@ impl Rewritten {
         Self::new("SELECT 1/0".to_owned())
     }
 
-    /// Takes the role in which the module's own DDL runs; sent again where `DISCARD ALL` has taken it away.
-    pub fn set_role(manifest: &Manifest) -> Self {
-        Self::new(format!("SET ROLE {}", quote_ident(&manifest.owner_role())))
-    }
-
     /// A rollback of whatever is open: what Postern sends when it cannot let a transaction go on.
     pub fn rollback() -> Self {
         Self::new("ROLLBACK".to_owned())

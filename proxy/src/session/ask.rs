@@ -25,13 +25,12 @@ pub(super) enum Own {
     LocalClaims,
     Catalog,
     Abort,
-    Role,
     Settings,
     ReadSettings,
 }
 
 impl Own {
-    pub(super) const COUNT: usize = 7;
+    pub(super) const COUNT: usize = 6;
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -39,7 +38,6 @@ impl Own {
             Self::LocalClaims => "postern$local",
             Self::Catalog => "postern$catalog",
             Self::Abort => "postern$abort",
-            Self::Role => "postern$role",
             Self::Settings => "postern$settings",
             Self::ReadSettings => "postern$read",
         }

@@ -18,6 +18,7 @@ use super::server::Memory;
 use super::settings::{assigned, milliseconds};
 use super::stop::{Stop, hinted};
 use crate::identity::Identity;
+use crate::pool::Lease;
 use crate::wire::cancel::Detached;
 use crate::wire::message;
 
@@ -35,14 +36,34 @@ impl Session {
 
     /// Takes a connection where none serves the client. Waits in the pool's queue if need be.
     pub(super) async fn attach(&mut self) -> Result<(), Stop> {
-        if self.links.server.is_some() {
-            return Ok(());
+        match self.pool.try_take(|m| m.serves(&self.likely)) {
+            Some(lease) => self.take_over(lease)?,
+            None => Box::pin(self.wait_for_connection()).await?,
         }
+        if !self.identities.stands(&self.likely) {
+            // Somebody else's claims stand there.
+            Box::pin(self.stand_there()).await?;
+        }
+        Ok(())
+    }
+
+    async fn wait_for_connection(&mut self) -> Result<(), Stop> {
         let likely = self.likely.clone();
-        let lease = match self.pool.try_take(|m| m.serves(&likely)) {
-            Some(lease) => lease,
-            None => self.pool.take(|m| m.serves(&likely)).await.map_err(Stop::from)?,
+        let lease = self.pool.take(|m| m.serves(&likely)).await.map_err(Stop::from)?;
+        self.take_over(lease)
+    }
+
+    async fn stand_there(&mut self) -> Result<(), Stop> {
+        let likely = self.likely.clone();
+        let mine = match self.check_valid(&likely, SystemTime::now()) {
+            Ok(()) => likely,
+            Err(_) => Identity::guest(),
         };
+        self.ensure_identity(&mine).await
+    }
+
+    /// The connection serves the client from now on, with its settings.
+    fn take_over(&mut self, lease: Lease<Memory>) -> Result<(), Stop> {
         self.cancel.attach(lease.cancel);
         self.links.server = Some(lease);
         let claims = self.memory().claims.take();
@@ -52,14 +73,6 @@ impl Session {
             self.tell_parameters();
         } else {
             self.tell_later = true;
-        }
-        if !self.identities.stands(&likely) {
-            // Somebody else's claims stand there.
-            let mine = match self.check_valid(&likely, SystemTime::now()) {
-                Ok(()) => likely,
-                Err(_) => Identity::guest(),
-            };
-            self.ensure_identity(&mine).await?;
         }
         Ok(())
     }
@@ -115,7 +128,22 @@ impl Session {
 
     /// Gives the connection back, at rest.
     pub(super) async fn detach(&mut self) -> Result<(), SessionEnd> {
-        match self.cancel.detach() {
+        let cancelled = self.cancel.detach();
+        if !matches!(cancelled, Detached::Clean) || self.settings_moved {
+            Box::pin(self.settle_there(cancelled)).await?;
+        }
+        if !self.at_rest() {
+            return Err(SessionEnd::Internal);
+        }
+        if let Some(mut lease) = self.links.server.take() {
+            lease.memory.claims = self.identities.left();
+            lease.give_back();
+        }
+        Ok(())
+    }
+
+    async fn settle_there(&mut self, cancelled: Detached) -> Result<(), SessionEnd> {
+        match cancelled {
             Detached::Clean => {}
             Detached::Cancelled => self.resynchronise().await?,
             Detached::Pending => {
@@ -125,13 +153,6 @@ impl Session {
         }
         if self.settings_moved {
             self.read_settings().await?;
-        }
-        if self.role_lost || !self.at_rest() {
-            return Err(SessionEnd::Internal);
-        }
-        if let Some(mut lease) = self.links.server.take() {
-            lease.memory.claims = self.identities.left();
-            lease.give_back();
         }
         Ok(())
     }
@@ -155,7 +176,6 @@ impl Session {
         if self.answer.error.take().is_some() || self.status != b'I' {
             return Err(SessionEnd::Internal.into());
         }
-        self.role_lost = false;
         self.settings_moved = false;
         self.identities.arrived(Memory::default().claims);
         self.memory().settings = super::follow::Kept::none();

@@ -56,6 +56,10 @@ impl Session {
             Some(own) if !self.catalog_dirty && own.base == common.generation => return Ok(own.snapshot.clone()),
             _ => {}
         }
+        Box::pin(self.catalog_again(common)).await
+    }
+
+    async fn catalog_again(&mut self, common: Arc<Catalog>) -> Result<Arc<Catalog>, Stop> {
         self.drain_or_skip().await?;
         if self.status == b'E' {
             // Nothing can be read now, and nothing but the end of the transaction will be carried out.

@@ -37,11 +37,11 @@ impl Session {
                     let number = self.on_server(&stmt, Step::Main, To::Quiet, None).await?;
                     return self.put_describe_statement(number, To::Client, Params::Pass, Rows::Pass);
                 }
-                self.describe_statement(&stmt).await
+                Box::pin(self.describe_statement(&stmt)).await
             }
             Target::Portal(name) => match self.portals.get(name).cloned() {
                 Some(portal) => self.describe_portal(name, &portal, To::Client).await,
-                None => self.describe_cursor(name).await,
+                None => Box::pin(self.describe_cursor(name)).await,
             },
         }
     }

@@ -102,8 +102,6 @@ pub(super) struct Session {
     pub ddl_in_transaction: bool,
     pub savepoints: Savepoints,
     pub zone: Zone,
-    /// `DISCARD ALL` has taken the owner's role away.
-    pub role_lost: bool,
     pub answer: Answer,
     pub counted: Counted,
     pub kept_types: Vec<u32>,
@@ -220,7 +218,6 @@ impl Session {
             ddl_in_transaction: false,
             savepoints: Savepoints::default(),
             zone: Zone::default(),
-            role_lost: false,
             answer: Answer::default(),
             counted: Counted::default(),
             kept_types: Vec::new(),
@@ -247,7 +244,7 @@ impl Session {
         self.take_replies()?;
         self.take_requests().await?;
         if !self.events.is_empty() {
-            self.record_events().await;
+            Box::pin(self.record_events()).await;
         }
         if self.should_detach() {
             self.detach().await?;
@@ -260,7 +257,7 @@ impl Session {
         self.close_in_time()?;
         match self.turn_or_closing(reads).await {
             Ok(Turn::Moved) => Ok(()),
-            Ok(Turn::ClientClosed) => self.last_requests().await,
+            Ok(Turn::ClientClosed) => Box::pin(self.last_requests()).await,
             Ok(Turn::UpstreamClosed) => {
                 self.take_replies()?;
                 Err(SessionEnd::Upstream)
@@ -275,6 +272,7 @@ impl Session {
         self.queue.len() < MAX_QUEUE
             && self.links.upstream.output.len() < HIGH_WATER
             && self.links.client.output.len() < HIGH_WATER
+            && !self.awaits_copy()
     }
 
     /// Handles the client's frames that are there and that there is room for.
@@ -287,7 +285,7 @@ impl Session {
         let mut input = std::mem::take(&mut self.links.client.input);
         let mut at = 0;
         let outcome = loop {
-            if !self.has_room() || self.awaits_copy() {
+            if !self.has_room() {
                 break Ok(());
             }
             match frame::first(&input[at..], limit) {
@@ -320,7 +318,7 @@ impl Session {
         }
         if self.links.server.is_none() && !self.discarding && matches!(kind, b'P' | b'B' | b'D' | b'E' | b'Q') {
             if let Err(stop) = self.attach().await {
-                self.stopped(stop).await?;
+                Box::pin(self.stopped(stop)).await?;
                 return if kind == b'Q' { self.finish_group().await } else { Ok(()) };
             }
         } else if self.should_detach() && self.pool.awaited() {
@@ -338,7 +336,7 @@ impl Session {
         }
         let handled = match kind {
             b'Q' => return self.on_query(body).await,
-            b'F' => return self.on_function_call().await,
+            b'F' => return Box::pin(self.on_function_call()).await,
             b'P' => self.on_parse(body).await,
             b'B' => self.on_bind(whole).await,
             b'D' => self.on_describe(whole).await,
@@ -354,7 +352,7 @@ impl Session {
         };
         match handled {
             Ok(()) => Ok(()),
-            Err(stop) => self.stopped(stop).await,
+            Err(stop) => Box::pin(self.stopped(stop)).await,
         }
     }
 
@@ -382,6 +380,10 @@ impl Session {
         if self.queue.is_empty() {
             return Ok(());
         }
+        Box::pin(self.drain_now()).await
+    }
+
+    async fn drain_now(&mut self) -> Result<(), Stop> {
         if self.open {
             message::put_bare(&mut self.links.upstream.output, b'H');
         }

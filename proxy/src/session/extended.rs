@@ -84,7 +84,7 @@ impl Session {
         match leading_token(sql)? {
             None => Ok((None, sql)),
             Some((token, rest)) => {
-                self.acting = Some(self.verify_token(token).await?);
+                self.acting = Some(Box::pin(self.verify_token(token)).await?);
                 Ok((self.acting.clone(), rest))
             }
         }
@@ -152,7 +152,7 @@ impl Session {
             return Err(refusal("08P01", "protocol", message).into());
         }
         let given = Given::Bind(Bytes::copy_from_slice(body));
-        self.bind(portal, stmt, given, results, To::Client).await.map(drop)
+        Box::pin(self.bind(portal, stmt, given, results, To::Client)).await.map(drop)
     }
 
     /// Execute from the client.
@@ -197,11 +197,11 @@ impl Session {
             }
         }
         match stmt.way {
-            Way::Ours => self.run_ours(stmt, &portal.given, simple).await,
+            Way::Ours => Box::pin(self.run_ours(stmt, &portal.given, simple)).await,
             Way::Steps if portal.ran.swap(true, Ordering::Relaxed) => {
                 Err(refusal("55000", "portal", format!("portal \"{name}\" cannot be run")).into())
             }
-            Way::Steps => self.per_row(portal).await,
+            Way::Steps => Box::pin(self.per_row(portal)).await,
             Way::Relay => {
                 let Some((plan, statement)) = stmt.plan.as_ref().zip(stmt.once()) else {
                     return Err(super::SessionEnd::Internal.into());

@@ -227,11 +227,16 @@ impl Session {
         let now = SystemTime::now();
         self.check_valid(wanted, now)?;
         self.check_trail(wanted)?;
+        let settled = (!self.identities.unsettled() || self.queue.is_empty());
+        if settled && self.identities.on_server(now).is_some_and(|on| same(on, wanted)) && !self.identities.conflicts(wanted) {
+            return Ok(());
+        }
+        Box::pin(self.change_identity(wanted, now)).await
+    }
+
+    async fn change_identity(&mut self, wanted: &Arc<Identity>, now: SystemTime) -> Result<(), Stop> {
         if self.identities.unsettled() && !self.queue.is_empty() {
             self.drain_or_skip().await?;
-        }
-        if self.role_lost {
-            self.take_role().await?;
         }
         if self.identities.on_server(now).is_some_and(|on| same(on, wanted)) && !self.identities.conflicts(wanted) {
             return Ok(());
@@ -278,17 +283,6 @@ impl Session {
             return Ok(());
         }
         self.ensure_identity(wanted).await
-    }
-
-    /// Takes the owner's role again; inside a transaction only until its end, so that it is taken once more behind it.
-    async fn take_role(&mut self) -> Result<(), Stop> {
-        self.drain_or_skip().await?;
-        if self.status != b'E' {
-            self.role_lost = self.in_transaction();
-            let role = Rewritten::set_role(&self.manifest);
-            self.ask(super::ask::Own::Role, &role, &[], Format::Text).await?;
-        }
-        Ok(())
     }
 
     /// Whether this login runs DDL as the module's owner.

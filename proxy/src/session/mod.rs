@@ -163,8 +163,24 @@ pub async fn run(
     match Session::new(client, pool, told, login, shared, startup) {
         Ok(mut session) => {
             let end = session.live().await;
-            session.bury(end).await
+            Box::pin(session.bury(end)).await
         }
         Err(end) => end,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<A, B, C, D, E, F: Future>(_: impl Fn(A, B, C, D, E) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Most of what an idle client costs is its task. What is done seldom has its state on the heap, for as long as it is done.
+    #[test]
+    fn a_session_is_small() {
+        let (task, state) = (size(run), size_of::<Session>());
+        assert!(state <= 2048 && task <= 5120, "state {state}, task {task}");
     }
 }

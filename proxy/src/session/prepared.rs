@@ -111,6 +111,10 @@ impl Session {
         if current && superadmin == stmt.superadmin {
             return Ok(stmt);
         }
+        Box::pin(self.plan_again(name, stmt, superadmin)).await
+    }
+
+    async fn plan_again(&mut self, name: &str, stmt: Arc<Stmt>, superadmin: bool) -> Result<Arc<Stmt>, Stop> {
         let Some(source) = stmt.source.clone() else {
             return Err(changed("PREPARE it again, as a query of its own.").into());
         };

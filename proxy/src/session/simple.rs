@@ -34,7 +34,7 @@ impl Session {
             // The Query's own ReadyForQuery follows.
             Ok(true) => return Ok(()),
             Ok(false) => {}
-            Err(stop) => self.stopped(stop).await?,
+            Err(stop) => Box::pin(self.stopped(stop)).await?,
         }
         self.finish_group().await
     }
@@ -79,7 +79,7 @@ impl Session {
             if stmt.params() > 0 {
                 return Err(refusal("42P02", "parameter", "there is no parameter $1").into());
             }
-            self.run_one(Arc::new(stmt)).await?;
+            Box::pin(self.run_one(Arc::new(stmt))).await?;
             if self.discarding {
                 break;
             }
