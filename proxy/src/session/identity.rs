@@ -227,7 +227,7 @@ impl Session {
         let now = SystemTime::now();
         self.check_valid(wanted, now)?;
         self.check_trail(wanted)?;
-        let settled = (!self.identities.unsettled() || self.queue.is_empty());
+        let settled = !self.identities.unsettled() || self.queue.is_empty();
         if settled && self.identities.on_server(now).is_some_and(|on| same(on, wanted)) && !self.identities.conflicts(wanted) {
             return Ok(());
         }
