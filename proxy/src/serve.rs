@@ -76,6 +76,8 @@ pub async fn serve(
         async move { database_answers(&pool).await }
     }));
     background.spawn(revoked::watch(Arc::clone(&shared)));
+    let kept = Arc::clone(&shared);
+    background.spawn(async move { kept.pools.keep().await });
 
     let workers = Workers::start(listeners, door, &shared, &closing)?;
     tracing::info!(%address, modules = shared.config.modules.len(), "ready");
@@ -88,6 +90,8 @@ pub async fn serve(
     tracing::info!("closing");
     // Sessions that wait for their client see this and end; the others finish what they are at.
     let _ = close.send(true);
+    // Whoever waits for a connection waits for nothing now.
+    shared.pools.close();
     workers.ended().await;
     background.shutdown().await;
     shared.audit.close().await;
@@ -151,6 +155,7 @@ async fn prepare(config: Config, closing: watch::Receiver<bool>) -> Result<Prepa
         verifiers,
     };
     let (audit, writer) = Audit::start(settings.audit_file.as_deref()).await?;
+    let metrics = Arc::new(Metrics::new());
     let shared = Shared {
         keys,
         catalogs,
@@ -158,10 +163,15 @@ async fn prepare(config: Config, closing: watch::Receiver<bool>) -> Result<Prepa
         plans: PlanCache::new(settings.limits.plan_cache_bytes),
         tokens,
         mac,
-        metrics: Arc::new(Metrics::new()),
+        pools: Pools::new(
+            upstream.clone(),
+            &config,
+            passwords.into_iter().collect(),
+            Arc::clone(&metrics),
+        ),
+        metrics,
         audit,
         cancels: Default::default(),
-        pools: Pools::new(upstream.clone(), &config, passwords.into_iter().collect()),
         upstream,
         closing,
         pool,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::pools::{PoolFamilies, PoolMetrics};
 use prometheus::core::Collector;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
@@ -34,6 +35,7 @@ pub struct Metrics {
     clients: IntGauge,
     upstreams: IntGauge,
     control: IntGaugeVec,
+    pools: PoolFamilies,
 }
 
 impl Default for Metrics {
@@ -98,6 +100,7 @@ impl Metrics {
                 &["state"],
             )
             .expect("metric names and labels are fixed and valid"),
+            pools: PoolFamilies::new(&registry),
             registry,
         };
         metrics.register_all();
@@ -189,6 +192,11 @@ impl Metrics {
     /// Counts an upstream connection until the returned value is dropped.
     pub fn upstream_connected(&self) -> Connected {
         Connected::count(&self.upstreams)
+    }
+
+    /// The handles for one login's pool of server connections.
+    pub fn pool(&self, login: &str) -> PoolMetrics {
+        self.pools.of(login)
     }
 
     /// The control plane's pool, as it is now.

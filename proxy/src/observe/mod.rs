@@ -7,6 +7,8 @@ pub mod admin;
 pub mod audit;
 pub mod logs;
 pub mod metrics;
+mod pools;
 
 pub use audit::{Audit, AuditError, Decision, Event};
-pub use metrics::Metrics;
+pub use metrics::{Connected, Metrics};
+pub use pools::PoolMetrics;

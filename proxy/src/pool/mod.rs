@@ -1,142 +1,166 @@
-//! stub
-#![allow(missing_docs)]
-use crate::identity::Backend;
-use crate::wire::Stream;
-use crate::wire::cancel::UpstreamKey;
-use crate::wire::upstream::{ConnectAs, Connector};
-use postern_config::settings::PoolMode;
-use postern_config::{Config, Login, Manifest};
+//! Server connections of the modules' logins: who has which, who waits, and when one is closed.
+//!
+//! Promised: a connection has one user at a time; never more than a login's `size` or its module's quota are open, whatever settings
+//! they were opened with; whoever waits is served in the order of arrival, within a bounded queue and time; a connection on which
+//! anything arrived while it was idle is closed and never handed out; while the database does not answer, one attempt at a time is made
+//! for each login, so that service is back within a fraction of a second of it. Every future here is cancel-safe: what was promised to
+//! one that is dropped goes to the next.
+//!
+//! Refused: waiting beyond the queue's bound or time (53300), a database that is not there (57P03) or that cannot be trusted (08001).
+//!
+//! It is a pool of our own because a connection is chosen by more than being free: by the settings it was opened with, by what it
+//! remembers (`M`, the session's: whose claims stand there, what is prepared), and by the runtime that watches its socket. Taking and
+//! giving back is one short lock of the login's own, without allocation and without system call; no lock is held while another is taken
+//! or across an await.
+
+mod error;
+mod key;
+mod lease;
+mod login;
+mod module;
+mod queue;
+mod taking;
+
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
-type Passwords = HashMap<String, zeroize::Zeroizing<String>>;
+use std::sync::Arc;
+use std::time::Duration;
+
+use postern_config::settings::PoolMode;
+use postern_config::{Config, Login, LoginName, Manifest};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
+use zeroize::Zeroizing;
+
+pub use error::PoolError;
+pub use lease::Lease;
+
+use crate::observe::Metrics;
+use crate::wire::upstream::Connector;
+use key::{Key, Setting};
+use login::LoginPool;
+use module::Module;
+
+/// How often idle connections are looked at.
+const SWEEP: Duration = Duration::from_millis(500);
+
+/// All server connections of the process that serve clients.
 pub struct Pools<M> {
-    connector: Connector,
-    config: Config,
-    passwords: Arc<Passwords>,
-    all: Mutex<HashMap<String, Arc<Pool<M>>>>,
+    logins: HashMap<LoginName, Arc<LoginPool<M>>>,
 }
+
+/// The connections of one login with one list of startup settings. They share the login's limits with those of other settings.
 pub struct Pool<M> {
-    connector: Connector,
-    manifest: Manifest,
-    login: Login,
-    password: zeroize::Zeroizing<String>,
-    settings: Vec<(&'static str, String)>,
-    mode: PoolMode,
-    idle: Arc<Mutex<Vec<Lease<M>>>>,
-    role: Option<String>,
+    login: Arc<LoginPool<M>>,
+    key: Arc<Key>,
 }
-pub struct Lease<M> {
-    pub stream: Stream,
-    pub parameters: Vec<(String, String)>,
-    pub cancel: UpstreamKey,
-    pub backend: Backend,
-    pub memory: Box<M>,
-    home: Option<Arc<Mutex<Vec<Lease<M>>>>>,
-}
-#[derive(Debug)]
-pub struct PoolError;
-impl std::fmt::Display for PoolError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("no connection")
-    }
-}
-impl std::error::Error for PoolError {}
-impl PoolError {
-    pub fn for_client(&self) -> (&'static str, &'static str, &'static str) {
-        ("08001", "no", "hint")
-    }
-    pub fn refusal(&self) -> postern_rewriter::plan::Refusal {
-        unreachable!()
-    }
-}
+
 impl<M: Default + Send + 'static> Pools<M> {
-    pub fn new(connector: Connector, config: &Config, passwords: Passwords) -> Self {
-        Self {
-            connector,
-            config: config.clone(),
-            passwords: Arc::new(passwords),
-            all: Mutex::default(),
+    /// Pools for every login of the manifests, with nothing in them. `passwords` are those towards PostgreSQL, by login.
+    pub fn new(
+        connector: Connector,
+        config: &Config,
+        mut passwords: HashMap<String, Zeroizing<String>>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let mut logins = HashMap::new();
+        for manifest in &config.modules {
+            let module = Arc::new(Module::new(config.quota(&manifest.module)));
+            for login in &manifest.logins {
+                // Without a password the database refuses, and the log says so.
+                let password = passwords.remove(login.name.as_str()).unwrap_or_default();
+                let settings = config.pool(&login.name);
+                let pool = LoginPool::new(
+                    manifest,
+                    login,
+                    settings,
+                    password,
+                    connector.clone(),
+                    Arc::clone(&module),
+                    &metrics,
+                );
+                logins.insert(login.name.clone(), Arc::new(pool));
+            }
+            let siblings = manifest.logins.iter().filter_map(|l| logins.get(&l.name));
+            module.is_of(siblings.map(Arc::downgrade).collect());
         }
+        Self { logins }
     }
-    pub fn of(&self, manifest: &Manifest, login: &Login, settings: &[(&'static str, String)]) -> Arc<Pool<M>> {
-        let key = format!("{} {:?}", login.name, settings);
-        self.all
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .entry(key)
-            .or_insert_with(|| {
-                Arc::new(Pool {
-                    connector: self.connector.clone(),
-                    manifest: manifest.clone(),
-                    login: login.clone(),
-                    password: self.passwords[login.name.as_str()].clone(),
-                    settings: settings.to_vec(),
-                    mode: self.config.pool(&login.name).mode,
-                    idle: Arc::default(),
-                    role: match login.kind {
-                        postern_config::LoginKind::Migrator => Some(manifest.owner_role()),
-                        postern_config::LoginKind::Service if login.ddl => Some(manifest.owner_role()),
-                        _ => None,
-                    },
-                })
-            })
-            .clone()
-    }
-}
-impl<M: Default> Pool<M> {
-    pub async fn parameters(&self) -> Result<Arc<[(String, String)]>, PoolError> {
-        let l = self.take(|_| true).await?;
-        let p = l.parameters.clone().into();
-        l.give_back();
-        Ok(p)
-    }
-    pub fn try_take(&self, p: impl Fn(&M) -> bool) -> Option<Lease<M>> {
-        let mut i = self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if i.is_empty() {
-            return None;
-        }
-        let at = i.iter().rposition(|l| p(&l.memory)).unwrap_or(i.len() - 1);
-        let mut l = i.remove(at);
-        l.home = Some(self.idle.clone());
-        Some(l)
-    }
-    pub async fn take(&self, p: impl Fn(&M) -> bool) -> Result<Lease<M>, PoolError> {
-        if let Some(l) = self.try_take(p) {
-            return Ok(l);
-        }
-        let shown = format!("postern:{}", self.manifest.module);
-        let who = ConnectAs {
-            login: &self.login.name,
-            password: &self.password,
-            application_name: &shown,
-            schema: &self.manifest.schema,
-            settings: &self.settings,
-            role: self.role.as_deref(),
-        };
-        let u = self.connector.connect(&who).await.map_err(|e| {
-            tracing::error!(%e, "connect");
-            PoolError
-        })?;
-        Ok(Lease {
-            stream: u.stream,
-            parameters: u.parameters,
-            cancel: u.cancel,
-            backend: u.backend,
-            memory: Box::default(),
-            home: Some(self.idle.clone()),
+
+    /// The pool of a login with these startup settings (sorted, without `application_name`).
+    pub fn of(&self, manifest: &Manifest, login: &Login, settings: &[Setting]) -> Arc<Pool<M>> {
+        let known = self.logins.get(&login.name);
+        let known = known.unwrap_or_else(|| panic!("login {} of module {} is configured", login.name, manifest.module));
+        Arc::new(Pool {
+            login: Arc::clone(known),
+            key: known.key(settings),
         })
     }
-    pub fn awaited(&self) -> bool {
-        false
-    }
-    pub fn mode(&self) -> PoolMode {
-        self.mode
+
+    /// Closes what is dead, idle for too long or too old, and keeps `min_idle` open; until dropped. Cancel-safe.
+    pub async fn keep(&self) {
+        let mut tasks = JoinSet::new();
+        for login in self.logins.values() {
+            let login = Arc::clone(login);
+            tasks.spawn(async move {
+                let mut tick = interval(SWEEP);
+                tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                loop {
+                    tick.tick().await;
+                    login.sweep();
+                    login.warm().await;
+                }
+            });
+        }
+        while tasks.join_next().await.is_some() {}
     }
 }
-impl<M> Lease<M> {
-    pub fn give_back(mut self) {
-        if let Some(h) = self.home.take() {
-            h.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(self);
+
+impl<M> Pools<M> {
+    /// Ends waiting (57P01) and closes idle connections; those in use close when they are given back.
+    pub fn close(&self) {
+        self.logins.values().for_each(|login| login.close());
+    }
+}
+
+impl<M> Drop for Pools<M> {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl<M: Default + Send + 'static> Pool<M> {
+    /// The ParameterStatus of a connection of this pool; connects if none was ever made. Cancel-safe.
+    pub async fn parameters(&self) -> Result<Arc<[(String, String)]>, PoolError> {
+        if let Some(known) = self.key.parameters() {
+            return Ok(known);
         }
+        let lease = self.take(|_| true).await?;
+        let told = lease.parameters.as_slice().into();
+        lease.give_back();
+        Ok(self.key.parameters().unwrap_or(told))
+    }
+
+    /// An idle connection, without waiting: one of this runtime that `prefer` likes, else one of this runtime, else any; among equals the
+    /// one that was used last.
+    pub fn try_take(&self, prefer: impl Fn(&M) -> bool) -> Option<Lease<M>> {
+        self.login.idle(&self.key, prefer)
+    }
+
+    /// An idle connection, else a new one while there is room, else the next that becomes free. Cancel-safe.
+    pub async fn take(&self, prefer: impl Fn(&M) -> bool) -> Result<Lease<M>, PoolError> {
+        match self.try_take(prefer) {
+            Some(lease) => Ok(lease),
+            None => self.login.wait(&self.key).await,
+        }
+    }
+
+    /// Whether somebody waits for a connection that this login, or its module under a quota, could give.
+    pub fn awaited(&self) -> bool {
+        self.login.awaited()
+    }
+
+    /// When a connection belongs to a client.
+    pub fn mode(&self) -> PoolMode {
+        self.login.mode()
     }
 }

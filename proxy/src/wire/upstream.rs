@@ -1,22 +1,25 @@
 //! A connection to PostgreSQL as one of the modules' roles.
 //!
 //! Promised: the server has proven that it knows the role's password (SCRAM-SHA-256; where a CA is configured, also a certificate for
-//! the configured host), text is UTF-8, string literals are standard, and the identity of the backend that claims are MACed for is
-//! known. Refused: trust, clear and MD5 passwords (none proves the server to us), a server without TLS where TLS is configured, bytes
-//! ahead of the handshake, and iteration counts that would make a login cost more than it should, or protect less.
+//! the configured host, to which SCRAM is bound where the server can), text is UTF-8, string literals are standard, the identity of the
+//! backend that claims are MACed for is known, and of several hosts it is one with the attributes that were asked for. Refused: trust,
+//! clear and MD5 passwords (none proves the server to us), a server without TLS where TLS is configured, bytes ahead of the handshake,
+//! and iteration counts that would make a login cost more than it should, or protect less.
 //!
 //! Every SQL text here is a constant of ours; nothing of a client's is ever sent from here, except the values of settings that are on the list.
 
+mod binding;
 mod dialogue;
 mod error;
+mod sites;
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use postern_config::names::{Ident, LoginName};
-use postern_config::settings::{Host, Settings};
-use rustls_pki_types::ServerName;
-use tokio::net::TcpStream;
+use postern_config::settings::{ChannelBinding, Host, SessionAttrs, Settings};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::{TlsConnector, TlsStream};
 
@@ -27,7 +30,9 @@ use super::stream::Stream;
 use super::talk::{Talk, TalkError};
 use super::tls;
 use crate::identity::Backend;
+use binding::Binding;
 use dialogue::Login;
+use sites::Site;
 
 /// No message before the first query is longer (ParameterStatus, errors).
 const MAX_GREETING_BYTES: usize = 64 * 1024;
@@ -73,133 +78,165 @@ pub struct ConnectAs<'a> {
 /// How to reach the database: made once, used for every connection.
 #[derive(Clone)]
 pub struct Connector {
-    host: String,
-    port: u16,
+    /// In the order in which they are tried.
+    sites: Arc<[Site]>,
+    attrs: SessionAttrs,
     database: String,
+    /// For each host.
     limit: Duration,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
+    tls: Option<TlsConnector>,
+    binding: ChannelBinding,
 }
 
 impl Connector {
     /// Reads the CA where one is configured.
     pub fn new(settings: &Settings) -> Result<Self, UpstreamError> {
         let upstream = &settings.upstream;
-        let (host, port) = match &upstream.hosts[..] {
-            [Host::Tcp { host, port }, ..] => (host.clone(), *port),
-            [other, ..] => return Err(UpstreamError::Host(other.to_string())),
-            [] => return Err(UpstreamError::Host(String::new())),
-        };
-        let tls = match &upstream.tls_ca {
-            Some(ca) => {
-                let name = ServerName::try_from(host.clone()).map_err(|_| UpstreamError::Host(host.clone()))?;
-                Some((tls::client(ca)?, name))
-            }
-            None => None,
-        };
+        let tls = upstream.tls_ca.as_deref().map(tls::client).transpose()?;
+        let sites: Result<Vec<Site>, _> = upstream.hosts.iter().map(|h| Site::new(h, tls.is_some())).collect();
         Ok(Self {
-            host,
-            port,
+            sites: sites?.into(),
+            attrs: upstream.target_session_attrs,
             database: upstream.database.clone(),
             limit: upstream.connect_timeout,
             tls,
+            binding: upstream.channel_binding,
         })
     }
 
-    /// Connects and logs in within `[upstream] connect_timeout`. Cancel-safe: dropping it closes the connection.
+    /// Connects and logs in at the first host that is as `[upstream] target_session_attrs` asks, each within `connect_timeout`. A host
+    /// that answers and refuses the login ends the search, as in libpq. Cancel-safe: dropping it closes the connection.
     pub async fn connect(&self, who: &ConnectAs<'_>) -> Result<Upstream, UpstreamError> {
-        self.within(async {
-            let stream = self.open().await?;
-            let mut login = Login {
-                talk: Talk::new(stream, MAX_GREETING_BYTES),
-                peer: self.peer(),
-                who,
+        let mut failed = Vec::new();
+        if self.attrs == SessionAttrs::PreferStandby {
+            if let Some(found) = self.first(who, SessionAttrs::Standby, &mut failed).await? {
+                return Ok(found);
+            }
+            failed.clear();
+        }
+        let found = self.first(who, self.attrs, &mut failed).await?;
+        found.ok_or_else(|| UpstreamError::of_all(failed))
+    }
+
+    /// The first host that fits. Why others do not goes to `failed`.
+    async fn first(
+        &self,
+        who: &ConnectAs<'_>,
+        wanted: SessionAttrs,
+        failed: &mut Vec<UpstreamError>,
+    ) -> Result<Option<Upstream>, UpstreamError> {
+        for index in sites::order(&self.sites) {
+            let site = &self.sites[index];
+            let began = Instant::now();
+            let error = match self.within(site, self.at(index, who, wanted)).await {
+                Ok(upstream) => return Ok(Some(upstream)),
+                Err(error) => error,
             };
-            let (parameters, cancel) = login.authenticate(&self.database).await?;
-            login.settle(parameters, cancel).await
-        })
-        .await
+            site.failed(began, Instant::now());
+            if !error.is_passing() {
+                return Err(error);
+            }
+            if self.sites.len() > 1 {
+                tracing::debug!(%error, "a host does not serve");
+            }
+            failed.push(error);
+        }
+        Ok(None)
+    }
+
+    async fn at(&self, index: usize, who: &ConnectAs<'_>, wanted: SessionAttrs) -> Result<Upstream, UpstreamError> {
+        let site = &self.sites[index];
+        let (stream, binding) = self.open(site).await?;
+        let mut login = Login {
+            talk: Talk::new(stream, MAX_GREETING_BYTES),
+            peer: site.peer.clone(),
+            who,
+            host: u16::try_from(index).unwrap_or(u16::MAX),
+            binding,
+        };
+        let (parameters, cancel) = login.authenticate(&self.database).await?;
+        if let Some(found) = sites::misfit(wanted, &parameters, who.settings) {
+            login.leave().await;
+            return Err(UpstreamError::Attributes {
+                peer: site.peer.clone(),
+                wanted: wanted.as_str(),
+                found,
+            });
+        }
+        login.settle(parameters, cancel).await
     }
 
     /// Asks the database to cancel what runs on that connection; it never says whether it did. Cancel-safe.
     pub async fn cancel(&self, key: UpstreamKey) -> Result<(), UpstreamError> {
-        self.within(async {
-            let mut talk = Talk::new(self.open().await?, MAX_GREETING_BYTES);
+        let Some(site) = self.sites.get(usize::from(key.host)) else {
+            return Ok(());
+        };
+        self.within(site, async {
+            let (stream, _) = self.open(site).await?;
+            let mut talk = Talk::new(stream, MAX_GREETING_BYTES);
             let mut request = [0u8; 16];
             request[..4].copy_from_slice(&16i32.to_be_bytes());
             request[4..8].copy_from_slice(&80_877_102i32.to_be_bytes());
             request[8..12].copy_from_slice(&key.pid.to_be_bytes());
             request[12..].copy_from_slice(&key.secret.to_be_bytes());
-            talk.send(&request).await.map_err(|e| self.broken(e))?;
+            talk.send(&request).await.map_err(|e| site.broken(e))?;
             // The server closes without a word once the signal is sent; waiting for that keeps the order the client relies on.
             match talk.take(1).await {
                 Err(TalkError::Closed | TalkError::Io(_)) => Ok(()),
-                _ => Err(UpstreamError::Protocol {
-                    peer: self.peer(),
-                    problem: "it answered a cancel request",
-                }),
+                _ => Err(site.protocol("it answered a cancel request")),
             }
         })
         .await
     }
 
-    async fn open(&self) -> Result<Stream, UpstreamError> {
-        let tcp = TcpStream::connect((self.host.as_str(), self.port))
-            .await
-            .map_err(|source| UpstreamError::Connect {
-                peer: self.peer(),
-                source,
-            })?;
-        tcp.set_nodelay(true).map_err(|e| self.broken(e.into()))?;
-        let Some((connector, name)) = &self.tls else {
-            return Ok(Stream::Plain(tcp));
+    /// A stream to that host, under TLS where that is configured, with what SCRAM is to do about the certificate.
+    async fn open(&self, site: &Site) -> Result<(Stream, Binding), UpstreamError> {
+        let connect = |source| UpstreamError::Connect {
+            peer: site.peer.clone(),
+            source,
+        };
+        let (host, port) = match &site.host {
+            Host::Tcp { host, port } => (host.as_str(), *port),
+            Host::Unix { directory, port } => {
+                let unix = UnixStream::connect(Host::socket(directory, *port)).await.map_err(connect)?;
+                return Ok((Stream::Unix(unix), Binding::None));
+            }
+        };
+        let tcp = TcpStream::connect((host, port)).await.map_err(connect)?;
+        tcp.set_nodelay(true).map_err(|e| site.broken(e.into()))?;
+        let (Some(connector), Some(name)) = (&self.tls, &site.name) else {
+            return Ok((Stream::Plain(tcp), Binding::None));
         };
         let mut talk = Talk::new(tcp, MAX_GREETING_BYTES);
         let mut request = 8i32.to_be_bytes().to_vec();
         request.extend_from_slice(&80_877_103i32.to_be_bytes());
-        talk.send(&request).await.map_err(|e| self.broken(e))?;
-        match talk.take(1).await.map_err(|e| self.broken(e))?[0] {
+        talk.send(&request).await.map_err(|e| site.broken(e))?;
+        match talk.take(1).await.map_err(|e| site.broken(e))?[0] {
             b'S' => {}
-            b'N' => return Err(UpstreamError::TlsRefused(self.peer())),
-            _ => {
-                return Err(UpstreamError::Protocol {
-                    peer: self.peer(),
-                    problem: "no answer to SSLRequest",
-                });
-            }
+            b'N' => return Err(UpstreamError::TlsRefused(site.peer.clone())),
+            _ => return Err(site.protocol("no answer to SSLRequest")),
         }
         // Bytes in the clear behind the answer would be read as if they had come under TLS (CVE-2021-23222).
         let (tcp, leftover) = talk.into_parts();
         if !leftover.is_empty() {
-            return Err(UpstreamError::Protocol {
-                peer: self.peer(),
-                problem: "bytes ahead of the TLS handshake",
-            });
+            return Err(site.protocol("bytes ahead of the TLS handshake"));
         }
         let handshake = connector.connect(name.clone(), tcp).await;
         let stream = handshake.map_err(|source| UpstreamError::Handshake {
-            peer: self.peer(),
+            peer: site.peer.clone(),
             source,
         })?;
-        Ok(Stream::Tls(Box::new(TlsStream::Client(stream))))
+        let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+        let binding = Binding::to(self.binding, certificate);
+        Ok((Stream::Tls(Box::new(TlsStream::Client(stream))), binding))
     }
 
-    async fn within<T>(&self, work: impl Future<Output = Result<T, UpstreamError>>) -> Result<T, UpstreamError> {
+    async fn within<T>(&self, site: &Site, work: impl Future<Output = Result<T, UpstreamError>>) -> Result<T, UpstreamError> {
         let late = |_| UpstreamError::Deadline {
-            peer: self.peer(),
+            peer: site.peer.clone(),
             after: self.limit,
         };
         timeout(self.limit, work).await.map_err(late)?
-    }
-
-    fn peer(&self) -> String {
-        format!("{}:{}", self.host, self.port)
-    }
-
-    fn broken(&self, source: TalkError) -> UpstreamError {
-        UpstreamError::Broken {
-            peer: self.peer(),
-            source,
-        }
     }
 }
 

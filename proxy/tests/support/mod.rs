@@ -53,24 +53,73 @@ impl Scratch {
             "--no-sync",
         ];
         scratch.run("initdb", &init);
-        let options = format!(
-            "-p {port} -k {} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=30 -c shared_buffers=16MB -c log_statement=all",
-            scratch.dir.display()
-        );
-        scratch.run(
-            "pg_ctl",
-            &[
-                "-D",
-                data,
-                "-w",
-                "-o",
-                &options,
-                "-l",
-                scratch.log().to_str().unwrap(),
-                "start",
-            ],
-        );
+        scratch.start_again();
         scratch
+    }
+
+    /// Starts the server (again).
+    #[allow(dead_code)]
+    pub fn start_again(&self) {
+        let options = format!(
+            "-p {} -k {} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=30 -c shared_buffers=16MB -c log_statement=all",
+            self.port,
+            self.dir.display()
+        );
+        self.control(&["-o", &options, "-l", self.log().to_str().unwrap(), "start"]);
+    }
+
+    /// `immediate` is what a crash looks like to clients.
+    #[allow(dead_code)]
+    pub fn stop(&self, mode: &str) {
+        self.control(&["-m", mode, "stop"]);
+    }
+
+    /// Makes a standby a primary.
+    #[allow(dead_code)]
+    pub fn promote(&self) {
+        self.control(&["promote"]);
+    }
+
+    fn control(&self, arguments: &[&str]) {
+        let data = self.dir.join("data");
+        let place = ["-D", data.to_str().unwrap(), "-w"];
+        self.run("pg_ctl", &[&place[..], arguments].concat());
+    }
+
+    /// A running hot standby of this server.
+    #[allow(dead_code)]
+    pub fn standby(&self) -> Self {
+        let dir = self.dir.with_extension("standby");
+        std::fs::create_dir_all(dir.join("secrets")).unwrap();
+        std::fs::set_permissions(&dir, Permissions::from_mode(0o755)).unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let standby = Self {
+            dir,
+            port,
+            bin: newest_binaries(),
+        };
+        standby.give_away();
+        let from = format!(
+            "host={} port={} user=postern_control password=control-password",
+            self.dir.display(),
+            self.port
+        );
+        let to = standby.dir.join("data");
+        let mut arguments = vec!["-D", to.to_str().unwrap(), "-d", &from, "-R", "-c", "fast", "--no-sync"];
+        let spaces: Vec<String> = std::fs::read_dir(self.dir.join("spaces"))
+            .unwrap()
+            .map(|e| {
+                let path = e.unwrap().path();
+                let there = standby.dir.join("spaces").join(path.file_name().unwrap());
+                format!("{}={}", path.display(), there.display())
+            })
+            .collect();
+        for space in &spaces {
+            arguments.extend(["-T", space]);
+        }
+        standby.run("pg_basebackup", &arguments);
+        standby.start_again();
+        standby
     }
 
     /// The server's log.
@@ -125,6 +174,7 @@ impl Scratch {
     }
 
     /// A login's own connection, past the proxy.
+    #[allow(dead_code)]
     pub async fn direct(&self, login: &str) -> tokio_postgres::Client {
         self.connect(login, &password(login), "app").await
     }
@@ -165,9 +215,14 @@ impl Scratch {
     fn give_away(&self) {
         if is_root() {
             let all: Vec<PathBuf> = std::fs::read_dir(&self.dir).unwrap().map(|e| e.unwrap().path()).collect();
-            let theirs = all.iter().filter(|p| !p.ends_with("secrets") && !p.ends_with("root.key"));
-            let done = Command::new("chown").arg("-R").arg("postgres").args(theirs).output().unwrap();
-            assert!(done.status.success(), "{done:?}");
+            let mut theirs = all
+                .iter()
+                .filter(|p| !p.ends_with("secrets") && !p.ends_with("root.key"))
+                .peekable();
+            if theirs.peek().is_some() {
+                let done = Command::new("chown").arg("-R").arg("postgres").args(theirs).output().unwrap();
+                assert!(done.status.success(), "{done:?}");
+            }
             assert!(
                 Command::new("chown")
                     .arg("postgres")

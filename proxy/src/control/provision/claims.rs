@@ -240,7 +240,8 @@ fn function(name: &str, returns: &str, volatility: &str, body: &str, everybody: 
 const STARTED: &str = "(pg_catalog.date_part('epoch', a.backend_start) OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8";
 
 /// The body of `postern.enter()`: called once after connecting, answers the backend's start. Calling it again changes nothing. The
-/// setting is a hint and no proof: without it the start is asked for, with it and without a kept start the check fails.
+/// setting is a hint and no proof: without it the start is asked for, with it and without a kept start the check fails. On a standby, where
+/// nothing can be kept, it is asked for each time.
 fn enter_body() -> String {
     format!(
         "
@@ -248,8 +249,10 @@ DECLARE
   started pg_catalog.int8;
 BEGIN
   SELECT {STARTED} INTO started FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) a;
-  PERFORM pg_catalog.setval('postern.backend_start'::pg_catalog.regclass, started, true);
-  PERFORM pg_catalog.set_config('postern.entered', 'on', false);
+  IF NOT pg_catalog.pg_is_in_recovery() THEN
+    PERFORM pg_catalog.setval('postern.backend_start'::pg_catalog.regclass, started, true);
+    PERFORM pg_catalog.set_config('postern.entered', 'on', false);
+  END IF;
   RETURN started;
 END
 "

@@ -2,13 +2,14 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use postern_config::names::quote_ident;
-use postgres_protocol::authentication::sasl::{ChannelBinding, ScramSha256};
+use postgres_protocol::authentication::sasl::ScramSha256;
 
+use super::binding::Binding;
 use super::{ConnectAs, Upstream, UpstreamError};
 use crate::identity::Backend;
 use crate::wire::cancel::UpstreamKey;
 use crate::wire::message::{self, put, put_text, put_value};
-use crate::wire::scram::SCRAM_SHA_256;
+use crate::wire::scram::{SCRAM_SHA_256, SCRAM_SHA_256_PLUS};
 use crate::wire::stream::Stream;
 use crate::wire::talk::Talk;
 
@@ -20,11 +21,16 @@ const ITERATIONS: std::ops::RangeInclusive<u32> = 4096..=100_000;
 /// Provisioning's own function: when this backend started, unix time in microseconds, kept in the session for `postern.verified()`.
 /// It writes, so it has a transaction of its own that may, whatever `default_transaction_read_only` the client asked for.
 const ENTER: &str = "BEGIN READ WRITE; SELECT postern.enter(); COMMIT";
+/// A standby can keep nothing; there the start is asked for each time that claims are checked.
+const ENTER_STANDBY: &str = "SELECT postern.enter()";
 
 pub(super) struct Login<'a> {
     pub(super) talk: Talk<Stream>,
     pub(super) peer: String,
     pub(super) who: &'a ConnectAs<'a>,
+    /// Which of the hosts it is.
+    pub(super) host: u16,
+    pub(super) binding: Binding,
 }
 
 pub(super) type Parameters = Vec<(String, String)>;
@@ -44,7 +50,7 @@ impl Login<'_> {
                 b'K' => match <[u8; 8]>::try_from(&body[..]) {
                     Ok([a, b, c, d, e, f, g, h]) => {
                         cancel = Some(UpstreamKey {
-                            host: 0,
+                            host: self.host,
                             pid: i32::from_be_bytes([a, b, c, d]),
                             secret: i32::from_be_bytes([e, f, g, h]),
                         });
@@ -101,9 +107,9 @@ impl Login<'_> {
             5 => Some("an MD5 password"),
             _ => Some("an authentication method that Postern does not have"),
         };
-        let offers_scram = offered.split(|b| *b == 0).any(|m| m == SCRAM_SHA_256.as_bytes());
+        let offers = |mechanism: &str| offered.split(|b| *b == 0).any(|m| m == mechanism.as_bytes());
         match method {
-            None if offers_scram => {}
+            None if offers(SCRAM_SHA_256) => {}
             other => {
                 let method = other.unwrap_or("a SASL mechanism other than SCRAM-SHA-256");
                 return Err(UpstreamError::Method {
@@ -113,10 +119,14 @@ impl Login<'_> {
                 });
             }
         }
-        let mut scram = ScramSha256::new(self.who.password.as_bytes(), ChannelBinding::unsupported());
+        let binding = std::mem::replace(&mut self.binding, Binding::None);
+        let (bound, binding) = binding
+            .choose(offers(SCRAM_SHA_256_PLUS))
+            .map_err(|problem| self.scram(problem))?;
+        let mut scram = ScramSha256::new(self.who.password.as_bytes(), binding);
         let mut out = BytesMut::new();
         put(&mut out, b'p', |b| {
-            put_text(b, SCRAM_SHA_256);
+            put_text(b, if bound { SCRAM_SHA_256_PLUS } else { SCRAM_SHA_256 });
             put_value(b, Some(scram.message()))
         })
         .map_err(|_| self.scram("our own message is too long"))?;
@@ -162,7 +172,8 @@ impl Login<'_> {
 
     /// Learns which backend this is and takes the module's owner role where that is asked for: one round trip.
     pub(super) async fn settle(mut self, mut parameters: Parameters, cancel: UpstreamKey) -> Result<Upstream, UpstreamError> {
-        let mut sql = ENTER.to_owned();
+        let standby = parameters.iter().any(|(n, v)| n == "in_hot_standby" && v == "on");
+        let mut sql = if standby { ENTER_STANDBY } else { ENTER }.to_owned();
         if let Some(role) = self.who.role {
             sql.push_str("; SET ROLE ");
             sql.push_str(&quote_ident(role));
@@ -201,6 +212,11 @@ impl Login<'_> {
             }
         }
         Err(self.protocol("it never became ready"))
+    }
+
+    /// Says goodbye: this is not the server that was looked for. It may be gone already.
+    pub(super) async fn leave(&mut self) {
+        let _ = self.talk.send(&[b'X', 0, 0, 0, 4]).await;
     }
 
     fn keep(&self, parameters: &mut Parameters, body: &[u8]) -> Result<(), UpstreamError> {

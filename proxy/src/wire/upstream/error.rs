@@ -90,6 +90,19 @@ pub enum UpstreamError {
         /// How.
         problem: &'static str,
     },
+    /// It is not what `[upstream] target_session_attrs` asks for.
+    #[error("PostgreSQL at {peer} {found}, and [upstream] target_session_attrs asks for {wanted}")]
+    Attributes {
+        /// `host:port`.
+        peer: String,
+        /// What is asked for.
+        wanted: &'static str,
+        /// What it is.
+        found: &'static str,
+    },
+    /// None of several hosts serves.
+    #[error("no host of [upstream] serves: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    All(Vec<UpstreamError>),
     /// The connection broke.
     #[error("the connection to PostgreSQL at {peer} broke: {source}")]
     Broken {
@@ -115,6 +128,49 @@ fn explain(sqlstate: &str) -> &'static str {
 }
 
 impl UpstreamError {
+    /// One error for several hosts that were tried.
+    pub(super) fn of_all(mut failed: Vec<Self>) -> Self {
+        match failed.len() {
+            1 => failed.remove(0),
+            _ => Self::All(failed),
+        }
+    }
+
+    /// Whether it may pass by itself, so that trying again (or another host) makes sense: a server that is down, starting, full, or not
+    /// yet what it should be. What an operator must mend, or what may be an attack, does not pass.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Connect { .. } | Self::Deadline { .. } | Self::Broken { .. } | Self::Attributes { .. } => true,
+            Self::Refused { sqlstate, .. } => matches!(&sqlstate[..2], "57" | "53" | "08"),
+            Self::All(errors) => errors.iter().all(Self::is_passing),
+            Self::Tls(_)
+            | Self::Host(_)
+            | Self::TlsRefused(_)
+            | Self::Handshake { .. }
+            | Self::Method { .. }
+            | Self::Scram { .. }
+            | Self::Protocol { .. } => false,
+        }
+    }
+
+    /// A fixed word for metrics and logs.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Tls(_) | Self::TlsRefused(_) | Self::Handshake { .. } => "tls",
+            Self::Host(_) => "host",
+            Self::Connect { .. } => "connect",
+            Self::Deadline { .. } => "timeout",
+            Self::Method { .. } | Self::Scram { .. } => "authentication",
+            Self::Refused { sqlstate, .. } if sqlstate == "53300" => "full",
+            Self::Refused { sqlstate, .. } if sqlstate.starts_with("57") => "starting",
+            Self::Refused { .. } => "refused",
+            Self::Protocol { .. } => "protocol",
+            Self::Attributes { .. } => "attributes",
+            Self::All(errors) => errors.first().map_or("connect", Self::reason),
+            Self::Broken { .. } => "broken",
+        }
+    }
+
     /// What the client is told: SQLSTATE, message, hint. Fixed texts; the rest is for the operator's log.
     pub fn for_client(&self) -> (&'static str, &'static str, &'static str) {
         match self {

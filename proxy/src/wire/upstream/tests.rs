@@ -6,8 +6,30 @@ use super::dialogue::{check_iterations, single_int8, sqlstate};
 use super::*;
 use crate::wire::message::{put, put_ready};
 use crate::wire::scram::{ServerScram, Verifiers};
+use rustls_pki_types::ServerName;
 
 type Server = Talk<TcpStream>;
+
+fn connector(ports: &[u16], tls: Option<(TlsConnector, ServerName<'static>)>) -> Connector {
+    let (tls, name) = tls.unzip();
+    let site = |port: &u16| {
+        let host = Host::Tcp {
+            host: "127.0.0.1".into(),
+            port: *port,
+        };
+        let mut site = Site::new(&host, false).unwrap();
+        site.name = name.clone();
+        site
+    };
+    Connector {
+        sites: ports.iter().map(site).collect(),
+        attrs: SessionAttrs::Any,
+        database: "postern".into(),
+        limit: Duration::from_millis(1500),
+        tls,
+        binding: ChannelBinding::Prefer,
+    }
+}
 
 /// Connects to a server that behaves as `script` says.
 async fn against<F: Future<Output = ()> + Send + 'static>(
@@ -15,13 +37,7 @@ async fn against<F: Future<Output = ()> + Send + 'static>(
     script: impl FnOnce(Server) -> F + Send + 'static,
 ) -> Result<Upstream, UpstreamError> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let connector = Connector {
-        host: "127.0.0.1".into(),
-        port: listener.local_addr().unwrap().port(),
-        database: "postern".into(),
-        limit: Duration::from_millis(1500),
-        tls,
-    };
+    let connector = connector(&[listener.local_addr().unwrap().port()], tls);
     let server = tokio::spawn(async move {
         let (stream, _) = listener.accept().await.unwrap();
         script(Talk::new(stream, MAX_GREETING_BYTES)).await
@@ -392,13 +408,7 @@ async fn the_certificate_must_be_trusted_and_name_the_host() {
 #[tokio::test]
 async fn a_cancel_request_carries_the_servers_own_key() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let connector = Connector {
-        host: "127.0.0.1".into(),
-        port: listener.local_addr().unwrap().port(),
-        database: "postern".into(),
-        limit: Duration::from_secs(2),
-        tls: None,
-    };
+    let connector = connector(&[listener.local_addr().unwrap().port()], None);
     let server = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut request = [0; 16];
