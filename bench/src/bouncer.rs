@@ -27,8 +27,16 @@ pub struct Bouncer {
 }
 
 impl Bouncer {
-    /// Starts it before the server that `direct` leads to. It refuses to run as root and then runs as the database's user.
-    pub fn start(binary: &Path, place: &Place, direct: &Target, mode: Mode, stop: &Stop) -> Result<Self, BenchError> {
+    /// Starts it before the server that `direct` leads to. It refuses to run as root and then runs as the database's user. It is given
+    /// PostgreSQL's own SCRAM verifier of the login: from a password it would derive the keys anew for each client.
+    pub fn start(
+        binary: &Path,
+        place: &Place,
+        direct: &Target,
+        verifier: &str,
+        mode: Mode,
+        stop: &Stop,
+    ) -> Result<Self, BenchError> {
         let name = format!("pgbouncer-{mode}");
         let port = place::free_port()?;
         let files = ["ini", "users", "crt", "key"].map(|end| place.path(&format!("{name}.{end}")));
@@ -57,7 +65,7 @@ log_disconnections = 0
             key = key.display(),
         );
         place::write(settings, ini.as_bytes())?;
-        place::write(users, format!("\"{}\" \"{}\"\n", direct.user, direct.password).as_bytes())?;
+        place::write(users, format!("\"{}\" \"{verifier}\"\n", direct.user).as_bytes())?;
         for (copy, of) in [(certificate, "keys/server.crt"), (key, "keys/server.key")] {
             let of = place.path(of);
             place::write(copy, &std::fs::read(&of).map_err(BenchError::io("read", &of))?)?;

@@ -47,7 +47,7 @@ pub fn draw(store: &Store, dir: &Path) -> Result<(), BenchError> {
         keys.iter().filter_map(|k| Some((*k, store.0.get(*k)?))).collect()
     };
 
-    let cpu: Vec<Group> = rows(&["prepared-8", "extended-8", "simple-8", "eq-8", "connect"])
+    let cpu: Vec<Group> = rows(&["prepared-8", "extended-8", "simple-8", "eq-8"])
         .into_iter()
         .map(|(key, m)| group(key, m, |m, way| middle(&m.figure(way, Figure::ProxyCpu))))
         .collect();
@@ -183,7 +183,9 @@ fn bars(area: &Area<'_>, title: &str, unit: &str, groups: &[Group]) -> Drawn {
     let mut ways: Vec<Way> = groups.iter().flat_map(|g| g.values.iter().map(|v| v.0)).collect();
     ways.sort_unstable();
     ways.dedup();
-    let top = groups.iter().flat_map(|g| g.values.iter().map(|v| v.1)).fold(1.0, f64::max) * 1.25;
+    let top = groups.iter().flat_map(|g| g.values.iter().map(|v| v.1)).fold(1.0, f64::max);
+    // Room for the legend above the bars.
+    let top = top * 1.5;
     let mut chart = ChartBuilder::on(area)
         .caption(title, (FONT, 20))
         .margin(12)
@@ -195,6 +197,7 @@ fn bars(area: &Area<'_>, title: &str, unit: &str, groups: &[Group]) -> Drawn {
         .disable_x_mesh()
         .disable_x_axis()
         .y_desc(unit)
+        .y_label_formatter(&|y| format!("{y:.0}"))
         .label_style((FONT, 13))
         .draw()?;
     let width = 0.8 / ways.len().max(1) as f64;

@@ -103,7 +103,7 @@ pub fn measure(stage: &Stage<'_>, row: &Row, way: Way, time: Duration) -> Result
     }
 }
 
-/// Asks some questions whose answers are known, one of them about a row that the user may not see.
+/// Asks some questions whose answers are known, one of them about a row that the user may not see; of many texts, each twice.
 pub fn prove(stage: &Stage<'_>, row: &Row, way: Way) -> Result<(), BenchError> {
     // The others' logins are not ours to speak; pgbench proves them alone.
     if matches!(way, Way::PgCat | Way::PgDog) || matches!(row.work, Work::Idle { .. } | Work::Bulk { .. }) {
@@ -143,6 +143,18 @@ pub fn prove(stage: &Stage<'_>, row: &Row, way: Way) -> Result<(), BenchError> {
         expect(&mut client, &question(POINTS + 1), None)?;
     } else {
         client.scalar(&format!("SELECT count(*) FROM accounts WHERE aid = {}", POINTS + 1))?;
+    }
+    if let Work::Points {
+        script: Script::Texts(many),
+        ..
+    } = row.work
+    {
+        // A plan is kept when its text is seen for the second time.
+        for number in (1..=many).chain(1..=many) {
+            stage.stop().check()?;
+            let sql = format!("SELECT abalance AS balance FROM accounts AS t{number} WHERE aid = {number}");
+            expect(&mut client, &sql, Some(vec![balance(number).to_string()]))?;
+        }
     }
     client.close();
     Ok(())

@@ -29,9 +29,10 @@ pub struct Stage<'p> {
     pub configurations: Gates<'p>,
     /// The load.
     pub pgbench: Pgbench,
-    bouncer: Option<PathBuf>,
+    bouncer_binary: Option<PathBuf>,
     place: &'p Place,
     direct: Target,
+    verifier: String,
     stop: Stop,
 }
 
@@ -56,10 +57,14 @@ impl<'p> Stage<'p> {
             bouncers: RefCell::default(),
             peers: RefCell::default(),
             pgbench: Pgbench::new(&programs, place, "pgbench")?,
-            cluster,
             configurations,
-            bouncer: bouncer::find(),
+            bouncer_binary: bouncer::find(),
             place,
+            verifier: cluster.dba("postgres")?.scalar(&format!(
+                "SELECT rolpassword FROM pg_authid WHERE rolname = '{}'",
+                direct.user
+            ))?,
+            cluster,
             direct,
             stop: stop.clone(),
         })
@@ -68,7 +73,7 @@ impl<'p> Stage<'p> {
     /// Programs and versions, for the report.
     pub fn versions(&self) -> Vec<String> {
         let mut versions = vec![format!("PostgreSQL {}", self.cluster.version), self.pgbench.version()];
-        versions.extend(self.bouncer.as_deref().map(bouncer::version));
+        versions.extend(self.bouncer_binary.as_deref().map(bouncer::version));
         versions
     }
 
@@ -82,11 +87,11 @@ impl<'p> Stage<'p> {
                 proxy: None,
             })),
             Way::Bouncer | Way::BouncerTls => {
-                let Some(binary) = &self.bouncer else { return Ok(None) };
+                let Some(binary) = &self.bouncer_binary else { return Ok(None) };
                 let mut bouncers = self.bouncers.borrow_mut();
                 let b = match bouncers.entry(mode) {
                     Entry::Occupied(there) => there.into_mut(),
-                    Entry::Vacant(room) => room.insert(Bouncer::start(binary, self.place, &self.direct, mode, &self.stop)?),
+                    Entry::Vacant(room) => room.insert(self.bouncer(binary, mode)?),
                 };
                 Ok(Some(Open {
                     target: with_tls(&b.target),
@@ -129,16 +134,14 @@ impl<'p> Stage<'p> {
             let target = self.configurations.through(&gate, guest(way))?;
             return Ok(Some(Fresh::Gate(gate, target)));
         }
-        let Some(binary) = self.bouncer.as_ref().filter(|_| way == Way::Bouncer) else {
+        let Some(binary) = self.bouncer_binary.as_ref().filter(|_| way == Way::Bouncer) else {
             return Ok(None);
         };
-        Ok(Some(Fresh::Bouncer(Bouncer::start(
-            binary,
-            self.place,
-            &self.direct,
-            mode,
-            &self.stop,
-        )?)))
+        Ok(Some(Fresh::Bouncer(self.bouncer(binary, mode)?)))
+    }
+
+    fn bouncer(&self, binary: &Path, mode: Mode) -> Result<Bouncer, BenchError> {
+        Bouncer::start(binary, self.place, &self.direct, &self.verifier, mode, &self.stop)
     }
 
     /// The wish to stop.
