@@ -1,4 +1,4 @@
-# Postern: make demo | test | test-full | check | bench | bench-micro | soak | clean
+# Postern: make demo | test | test-full | fuzz-smoke | fuzz | check | bench | bench-micro | soak | clean
 #
 # Needs Rust, git and make; `setup` installs the rest from Debian's packages where it is missing.
 
@@ -7,17 +7,21 @@ DIR   ?=
 PORT  ?= 7432
 BENCH ?=
 SOAK  ?= 3600
+FUZZ_SECONDS ?= 600
+TARGET ?=
 
 RELEASE := --release --locked
 POSTERN := $(or $(CARGO_TARGET_DIR),target)/release/postern
 
-.PHONY: help demo tour build setup setup-demo setup-test setup-bench setup-deny test test-full check deny bench bench-micro soak clean
+.PHONY: help demo tour build setup setup-demo setup-test setup-bench setup-fuzz setup-deny test test-full fuzz-smoke fuzz check deny bench bench-micro soak clean
 
 help:
 	@echo "make demo       PostgreSQL, proxy, data set and tour; stays up until Ctrl-C (PORT=$(PORT), DIR=/var/tmp/postern-demo)"
 	@echo "make tour       the same, and ends after the tour; fails if a step does not show what it should"
 	@echo "make test       all tests that a change must pass"
 	@echo "make test-full  the same and the long ones"
+	@echo "make fuzz-smoke every decoder's fuzz target, one minute together"
+	@echo "make fuzz       the same for FUZZ_SECONDS=$(FUZZ_SECONDS), or one of them: TARGET=numeric (tests/fuzz/README.md)"
 	@echo "make check      format, lints, documentation, dependencies"
 	@echo "make bench      what a hop costs beside PgBouncer, about an hour; writes bench/RESULTS.md (BENCH=--quick for a trial, BENCH=--help for more)"
 	@echo "make bench-micro  the parts that a query passes, one by one"
@@ -35,8 +39,8 @@ tour: setup-demo build
 build:
 	@$(CARGO) build $(RELEASE) --workspace --bins
 
-setup: setup-demo setup-test setup-bench
-setup-demo setup-test setup-bench:
+setup: setup-demo setup-test setup-bench setup-fuzz
+setup-demo setup-test setup-bench setup-fuzz:
 	@bash .ci/setup $(@:setup-%=%)
 
 test: setup-demo setup-test
@@ -45,8 +49,15 @@ test: setup-demo setup-test
 test-full: setup-demo setup-test
 	$(CARGO) test $(RELEASE) --workspace -- --include-ignored
 
+fuzz-smoke: setup-demo setup-fuzz
+	@bash tests/fuzz/run 60
+
+fuzz: setup-demo setup-fuzz
+	@bash tests/fuzz/run $(FUZZ_SECONDS) $(TARGET)
+
 check:
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path tests/fuzz/Cargo.toml --check
 	$(CARGO) clippy $(RELEASE) --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(RELEASE) --workspace --no-deps
 	@if command -v cargo-deny >/dev/null; then $(MAKE) --no-print-directory deny; \

@@ -34,6 +34,12 @@ use binding::Binding;
 use dialogue::Login;
 use sites::Site;
 
+/// Readers of what a server says before it has proven anything: a door for the fuzz targets (`tests/fuzz/`), which are another crate.
+#[doc(hidden)]
+pub mod readers {
+    pub use super::dialogue::{check_iterations, single_int8, sqlstate};
+}
+
 /// No message before the first query is longer (ParameterStatus, errors).
 const MAX_GREETING_BYTES: usize = 64 * 1024;
 

@@ -269,7 +269,7 @@ impl Login<'_> {
 }
 
 /// The iteration count of a server-first-message (`r=…,s=…,i=…`) is looked at before it is paid for.
-pub(super) fn check_iterations(challenge: &[u8]) -> Result<(), &'static str> {
+pub fn check_iterations(challenge: &[u8]) -> Result<(), &'static str> {
     let text = std::str::from_utf8(challenge).map_err(|_| "its challenge is not UTF-8")?;
     let count = text
         .split(',')
@@ -282,7 +282,7 @@ pub(super) fn check_iterations(challenge: &[u8]) -> Result<(), &'static str> {
 }
 
 /// The SQLSTATE field of an ErrorResponse.
-pub(super) fn sqlstate(body: &[u8]) -> Option<&str> {
+pub fn sqlstate(body: &[u8]) -> Option<&str> {
     let field = body.split(|b| *b == 0).find_map(|f| f.strip_prefix(b"C"))?;
     (field.len() == 5 && field.iter().all(u8::is_ascii_alphanumeric))
         .then(|| std::str::from_utf8(field).ok())
@@ -290,7 +290,7 @@ pub(super) fn sqlstate(body: &[u8]) -> Option<&str> {
 }
 
 /// The only field of a DataRow, an int8 in text.
-pub(super) fn single_int8(body: &[u8]) -> Option<i64> {
+pub fn single_int8(body: &[u8]) -> Option<i64> {
     let rest = body.strip_prefix(&1i16.to_be_bytes())?;
     let (length, value) = rest.split_first_chunk::<4>()?;
     let length = usize::try_from(i32::from_be_bytes(*length)).ok()?;
