@@ -68,8 +68,8 @@ pub enum ValueError {
     /// JSON nested beyond the bound.
     #[error("JSON is nested too deeply")]
     TooDeep,
-    /// Longer than a cell may be once normalised.
-    #[error("the value is longer than {} bytes once written out", crate::envelope::MAX_CELL_BYTES)]
+    /// Longer than a cell may be once normalised, or many times longer than it was sent.
+    #[error("the value is too long once written out")]
     TooLarge,
     /// Not the binary form of the type.
     #[error("incorrect binary data format for type {ty}")]
@@ -133,6 +133,10 @@ impl ValueError {
             Self::Zone => Some("Write the offset, as in +01:00, or a zone name, as in Europe/Berlin.".to_owned()),
             Self::JsonUnicode => Some("\\u0000 cannot be converted to text.".to_owned()),
             Self::TooDeep => Some(format!("Nest at most {} levels.", super::json::MAX_DEPTH)),
+            Self::TooLarge => Some(format!(
+                "A value has at most {} bytes; write numbers with large exponents inside jsonb as text.",
+                crate::envelope::MAX_CELL_BYTES
+            )),
             Self::Unsupported { hint, .. } => Some((*hint).to_owned()),
             Self::Damaged { .. } => Some("Compare the column's type in the manifest with the one it was sealed as.".to_owned()),
             _ => None,

@@ -8,10 +8,20 @@ use super::{ValueError, numeric};
 /// Deepest nesting. PostgreSQL's own limit is the server's stack, at some thousands.
 pub(super) const MAX_DEPTH: usize = 512;
 
+/// How many times its length a document may take once written out, beside [`FREE_BYTES`]: every number that a double can hold fits.
+const MAX_GROWTH: usize = 128;
+const FREE_BYTES: usize = 8 * 1024;
+
 pub(super) fn normalise(text: &str) -> Result<Vec<u8>, ValueError> {
     let mut out = Vec::with_capacity(text.len() + text.len() / 8);
-    parse(text)?.print(&mut out)?;
+    parse(text)?.print(&mut out, room(text))?;
     Ok(out)
+}
+
+/// Bytes that the text may take once written out. `1e131071` is eight bytes in and 131,072 out, as often as it stands there: without a
+/// bound that is relative to the text, one statement of a MiB would take 14 GiB here.
+fn room(text: &str) -> usize {
+    crate::envelope::MAX_CELL_BYTES.min(text.len().saturating_mul(MAX_GROWTH).saturating_add(FREE_BYTES))
 }
 
 /// The normalised text with every number in its shortest spelling, since `1.0` equals `1.00` inside `jsonb` too.
@@ -19,7 +29,7 @@ pub(super) fn equality(canonical: &str) -> Result<Vec<u8>, ValueError> {
     let mut json = parse(canonical).map_err(|_| ValueError::Damaged { ty: "jsonb" })?;
     json.shorten_numbers()?;
     let mut out = Vec::with_capacity(canonical.len());
-    json.print(&mut out)?;
+    json.print(&mut out, room(canonical))?;
     Ok(out)
 }
 
@@ -36,11 +46,8 @@ enum Json {
 }
 
 impl Json {
-    fn print(&self, out: &mut Vec<u8>) -> Result<(), ValueError> {
-        // `1e131071` is eight bytes in and 131,072 out.
-        if out.len() > crate::envelope::MAX_CELL_BYTES {
-            return Err(ValueError::TooLarge);
-        }
+    /// Writes at most `room` bytes, and one number more.
+    fn print(&self, out: &mut Vec<u8>, room: usize) -> Result<(), ValueError> {
         match self {
             Self::Word(word) => out.extend_from_slice(word),
             Self::Number(number) => numeric::print(number, out)?,
@@ -51,7 +58,7 @@ impl Json {
                     if i > 0 {
                         out.extend_from_slice(b", ");
                     }
-                    item.print(out)?;
+                    item.print(out, room)?;
                 }
                 out.push(b']');
             }
@@ -63,10 +70,13 @@ impl Json {
                     }
                     print_string(key, out);
                     out.extend_from_slice(b": ");
-                    value.print(out)?;
+                    value.print(out, room)?;
                 }
                 out.push(b'}');
             }
+        }
+        if out.len() > room {
+            return Err(ValueError::TooLarge);
         }
         Ok(())
     }
@@ -373,6 +383,18 @@ mod tests {
             assert_eq!(normalise(text).unwrap_err().sqlstate(), "22P02", "{text}");
         }
         assert_eq!(normalise(r#""\u0000""#).unwrap_err().sqlstate(), "22P05");
+    }
+
+    #[test]
+    fn growth_is_bounded() {
+        assert_eq!(normal("1e308").len(), 309);
+        assert_eq!(normal("1e4000").len(), 4001);
+        let doubles = format!("[{}]", vec!["1e308"; 10_000].join(","));
+        assert_eq!(normal(&doubles).len(), 10_000 * 311);
+        for many in [1, 100, 10_000] {
+            let text = format!("[{}]", vec!["1e131071"; many].join(","));
+            assert_eq!(normalise(&text), Err(ValueError::TooLarge), "{many}");
+        }
     }
 
     #[test]
