@@ -162,6 +162,8 @@ impl Session {
         self.put_sync(To::Ourselves);
         self.settle_all().await?;
         self.answer = super::ask::Answer::default();
+        // Where it hit that, no statement of the client's has failed.
+        self.identities.ready(true);
         Ok(())
     }
 
@@ -178,7 +180,9 @@ impl Session {
         }
         self.settings_moved = false;
         self.identities.arrived(Memory::default().claims);
+        self.constants_moved = false;
         self.memory().settings = super::follow::Kept::none();
+        self.memory().prepared.read_under("".into());
         Ok(())
     }
 

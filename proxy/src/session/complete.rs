@@ -153,16 +153,23 @@ impl Session {
             Effect::Ddl => self.catalog_dirty = true,
             Effect::Setting("all") => {
                 self.settings_moved = true;
+                self.constants_move();
                 self.identities.reset_on_server();
                 self.zone = Zone::MOVED;
             }
             Effect::Setting(name) => {
                 self.settings_moved = true;
+                if super::follow::decides_constants(name) {
+                    self.constants_move();
+                }
                 if matches!(*name, "timezone" | "datestyle") {
                     self.zone = Zone::MOVED;
                 }
             }
             Effect::Transaction(kind) => {
+                if self.constants_moved {
+                    self.constants_move();
+                }
                 // SET SESSION CHARACTERISTICS.
                 self.settings_moved |= *kind == Transaction::Set;
                 self.catalog_dirty |= self.ddl_in_transaction;

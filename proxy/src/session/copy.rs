@@ -113,16 +113,23 @@ impl Session {
             }
             // PostgreSQL takes no notice of these here, for the sake of clients that send them early.
             b'S' | b'H' => {}
-            _ => {
-                let told = "unexpected message type during COPY from stdin";
-                message::put(&mut self.links.upstream.output, b'f', |out| {
-                    message::put_text(out, told);
-                    Ok(())
-                })
-                .expect("it is short");
-                self.copying = false;
-            }
+            _ => self.fail_copy("unexpected message type during COPY from stdin"),
         }
+    }
+
+    /// Has the COPY that PostgreSQL waits for fail, since nobody will feed it.
+    pub(super) fn fail_copy(&mut self, told: &str) {
+        message::put(&mut self.links.upstream.output, b'f', |out| {
+            message::put_text(out, told);
+            Ok(())
+        })
+        .expect("it is short");
+        self.copying = false;
+    }
+
+    /// Whether that plan is a COPY which the client feeds.
+    pub(super) fn is_copy_in(effect: &Effect) -> bool {
+        copies(effect) == Copies::In
     }
 
     /// NotificationResponse: pid, channel, payload.

@@ -86,6 +86,17 @@ impl Session {
             self.take_replies()?;
             let left = self.links.client.input.len();
             self.take_requests().await?;
+            if self.awaits_copy() || self.copying && !self.has_room() {
+                // A COPY's data may be among what it sent; they are for PostgreSQL as soon as it asks for them and has room.
+                match self.links.turn(false).await {
+                    Ok(Turn::Moved | Turn::ClientClosed) => continue,
+                    Ok(Turn::UpstreamClosed) | Err(Broken::Upstream) => return Err(SessionEnd::Upstream),
+                    Err(Broken::Client) => return Err(SessionEnd::Client),
+                }
+            }
+            if self.copying {
+                self.fail_copy("unexpected EOF on client connection");
+            }
             if self.drain().await.is_err() {
                 return Err(SessionEnd::Upstream);
             }
@@ -106,7 +117,8 @@ impl Session {
     pub(super) async fn bury(mut self, end: SessionEnd) -> SessionEnd {
         self.audit_broken_off();
         self.record_events().await;
-        if let (Some((sqlstate, message)), false) = (end.last_words(), self.said_last) {
+        // Within a row that passes in pieces they would be taken for its rest.
+        if let (Some((sqlstate, message)), false) = (end.last_words(), self.said_last || self.passing > 0) {
             put_refusal(&mut self.links.client.output, "FATAL", &refusal(sqlstate, "end", message));
         }
         // The peer may be gone; then there is nothing to say to it.

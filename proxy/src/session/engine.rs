@@ -47,6 +47,8 @@ pub(super) struct Session {
     pub pool: Arc<Pool<Memory>>,
     pub links: Links,
     pub queue: Queue,
+    /// Bytes of what is due from us in it.
+    pub due: usize,
     /// PostgreSQL's last ReadyForQuery.
     pub status: u8,
     /// Something was sent since the last Sync.
@@ -77,6 +79,8 @@ pub(super) struct Session {
     pub kept: Arc<Kept>,
     /// A statement may have changed them.
     pub settings_moved: bool,
+    /// The same of those that decide what a text's constants are.
+    pub constants_moved: bool,
     /// The `application_name` of the startup packet.
     pub start_name: Option<Box<str>>,
     /// What the client was told of reported settings.
@@ -185,6 +189,7 @@ impl Session {
             pool,
             kept: Kept::at_start(start_name.as_deref()),
             settings_moved: false,
+            constants_moved: false,
             start_name,
             told,
             tell_later: false,
@@ -197,6 +202,7 @@ impl Session {
             login,
             manifest,
             queue: Queue::new(),
+            due: 0,
             status: b'I',
             open: false,
             discarding: false,
@@ -249,7 +255,8 @@ impl Session {
         if self.should_detach() {
             self.detach().await?;
         }
-        let reads = self.has_room();
+        // What comes while it is unknown whether it is a COPY's data waits unread.
+        let reads = self.has_room() && !(self.links.client.input.len() >= HIGH_WATER && self.awaits_copy());
         if !reads && self.open && !std::mem::replace(&mut self.flushed, true) {
             // PostgreSQL may hold back the very replies that would make room.
             message::put_bare(&mut self.links.upstream.output, b'H');
@@ -268,8 +275,9 @@ impl Session {
     }
 
     /// Whether a further request can be taken: nobody's answers or orders pile up.
-    fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self) -> bool {
         self.queue.len() < MAX_QUEUE
+            && self.due < HIGH_WATER
             && self.links.upstream.output.len() < HIGH_WATER
             && self.links.client.output.len() < HIGH_WATER
             && !self.awaits_copy()
@@ -325,6 +333,10 @@ impl Session {
             // Others wait for a connection; this client takes its turn behind them.
             self.detach().await?;
             return Box::pin(self.request(kind, whole)).await;
+        }
+        if self.constants_moved && matches!(kind, b'P' | b'B' | b'Q') && self.links.server.is_some() && self.at_rest() {
+            // Known again, what was prepared under the same settings serves again.
+            self.know_constants().await?;
         }
         match kind {
             b'X' => return Err(SessionEnd::Client),
@@ -391,6 +403,10 @@ impl Session {
             self.take_replies()?;
             if self.queue.is_empty() {
                 return Ok(());
+            }
+            if self.copying {
+                // The client is not read here, so its data would be waited for in vain.
+                self.fail_copy("COPY from stdin cannot be fed here");
             }
             match self.links.turn(false).await {
                 Ok(Turn::Moved | Turn::ClientClosed) => {}

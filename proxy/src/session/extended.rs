@@ -66,6 +66,10 @@ impl Session {
             token,
             shared: shared || !name.is_empty(),
         });
+        if name.is_empty() && !self.statements.has_room(stmt.weight()) {
+            // Of the unnamed one only the last stays; those before it must not pile up.
+            self.drain_or_skip().await?;
+        }
         self.check_name(name, &stmt)?;
         if let Some(plan) = &stmt.plan {
             self.check_mode(plan).await?;

@@ -39,6 +39,12 @@ impl Kept {
         self.0.iter().find(|(n, _)| **n == *name).map(|(_, v)| &**v)
     }
 
+    /// What of them a text's constants depend on when PostgreSQL reads it.
+    fn sense(&self) -> Arc<str> {
+        let read = self.0.iter().filter(|(n, _)| decides_constants(n));
+        read.map(|(n, v)| format!("{n}={v}\n")).collect::<String>().into()
+    }
+
     /// What has to be set, in names and values (none: what the connection began with), where `there` holds and this should.
     fn against<'s>(&'s self, there: &'s Self) -> Vec<(&'s str, Option<&'s str>)> {
         let gone = there
@@ -57,6 +63,11 @@ impl Kept {
 
 const APPLICATION_NAME: &str = "application_name";
 
+/// Whether a setting (canonical name, lower case) decides what a constant in a text is.
+pub(super) fn decides_constants(name: &str) -> bool {
+    matches!(name, "datestyle" | "intervalstyle" | "timezone")
+}
+
 impl Session {
     /// Makes the connection's settings the client's. What the statements behind it mean may depend on them, so the session ends where
     /// PostgreSQL refuses.
@@ -66,6 +77,7 @@ impl Session {
         if Arc::ptr_eq(&wanted, &there) || *wanted == *there {
             return Ok(());
         }
+        self.memory().prepared.read_under(wanted.sense());
         let changes = wanted.against(&there);
         let names = array(changes.iter().map(|(name, _)| Some(*name)));
         let values = array(changes.iter().map(|(_, value)| *value));
@@ -90,28 +102,49 @@ impl Session {
         Ok(())
     }
 
+    /// A statement is sent that may change what constants are, or such a change may be reverted.
+    pub(super) fn constants_move(&mut self) {
+        self.constants_moved = true;
+        self.memory().prepared.read_anyhow();
+    }
+
     /// Asks PostgreSQL what the client's settings are now. Outside any transaction.
     pub(super) async fn read_settings(&mut self) -> Result<(), SessionEnd> {
-        let asked = self
-            .ask(Own::ReadSettings, &Rewritten::read_settings(), &[], Format::Text)
-            .await;
-        let rows = match asked {
-            Ok(rows) => rows,
+        match self.ask_settings().await {
+            Ok(()) => Ok(()),
+            Err(Stop::End(end)) => Err(end),
+            Err(_) => Err(SessionEnd::Internal),
+        }
+    }
+
+    /// The same where nothing depends on the answer: it may fail (the client may cancel it), and then nothing is known as before.
+    pub(super) async fn know_constants(&mut self) -> Result<(), SessionEnd> {
+        match self.ask_settings().await {
+            Ok(()) => {}
             Err(Stop::End(end)) => return Err(end),
-            Err(_) => return Err(SessionEnd::Internal),
-        };
+            // The failure was no statement's of the client.
+            Err(_) => drop(self.identities.ready(true)),
+        }
+        Ok(())
+    }
+
+    async fn ask_settings(&mut self) -> Result<(), Stop> {
+        let rows = self
+            .ask(Own::ReadSettings, &Rewritten::read_settings(), &[], Format::Text)
+            .await?;
         let mut found = Vec::with_capacity(rows.len() + 1);
         for row in &rows {
             let mut fields = Vec::new();
             message::data_row(row, &mut fields).map_err(|_| SessionEnd::UpstreamProtocol)?;
             let [Some(name), Some(value)] = fields[..] else {
-                return Err(SessionEnd::UpstreamProtocol);
+                return Err(SessionEnd::UpstreamProtocol.into());
             };
             let text = |bytes| std::str::from_utf8(bytes).map_err(|_| SessionEnd::UpstreamProtocol);
             found.push((text(name)?.into(), text(value)?.into()));
         }
         found.sort_unstable();
         let there = Kept(found);
+        self.memory().prepared.read_under(there.sense());
         self.memory().settings = Arc::new(there);
         let there = self.memory().settings.clone();
         self.kept = match (&self.start_name, there.get(APPLICATION_NAME)) {
@@ -125,6 +158,7 @@ impl Session {
             _ => there,
         };
         self.settings_moved = false;
+        self.constants_moved = false;
         Ok(())
     }
 

@@ -46,6 +46,10 @@ impl Session {
             }
             _ => (stmt, given),
         };
+        if portal.is_empty() && !self.portals.has_room(given.bytes()) {
+            // Of the unnamed one only the last stays; those before it must not pile up.
+            self.drain_or_skip().await?;
+        }
         self.check_portal(portal, &given)?;
         if stmt.uses_keys() || matches!(stmt.effect(), Effect::Fetch(_)) {
             self.settle_zone().await?;

@@ -281,7 +281,11 @@ impl Session {
                     }
                 }
                 Some(Expect::Bind { settle: true, .. }) => self.settle(Some(Settles::Portal), false),
-                Some(Expect::Close { settle, .. } | Expect::Say { settle, .. }) => self.settle(settle, false),
+                Some(Expect::Close { settle, .. }) => self.settle(settle, false),
+                Some(Expect::Say { bytes, settle }) => {
+                    self.due -= bytes.len();
+                    self.settle(settle, false);
+                }
                 _ => {}
             }
         }
@@ -383,6 +387,7 @@ impl Session {
             }
             match self.queue.pop_front() {
                 Some(Expect::Say { bytes, settle }) => {
+                    self.due -= bytes.len();
                     self.settle(settle, true);
                     if !self.mute {
                         self.links.client.output.extend_from_slice(&bytes);

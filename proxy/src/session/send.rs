@@ -18,10 +18,15 @@ impl Session {
         }
         match expect {
             Expect::Sync { .. } | Expect::Query(_) | Expect::OwnQuery => {
+                if self.constants_moved {
+                    // What was set for the transaction may end here.
+                    self.constants_move();
+                }
                 self.open = false;
                 self.group += 1;
             }
-            Expect::Say { .. } | Expect::Ready => {}
+            Expect::Say { ref bytes, .. } => self.due += bytes.len(),
+            Expect::Ready => {}
             _ => self.open = true,
         }
         self.queue.push_back(expect);

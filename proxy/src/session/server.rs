@@ -1,7 +1,8 @@
 //! What is remembered of a connection to PostgreSQL, whichever client it serves: the statements that are prepared there, whose claims
 //! and which settings stand there.
 //!
-//! Promised: a statement's name there is ours, and stands for one text with one list of parameter types, or for nothing: it counts only
+//! Promised: a statement's name there is ours, and stands for one text with one list of parameter types, read under one client's
+//! `DateStyle`, `IntervalStyle` and `TimeZone` (PostgreSQL makes values of constants when it reads a text), or for nothing: it counts only
 //! from the moment its Parse is under way, and no more when that fails or is skipped. At most [`MOST`] statements are kept; the one that was
 //! not used for longest is closed to make room.
 
@@ -84,11 +85,14 @@ impl Key {
 }
 
 /// The statements prepared on one connection.
-#[derive(Default)]
 pub(super) struct Prepared {
     entries: HashMap<Key, Entry, BuildHasherDefault<Address>>,
     /// The unnamed one.
     once: Option<(Key, Entry)>,
+    /// Parses of the unnamed one that are under way: only the last of them says what it stands for.
+    onces: u32,
+    /// Under which settings a text sent now is read.
+    sense: Arc<str>,
     next: u32,
     clock: u64,
 }
@@ -97,6 +101,8 @@ struct Entry {
     /// Kept, so that no other plan comes to lie at its address.
     _plan: Arc<Plan>,
     types: Box<[u32]>,
+    /// Under which settings its text was read: constants (dates, times, intervals) are what they meant then.
+    sense: Arc<str>,
     number: u32,
     /// The group of messages in which its Parse was sent; `None` once it has succeeded.
     under_way: Option<u64>,
@@ -114,14 +120,39 @@ pub(super) enum Found {
     Missing,
 }
 
+impl Default for Prepared {
+    fn default() -> Self {
+        Self {
+            entries: HashMap::default(),
+            once: None,
+            onces: 0,
+            sense: Arc::from(""),
+            next: 0,
+            clock: 0,
+        }
+    }
+}
+
 impl Prepared {
+    /// Texts are read under these settings from now on.
+    pub(super) fn read_under(&mut self, sense: Arc<str>) {
+        self.sense = sense;
+    }
+
+    /// Nobody knows under which settings texts are read from now on: what was read before serves no more.
+    pub(super) fn read_anyhow(&mut self) {
+        self.clock += 1;
+        // No setting is named so.
+        self.sense = Arc::from(format!("?{}", self.clock));
+    }
+
     /// Looks a statement up.
     pub(super) fn find(&mut self, plan: &Arc<Plan>, step: Step, types: &[u32], group: u64) -> Found {
         self.clock += 1;
         let key = Key::new(plan, step);
         let once = self.once.as_mut().filter(|(k, _)| *k == key).map(|(_, entry)| entry);
         match self.entries.get_mut(&key).or(once) {
-            Some(entry) if *entry.types == *types => {
+            Some(entry) if *entry.types == *types && entry.sense == self.sense => {
                 entry.used = self.clock;
                 match entry.under_way {
                     Some(then) if then != group => Found::Unsure,
@@ -142,11 +173,13 @@ impl Prepared {
             let entry = Entry {
                 _plan: plan.clone(),
                 types: types.into(),
+                sense: self.sense.clone(),
                 number: UNNAMED,
                 under_way: Some(group),
                 used: self.clock,
             };
             self.once = Some((key, entry));
+            self.onces += 1;
             return (key, UNNAMED, close);
         }
         if self.entries.len() >= MOST {
@@ -156,6 +189,7 @@ impl Prepared {
         let entry = Entry {
             _plan: plan.clone(),
             types: types.into(),
+            sense: self.sense.clone(),
             number: self.next,
             under_way: Some(group),
             used: self.clock,
@@ -169,9 +203,12 @@ impl Prepared {
     /// The Parse of that number succeeded, or failed or was skipped.
     pub(super) fn settle(&mut self, key: Key, number: u32, came_true: bool) {
         if number == UNNAMED {
+            self.onces = self.onces.saturating_sub(1);
             match &mut self.once {
-                Some((k, entry)) if *k == key && came_true => entry.under_way = None,
-                _ => self.once = None,
+                _ if !came_true => self.once = None,
+                Some((k, entry)) if self.onces == 0 && *k == key => entry.under_way = None,
+                // Another Parse of it is still under way.
+                _ => {}
             }
             return;
         }
@@ -309,6 +346,54 @@ mod tests {
         );
         prepared.settle(key, other, false);
         assert_eq!(prepared.find(&plan, Step::Main, &[23], 2), Found::Missing);
+    }
+
+    #[test]
+    fn of_several_unnamed_ones_only_the_last_parse_says_what_is_there() {
+        let (mut prepared, a, b) = (Prepared::default(), plan(), plan());
+        let (key_a, number, _) = prepared.add(&a, Step::Main, &[], 1, false);
+        let (key_b, ..) = prepared.add(&b, Step::Main, &[], 2, false);
+        prepared.add(&a, Step::Main, &[], 3, false);
+        prepared.settle(key_a, number, true);
+        assert_eq!(
+            prepared.find(&a, Step::Main, &[], 4),
+            Found::Unsure,
+            "the first Parse says nothing of the third"
+        );
+        prepared.settle(key_b, number, true);
+        assert_eq!(prepared.find(&a, Step::Main, &[], 4), Found::Unsure);
+        prepared.settle(key_a, number, false);
+        assert_eq!(
+            prepared.find(&a, Step::Main, &[], 4),
+            Found::Missing,
+            "it was skipped: b is there"
+        );
+        prepared.add(&a, Step::Main, &[], 5, false);
+        prepared.settle(key_a, number, true);
+        assert_eq!(prepared.find(&a, Step::Main, &[], 6), Found::There(number));
+    }
+
+    #[test]
+    fn a_text_serves_only_under_the_settings_that_it_was_read_under() {
+        let (mut prepared, plan) = (Prepared::default(), plan());
+        let (key, number, _) = prepared.add(&plan, Step::Main, &[], 1, true);
+        prepared.settle(key, number, true);
+        prepared.read_under("datestyle=SQL, DMY\n".into());
+        assert_eq!(prepared.find(&plan, Step::Main, &[], 2), Found::Missing);
+        prepared.read_under("".into());
+        assert_eq!(prepared.find(&plan, Step::Main, &[], 2), Found::There(number));
+        prepared.read_anyhow();
+        assert_eq!(prepared.find(&plan, Step::Main, &[], 3), Found::Missing);
+        let (key, other, close) = prepared.add(&plan, Step::Main, &[], 3, true);
+        prepared.settle(key, other, true);
+        assert_eq!(close, [number]);
+        assert_eq!(prepared.find(&plan, Step::Main, &[], 3), Found::There(other));
+        prepared.read_anyhow();
+        assert_eq!(
+            prepared.find(&plan, Step::Main, &[], 4),
+            Found::Missing,
+            "unknown settings are not each other"
+        );
     }
 
     #[test]

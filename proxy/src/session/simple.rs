@@ -16,7 +16,7 @@ use super::engine::Session;
 use super::expect::{Batch, Expect, To};
 use super::plans::Plans;
 use super::statement::{Given, Origin, Stmt, Way, misread};
-use super::stop::{Stop, refusal};
+use super::stop::{Stop, hinted, refusal};
 use crate::identity::Identity;
 use crate::wire::message::{self, Formats};
 
@@ -64,6 +64,16 @@ impl Session {
         if plans.iter().all(|p| is_plain(p)) && !changes_who_before_rows(&plans) {
             self.send_whole(Sent::Plans(plans), &wanted).await?;
             return Ok(true);
+        }
+        if plans.iter().any(|p| Self::is_copy_in(&p.effect)) {
+            // What follows it would reach PostgreSQL among the COPY's data.
+            return Err(hinted(
+                "0A000",
+                "copy-in-batch",
+                "COPY FROM STDIN cannot be sent with these statements in one query",
+                "Send it as a query of its own.",
+            )
+            .into());
         }
         let source: Option<Arc<str>> = (plans.len() == 1).then(|| text.into());
         for plan in plans.iter() {

@@ -477,3 +477,86 @@ fn a_superadmin_without_a_trail_is_refused() {
     assert_eq!(names_seen(&mut c), 1, "others go on");
     kept.stop();
 }
+
+/// PostgreSQL makes values of constants when it reads a text: what it read under other settings does not serve.
+#[test]
+fn constants_are_read_under_the_settings_of_the_moment() {
+    let stand = Stand::shared();
+    let _beside = stand.beside_others();
+    let sql = "SELECT '01/02/2024'::date - '2024-01-01'::date";
+    let days = |c: &mut Connection| {
+        let found = group(c, &[parse("", sql), bind("", "", &[]), execute(""), SYNC.to_vec()]);
+        found.last().and_then(Reply::scalar)
+    };
+    for _ in 0..2 {
+        let mut c = stand.connect("lab", None);
+        for (style, expected) in [("DMY", "31"), ("MDY", "1"), ("DMY", "31")] {
+            c.run(&format!("SET DateStyle = 'ISO, {style}'")).good(style);
+            for _ in 0..3 {
+                assert_eq!(days(&mut c).as_deref(), Some(expected), "{style}");
+            }
+        }
+        c.run("SET DateStyle = 'ISO, MDY'").good("MDY");
+        c.run("BEGIN").good("BEGIN");
+        c.run("SET LOCAL DateStyle = 'ISO, DMY'").good("DMY");
+        assert_eq!(days(&mut c).as_deref(), Some("31"), "in the transaction");
+        c.run("COMMIT").good("COMMIT");
+        assert_eq!(days(&mut c).as_deref(), Some("1"), "behind it");
+        let local = whole("SET LOCAL DateStyle = 'ISO, DMY'");
+        let found = group(&mut c, &[local, whole(sql), SYNC.to_vec()]);
+        assert_eq!(found.last().and_then(Reply::scalar).as_deref(), Some("31"), "in a group");
+        assert_eq!(days(&mut c).as_deref(), Some("1"), "behind the group");
+        c.run("SET DateStyle = 'ISO, DMY'").good("DMY");
+        c.run("RESET ALL").good("RESET ALL");
+        assert_eq!(days(&mut c).as_deref(), Some("1"), "RESET ALL");
+        c.run("SET DateStyle = 'ISO, DMY'").good("DMY");
+        assert_eq!(days(&mut c).as_deref(), Some("31"));
+        c.run("DISCARD ALL").good("DISCARD ALL");
+        assert_eq!(days(&mut c).as_deref(), Some("1"), "DISCARD ALL");
+    }
+}
+
+/// A client that goes away in the middle of a COPY leaves nothing behind that waits for its data; what it sent before it closed its side
+/// is taken; and a COPY that other statements follow is no query of which PostgreSQL would read the rest as data.
+#[test]
+fn nobody_waits_for_the_data_of_a_client_that_is_gone() {
+    let stand = Stand::shared();
+    let _beside = stand.beside_others();
+    let mut c = stand.connect("lab", None);
+    c.run("CREATE TABLE fed (a int)").good("creating");
+    let query = |sql: &str| message(b'Q', &cstring(sql));
+    let copying = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY lab.fed FROM %' AND state = 'active'";
+    let mut dba = stand.dba_connection();
+    let mut none_copies = || {
+        let none = || (dba.run(copying).scalar().as_deref() == Some("0")).then_some(());
+        eventually(Duration::from_secs(5), none).is_some()
+    };
+
+    let mut gone = stand.connect("lab", None);
+    gone.send_raw(&query("COPY fed FROM STDIN")).expect("sent");
+    assert_eq!(gone.receive().expect("an answer").kind, b'G');
+    gone.send_raw(&message(b'd', b"1\n")).expect("sent");
+    drop(gone);
+    assert!(none_copies(), "closed in the middle");
+    assert_eq!(c.run("SELECT count(*) FROM fed").scalar().as_deref(), Some("0"));
+
+    let mut half = stand.connect("lab", None);
+    let all = [query("COPY fed FROM STDIN"), message(b'd', b"2\n"), message(b'c', b"")];
+    half.send_raw(&all.concat()).expect("sent");
+    half.hang_up().expect("closed");
+    let fed = || (c.run("SELECT sum(a) FROM fed").scalar().as_deref() == Some("2")).then_some(());
+    assert!(eventually(Duration::from_secs(5), fed).is_some(), "closed behind the data");
+
+    for sql in [
+        "EXECUTE p; COPY fed FROM STDIN",
+        "COPY fed FROM STDIN; EXECUTE p",
+        "EXECUTE p; COPY fed FROM STDIN; DEALLOCATE p",
+    ] {
+        let mut c = stand.connect("lab", None);
+        c.run("PREPARE p AS SELECT 1").good("preparing");
+        assert_eq!(code(&c.simple(sql).unwrap_or_else(|e| panic!("{e}"))), "0A000", "{sql}");
+        assert_eq!(c.run("SELECT 1").scalar().as_deref(), Some("1"), "{sql}");
+    }
+    assert!(none_copies());
+    c.run("DROP TABLE fed").good("dropping");
+}
