@@ -14,3 +14,4 @@ mod protocol;
 mod psql_catalogue;
 mod second_lock;
 mod tamper;
+mod tls;
