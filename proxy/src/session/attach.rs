@@ -64,14 +64,16 @@ impl Session {
 
     /// The connection serves the client from now on, with its settings.
     fn take_over(&mut self, lease: Lease<Memory>) -> Result<(), Stop> {
-        self.cancel.attach(lease.cancel);
+        let cancel = lease.cancel;
         self.links.server = Some(lease);
         let claims = self.memory().claims.take();
         self.identities.arrived(claims);
         self.put_settings()?;
         if self.queue.is_empty() {
+            self.cancel.attach(cancel);
             self.tell_parameters();
         } else {
+            // A cancel is for the client's statements; it must not hit what they depend on.
             self.tell_later = true;
         }
         Ok(())

@@ -12,6 +12,7 @@ use postern_rewriter::plan::{Plan, Rewritten};
 use postern_rewriter::template::{Masked, Template, mask};
 use postern_rewriter::{Ask, plan_batch, plan_one};
 
+use super::SessionEnd;
 use super::ask::Own;
 use super::engine::Session;
 use super::plans::{PlanKey, Plans};
@@ -66,6 +67,17 @@ impl Session {
             return Ok(self.own_catalog.as_ref().map_or(common, |own| own.snapshot.clone()));
         }
         self.read_catalog().await
+    }
+
+    /// The session has changed the catalogue: other sessions learn of it now, not when this one goes on.
+    pub(super) async fn publish_catalog(&mut self) -> Result<(), SessionEnd> {
+        match self.catalog().await {
+            Ok(_) => {}
+            Err(Stop::End(end)) => return Err(end),
+            // The failure was no statement's of the client; the next statement reads it again.
+            Err(_) => drop(self.identities.ready(true)),
+        }
+        Ok(())
     }
 
     async fn read_catalog(&mut self) -> Result<Arc<Catalog>, Stop> {

@@ -252,6 +252,9 @@ impl Session {
         if !self.events.is_empty() {
             Box::pin(self.record_events()).await;
         }
+        if self.catalog_dirty && !self.discarding && self.links.server.is_some() && self.at_rest() {
+            Box::pin(self.publish_catalog()).await?;
+        }
         if self.should_detach() {
             self.detach().await?;
         }
@@ -334,9 +337,14 @@ impl Session {
             self.detach().await?;
             return Box::pin(self.request(kind, whole)).await;
         }
-        if self.constants_moved && matches!(kind, b'P' | b'B' | b'Q') && self.links.server.is_some() && self.at_rest() {
+        if self.constants_moved
+            && !self.discarding
+            && matches!(kind, b'P' | b'B' | b'Q')
+            && self.links.server.is_some()
+            && self.at_rest()
+        {
             // Known again, what was prepared under the same settings serves again.
-            self.know_constants().await?;
+            Box::pin(self.know_constants()).await?;
         }
         match kind {
             b'X' => return Err(SessionEnd::Client),

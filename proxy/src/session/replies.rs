@@ -307,6 +307,9 @@ impl Session {
             // The end of an exchange of ours is not the end of what the client has open.
             self.status = status;
             if std::mem::take(&mut self.tell_later) {
+                if let Some(server) = &self.links.server {
+                    self.cancel.attach(server.cancel);
+                }
                 self.tell_parameters();
             }
             return Ok(());

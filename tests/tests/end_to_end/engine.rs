@@ -560,3 +560,16 @@ fn nobody_waits_for_the_data_of_a_client_that_is_gone() {
     assert!(none_copies());
     c.run("DROP TABLE fed").good("dropping");
 }
+
+/// What one session makes is there for the next one, whether or not the first goes on.
+#[test]
+fn ddl_is_seen_by_other_sessions_while_its_own_rests() {
+    let stand = Stand::shared();
+    let _beside = stand.beside_others();
+    let (mut maker, mut other) = (stand.connect("lab", None), stand.connect("lab", None));
+    assert_eq!(other.run("SELECT * FROM made_at_rest").sqlstate(), "42P01");
+    maker.run("CREATE TABLE made_at_rest (a int)").good("creating");
+    let seen = || (other.run("SELECT * FROM made_at_rest").sqlstate() == "").then_some(());
+    assert!(eventually(Duration::from_secs(5), seen).is_some());
+    maker.run("DROP TABLE made_at_rest").good("dropping");
+}
