@@ -112,7 +112,9 @@ async fn put(lease: &mut Lent, sql: &str) -> Result<(), std::io::Error> {
     query.extend_from_slice(&u32::try_from(sql.len() + 5).unwrap().to_be_bytes());
     query.extend_from_slice(sql.as_bytes());
     query.push(0);
-    lease.stream.write_all(&query).await
+    lease.stream.write_all(&query).await?;
+    // Under TLS what is written may stand in a buffer yet.
+    lease.stream.flush().await
 }
 
 /// Up to ReadyForQuery.

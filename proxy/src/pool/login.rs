@@ -18,6 +18,8 @@ use crate::wire::upstream::{Connector, UpstreamError};
 
 /// Of idle connections, so many are asked whether they are preferred, the last used ones first.
 const LOOKED_AT: usize = 64;
+/// Connections that changed their runtime this often between two sweeps are too few: each change costs system calls.
+const MANY_MOVES: u32 = 200;
 /// Between two attempts to reach a database that does not answer: at first, and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(200));
 
@@ -54,6 +56,10 @@ pub(super) struct State<M> {
     starves: bool,
     /// The settings of the newest connection: the ones to keep warm.
     usual: Option<Arc<Key>>,
+    /// How often a connection went from one runtime to another since the last sweep.
+    moves: u32,
+    /// Whether there should be one more, because they move so often.
+    short: bool,
     closed: bool,
 }
 
@@ -134,6 +140,8 @@ impl<M> LoginPool<M> {
                 down: None,
                 starves: false,
                 usual: None,
+                moves: 0,
+                short: false,
                 closed: false,
             }),
             waiting: AtomicUsize::new(0),
@@ -169,6 +177,9 @@ impl<M> LoginPool<M> {
             let found = {
                 let mut state = self.lock();
                 let found = state.pick(key, here, &prefer)?;
+                if found.home != here {
+                    state.moves = state.moves.saturating_add(1);
+                }
                 self.note(&state);
                 found
             };
@@ -443,6 +454,7 @@ impl<M> LoginPool<M> {
         let now = Instant::now();
         let ended = {
             let mut state = self.lock();
+            state.short = std::mem::take(&mut state.moves) > MANY_MOVES;
             let mut spare = state.places.saturating_sub(self.settings.min_idle);
             let mut ended = Vec::new();
             let idle = std::mem::take(&mut state.idle);
@@ -464,11 +476,17 @@ impl<M> LoginPool<M> {
         self.settle();
     }
 
-    /// Leave to open one that is kept warm, and its settings.
+    /// Leave to open one that is kept warm, or one more where the runtimes take each other's too often; and its settings.
     pub(super) fn may_warm(self: &Arc<Self>) -> Option<(Place<M>, Arc<Key>)> {
         let mut state = self.lock();
-        let wanted = !state.closed && state.places < self.settings.min_idle && state.queue.len() == 0;
-        if !wanted || !state.may_try(Instant::now()) || !self.module.reserve(state.places, state.starves) {
+        let short = std::mem::take(&mut state.short) && state.places < self.settings.size;
+        let wanted = state.places < self.settings.min_idle || short;
+        if !wanted
+            || state.closed
+            || state.queue.len() > 0
+            || !state.may_try(Instant::now())
+            || !self.module.reserve(state.places, state.starves)
+        {
             return None;
         }
         state.places += 1;

@@ -15,6 +15,8 @@ use crate::wire::talk::Talk;
 
 /// No honest server sends more messages than this before it is ready.
 const MAX_GREETING_FRAMES: usize = 256;
+/// A server reports some fifteen parameters of a few bytes each.
+const MAX_PARAMETER_BYTES: usize = 64 * 1024;
 /// Bounds on the server's iteration count: fewer protect the password too little (RFC 7677), more cost us too much.
 const ITERATIONS: std::ops::RangeInclusive<u32> = 4096..=100_000;
 
@@ -160,7 +162,7 @@ impl Login<'_> {
     }
 
     async fn authentication(&mut self) -> Result<(i32, Bytes), UpstreamError> {
-        loop {
+        for _ in 0..MAX_GREETING_FRAMES {
             let (kind, body) = self.frame().await?;
             match (kind, body.split_first_chunk::<4>()) {
                 (b'R', Some((code, _))) => return Ok((i32::from_be_bytes(*code), body.slice(4..))),
@@ -168,6 +170,7 @@ impl Login<'_> {
                 _ => return Err(self.protocol("no authentication message where one was due")),
             }
         }
+        Err(self.protocol("it never asked for the proof"))
     }
 
     /// Learns which backend this is and takes the module's owner role where that is asked for: one round trip.
@@ -225,7 +228,10 @@ impl Login<'_> {
             Some(known) => known.1 = value.to_owned(),
             None => parameters.push((name.to_owned(), value.to_owned())),
         }
-        Ok(())
+        match parameters.iter().map(|(n, v)| n.len() + v.len()).sum::<usize>() {
+            0..=MAX_PARAMETER_BYTES => Ok(()),
+            _ => Err(self.protocol("more parameters than a server has")),
+        }
     }
 
     /// The next message; an ErrorResponse ends the login with its SQLSTATE.

@@ -429,3 +429,211 @@ async fn a_cancel_request_carries_the_servers_own_key() {
         [0, 0, 0, 16, 4, 210, 22, 46, 0, 0, 0, 42, 255, 255, 255, 249]
     );
 }
+
+/// A server that has proven itself and then misbehaves: `script` follows AuthenticationOk.
+async fn after_the_proof<F: Future<Output = Server> + Send + 'static>(
+    script: impl FnOnce(Server) -> F + Send + 'static,
+) -> UpstreamError {
+    against(None, move |mut server| async move {
+        startup(&mut server).await;
+        scram(&mut server, "pencil").await;
+        authentication(&mut server, 0, b"").await;
+        idle(script(server).await).await
+    })
+    .await
+    .unwrap_err()
+}
+
+fn breaks_the_protocol(error: &UpstreamError, problem: &str) {
+    assert!(
+        matches!(error, UpstreamError::Protocol { problem: found, .. } if found.contains(problem)),
+        "{problem} expected: {error}"
+    );
+    assert!(!error.is_passing(), "trying again would not help");
+}
+
+#[tokio::test]
+async fn hostile_challenges_cost_nothing() {
+    for count in ["4294967295", "100001", "1", ""] {
+        let refused = against(None, move |mut server| async move {
+            startup(&mut server).await;
+            authentication(&mut server, 10, b"SCRAM-SHA-256\0\0").await;
+            let (_, first) = server.frame().await.unwrap();
+            let nonce = std::str::from_utf8(&first).unwrap().rsplit("r=").next().unwrap().to_owned();
+            let challenge = format!("r={nonce}x,s=AAAAAAAAAAAAAAAAAAAAAA==,i={count}");
+            authentication(&mut server, 11, challenge.as_bytes()).await;
+            idle(server).await
+        });
+        let began = Instant::now();
+        let refused = refused.await.unwrap_err();
+        assert!(
+            matches!(refused, UpstreamError::Scram { problem, .. } if problem.contains("iteration count")),
+            "{refused}"
+        );
+        assert!(began.elapsed() < Duration::from_secs(1), "{count}: nothing was derived");
+    }
+    for challenge in [
+        &b""[..],
+        b"r=",
+        b"\xff\xff",
+        b"i=4096",
+        b"r=other,s=AAAA,i=4096",
+        &[b'r'; 60_000],
+    ] {
+        let refused = against(None, move |mut server| async move {
+            startup(&mut server).await;
+            authentication(&mut server, 10, b"SCRAM-SHA-256\0\0").await;
+            server.frame().await.unwrap();
+            authentication(&mut server, 11, challenge).await;
+            idle(server).await
+        })
+        .await
+        .unwrap_err();
+        assert!(matches!(refused, UpstreamError::Scram { .. }), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn errors_of_any_shape_are_errors() {
+    for body in [
+        &b""[..],
+        b"\0",
+        b"Mno\0\0",
+        b"SFATAL\0C\0Mno\0\0",
+        b"C12",
+        b"\xff\xff\xff",
+        b"C12345\0C1",
+    ] {
+        for early in [true, false] {
+            let refused = if early {
+                against(None, move |mut server| async move {
+                    startup(&mut server).await;
+                    send(&mut server, b'E', body).await;
+                    idle(server).await
+                })
+                .await
+                .unwrap_err()
+            } else {
+                after_the_proof(move |mut server| async move {
+                    send(&mut server, b'E', body).await;
+                    server
+                })
+                .await
+            };
+            match refused {
+                UpstreamError::Refused { sqlstate, .. } => assert!(sqlstate == "XX000" || sqlstate == "12345", "{sqlstate}"),
+                other => panic!("{other}"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn unknown_messages_end_the_login() {
+    for kind in *b"ACDGHIJTWdnst\0\xff" {
+        let refused = after_the_proof(move |mut server| async move {
+            send(&mut server, kind, b"\0\0\0\0").await;
+            server
+        })
+        .await;
+        breaks_the_protocol(&refused, "unexpected message");
+    }
+    let refused = against(None, |mut server| async move {
+        startup(&mut server).await;
+        scram(&mut server, "pencil").await;
+        greeting(&mut server).await;
+        server.frame().await.unwrap();
+        send(&mut server, b'G', b"\0\0\0").await;
+        idle(server).await
+    })
+    .await
+    .unwrap_err();
+    breaks_the_protocol(&refused, "unexpected message");
+}
+
+#[tokio::test]
+async fn a_greeting_without_end_is_ended() {
+    let flood = |kind: u8, body: &'static [u8]| {
+        after_the_proof(move |mut server| async move {
+            for _ in 0..1000 {
+                send(&mut server, kind, body).await;
+            }
+            server
+        })
+    };
+    breaks_the_protocol(&flood(b'N', b"SNOTICE\0\0").await, "never became ready");
+    breaks_the_protocol(&flood(b'S', b"TimeZone\0UTC\0").await, "never became ready");
+    // Parameters of ever new names take memory only up to their bound.
+    let many = after_the_proof(|mut server| async move {
+        for number in 0..200 {
+            let body = format!("p{number}\0{}\0", "x".repeat(60_000));
+            send(&mut server, b'S', body.as_bytes()).await;
+        }
+        server
+    })
+    .await;
+    breaks_the_protocol(&many, "more parameters");
+    let negotiating = against(None, |mut server| async move {
+        startup(&mut server).await;
+        for _ in 0..1000 {
+            send(&mut server, b'v', &[0, 3, 0, 0, 0, 0, 0, 0]).await;
+        }
+        idle(server).await
+    })
+    .await
+    .unwrap_err();
+    breaks_the_protocol(&negotiating, "never asked");
+    // A drop at a time is ended by the deadline.
+    let slow = after_the_proof(|mut server| async move {
+        for _ in 0..100 {
+            send(&mut server, b'N', b"SNOTICE\0\0").await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        server
+    })
+    .await;
+    assert!(matches!(slow, UpstreamError::Deadline { .. }), "{slow}");
+}
+
+/// Answers every login with this error until dropped; gives the port.
+async fn refusing(sqlstate: &'static str) -> (u16, tokio::task::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let task = tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut server = Talk::new(stream, MAX_GREETING_BYTES);
+            startup(&mut server).await;
+            send(&mut server, b'E', format!("SFATAL\0C{sqlstate}\0Mno\0\0").as_bytes()).await;
+        }
+    });
+    (port, task)
+}
+
+#[tokio::test]
+async fn hosts_are_tried_in_order_until_one_refuses_the_login_itself() {
+    let unused = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let (starting, one) = refusing("57P03").await;
+    let (strange, other) = refusing("28P01").await;
+    let login = LoginName::new("disco").unwrap();
+    let schema = Ident::new("disco").unwrap();
+    let who = ConnectAs {
+        login: &login,
+        password: "pencil",
+        application_name: "psql",
+        schema: &schema,
+        settings: &[],
+        role: None,
+    };
+    let all = connector(&[unused, starting], None).connect(&who).await.unwrap_err();
+    assert!(matches!(&all, UpstreamError::All(errors) if errors.len() == 2), "{all}");
+    assert!(all.is_passing() && all.to_string().contains(&unused.to_string()));
+    let refused = connector(&[unused, starting, strange, starting], None)
+        .connect(&who)
+        .await
+        .unwrap_err();
+    assert!(matches!(&refused, UpstreamError::Refused { sqlstate, .. } if sqlstate == "28P01"));
+    assert!(!refused.is_passing());
+    one.abort();
+    other.abort();
+}
