@@ -5,6 +5,7 @@
 
 mod door;
 mod error;
+mod local;
 mod revoked;
 mod worker;
 
@@ -62,6 +63,18 @@ pub async fn serve(
     let admin_listener = bind(config.settings.admin).await?;
     let address = listeners.first().map_or(Ok(wanted), std::net::TcpListener::local_addr);
     let address = address.map_err(|source| ServeError::Bind { address: wanted, source })?;
+    let (local, _socket_file) = match &config.settings.listen.unix_socket_dir {
+        Some(directory) => {
+            let path = local::path(directory, address.port());
+            let failed = |source| ServeError::Socket {
+                path: path.clone(),
+                source,
+            };
+            let (listener, file) = local::listen(&path).await.map_err(failed)?;
+            (Some(listener), Some(file))
+        }
+        None => (None, None),
+    };
     let (shared, door, writer) = prepare(config, closing.clone()).await?;
 
     let mut background = JoinSet::new();
@@ -79,7 +92,7 @@ pub async fn serve(
     let kept = Arc::clone(&shared);
     background.spawn(async move { kept.pools.keep().await });
 
-    let workers = Workers::start(listeners, door, &shared, &closing)?;
+    let workers = Workers::start(listeners, local, door, &shared, &closing)?;
     tracing::info!(%address, modules = shared.config.modules.len(), "ready");
     if let Some(ready) = ready {
         // Whoever asked may have given up; serving goes on.

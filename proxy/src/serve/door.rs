@@ -1,10 +1,8 @@
 //! A connection's stay: the way in, bounded in time, then the session.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
@@ -13,9 +11,9 @@ use crate::observe::{Decision, Event};
 use crate::pool::Pool;
 use crate::session::{self, LoginContext, Memory};
 use crate::shared::Shared;
-use crate::wire::Client;
 use crate::wire::cancel::CancelKey;
 use crate::wire::login::{Authenticated, Door, Greeted, LoginError};
+use crate::wire::{Client, Peer, Stream};
 
 /// One connection's stay.
 pub(super) struct Visit {
@@ -38,7 +36,7 @@ struct Admitted {
 
 impl Visit {
     /// From the accepted connection to its end.
-    pub(super) async fn run(&self, stream: TcpStream, peer: SocketAddr) {
+    pub(super) async fn run(&self, stream: Stream, peer: Peer) {
         let limit = self.shared.config.settings.limits.login_timeout;
         let admitted = match timeout(limit, Box::pin(self.log_in(stream, peer))).await {
             Ok(Ok(Some(admitted))) => admitted,
@@ -65,7 +63,7 @@ impl Visit {
         drop((counted, seat));
     }
 
-    fn failed(&self, peer: SocketAddr, error: &LoginError) {
+    fn failed(&self, peer: Peer, error: &LoginError) {
         self.shared.metrics.login_failed(error.reason());
         match error {
             // Health checks and port scans: connections that never said anything.
@@ -82,9 +80,7 @@ impl Visit {
     }
 
     /// From the accepted connection to a client that may speak. `None` where it only came to cancel.
-    async fn log_in(&self, stream: TcpStream, peer: SocketAddr) -> Result<Option<Admitted>, LoginError> {
-        // Replies leave as whole writes; waiting to fill a packet only adds latency.
-        let _ = stream.set_nodelay(true);
+    async fn log_in(&self, stream: Stream, peer: Peer) -> Result<Option<Admitted>, LoginError> {
         let greeting = match self.door.greet(stream, peer).await? {
             Greeted::Login(greeting) => greeting,
             Greeted::Cancel(request) => {

@@ -1,6 +1,7 @@
 //! Why the gate did not open, for an operator: cause here, remedy beside it.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use postern_keys::StoreError;
 
@@ -19,6 +20,14 @@ pub enum ServeError {
     Bind {
         /// The address.
         address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The Unix socket cannot be made.
+    #[error("cannot listen on {}: {source}", path.display())]
+    Socket {
+        /// Its file.
+        path: PathBuf,
         /// Why.
         source: std::io::Error,
     },
@@ -65,6 +74,12 @@ impl ServeError {
                 "Stop what listens there (ss -ltnp names it), or choose another port in [listen] address or [admin].".into()
             }
             Self::Bind { .. } => "Check [listen] address and [admin] in postern.toml: the address must be this host's.".into(),
+            Self::Socket { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => {
+                "Stop what listens there (ss -lxp names it), or choose another [listen] unix_socket_dir or port.".into()
+            }
+            Self::Socket { .. } => {
+                "Check [listen] unix_socket_dir in postern.toml: the directory must exist and be writable for postern.".into()
+            }
             Self::Thread { .. } => "Lower [listen] workers, or raise the limit on threads (ulimit -u).".into(),
             Self::DevelopmentKey => "Remove dev_private_key; only for development, set [tokens] dev_issuer = true.".into(),
             Self::Policies(_) => "Write these predicates more simply; `postern check` shows each with file and line.".into(),
@@ -84,6 +99,8 @@ impl ServeError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Bind { .. } => 75,
+            Self::Socket { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => 75,
+            Self::Socket { .. } => 73,
             Self::Thread { .. } => 71,
             Self::DevelopmentKey | Self::Policies(_) => 64,
             Self::Secrets(_) | Self::Tls(_) | Self::Tokens(_) | Self::Root(_) | Self::Audit(_) => 73,

@@ -3,6 +3,11 @@
 //! Promised: what a client's statement needs runs on one thread, without a hand-over between threads; a connection goes to the thread with
 //! the fewest clients; at shutdown no new client is taken, those inside have [`GRACE`] to finish, and the thread ends.
 //!
+//! Where a Unix socket is listened on as well, the first thread takes what comes there.
+//!
+//! Bounds: `max_clients` and [`HALLWAY`] connections at once, whether they have logged in or not; each that has not is over at the login
+//! time-out and has the memory that `wire::login` says. Further ones wait in the kernel's queue ([`BACKLOG`] for each thread).
+//!
 //! The kernel spreads new connections over the listeners (SO_REUSEPORT) by a hash, so that with few clients one thread may get them all. A
 //! thread that has more clients than another therefore hands a new connection over to that one.
 
@@ -13,8 +18,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
+use tokio::sync::{Barrier, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -22,6 +27,7 @@ use super::door::Visit;
 use super::{GRACE, STACK, ServeError};
 use crate::shared::Shared;
 use crate::wire::login::Door;
+use crate::wire::{Peer, Stream};
 
 /// Connections beyond the clients' bound: room to say "too many clients" and to take cancel requests when all are in use.
 const HALLWAY: usize = 64;
@@ -39,12 +45,20 @@ struct House {
     /// One for each connection.
     places: Arc<Semaphore>,
     desks: Box<[Desk]>,
+    /// Where the threads wait for each other at the end: connections to PostgreSQL may be watched by another thread than uses them.
+    end: Barrier,
+}
+
+/// What a thread listens on.
+struct Listeners {
+    tcp: TcpListener,
+    local: Option<UnixListener>,
 }
 
 /// Where a thread is told of connections that others accepted.
 struct Desk {
     clients: AtomicUsize,
-    handed_over: mpsc::Sender<HandedOver>,
+    handed_over: mpsc::Sender<Visitor>,
 }
 
 /// The running threads.
@@ -75,9 +89,10 @@ pub(super) async fn listen(address: SocketAddr, count: usize) -> Result<Vec<std:
 }
 
 impl Workers {
-    /// Starts one thread for each listener. They accept until `closing` says so.
+    /// Starts one thread for each listener; `local` goes to the first. They accept until `closing` says so.
     pub(super) fn start(
         listeners: Vec<std::net::TcpListener>,
+        mut local: Option<std::os::unix::net::UnixListener>,
         door: Door,
         shared: &Arc<Shared>,
         closing: &watch::Receiver<bool>,
@@ -99,6 +114,7 @@ impl Workers {
             shared: Arc::clone(shared),
             seats: Arc::new(Semaphore::new(max)),
             places: Arc::new(Semaphore::new(max + HALLWAY)),
+            end: Barrier::new(desks.len()),
             desks: desks.into(),
         });
         let mut ends = Vec::new();
@@ -113,12 +129,13 @@ impl Workers {
                 inbox,
                 closing: closing.clone(),
             };
+            let local = local.take();
             let (ended, end) = oneshot::channel();
             thread::Builder::new()
                 .name(format!("postern-{number}"))
                 .stack_size(STACK)
                 .spawn(move || {
-                    runtime.block_on(worker.serve(listener));
+                    runtime.block_on(worker.serve(listener, local));
                     // Whoever waits for this may have given up.
                     let _ = ended.send(());
                 })
@@ -140,21 +157,21 @@ impl Workers {
 struct Worker {
     number: usize,
     house: Arc<House>,
-    inbox: mpsc::Receiver<HandedOver>,
+    inbox: mpsc::Receiver<Visitor>,
     closing: watch::Receiver<bool>,
 }
 
 impl Worker {
-    async fn serve(mut self, listener: std::net::TcpListener) {
+    async fn serve(mut self, tcp: std::net::TcpListener, local: Option<std::os::unix::net::UnixListener>) {
         let mut clients = JoinSet::new();
         let mut closing = self.closing.clone();
-        match TcpListener::from_std(listener) {
-            Ok(tcp) => {
+        match Listeners::new(tcp, local) {
+            Ok(listeners) => {
                 tokio::select! {
                     // Where the sender is gone there is nobody left to serve for.
                     _ = closing.wait_for(|closes| *closes) => {}
                     // Cancel-safe: a connection that was accepted has its own task.
-                    () = self.accept(&tcp, &mut clients) => {}
+                    () = self.accept(&listeners, &mut clients) => {}
                 }
             }
             Err(error) => tracing::error!(%error, "a listener cannot be used"),
@@ -169,29 +186,32 @@ impl Worker {
             );
             clients.shutdown().await;
         }
+        // A thread that died does not come; nobody else's grace is longer than ours.
+        let _ = timeout(GRACE, self.house.end.wait()).await;
     }
 
-    async fn accept(&mut self, tcp: &TcpListener, clients: &mut JoinSet<()>) {
+    async fn accept(&mut self, listeners: &Listeners, clients: &mut JoinSet<()>) {
         loop {
-            // A place before accepting: beyond the bound, connections wait in the kernel's own bounded queue.
-            let Ok(place) = Arc::clone(&self.house.places).acquire_owned().await else {
-                return;
-            };
-            // Both are cancel-safe.
-            let visitor = tokio::select! {
-                accepted = tcp.accept() => accepted.map(|(stream, peer)| Visitor { stream, peer, place }),
+            // All are cancel-safe.
+            let accepted = tokio::select! {
+                accepted = listeners.accept(&self.house.places) => accepted,
                 handed = self.inbox.recv() => match handed {
-                    Some(handed) => {
-                        match handed.settle() {
-                            Ok(visitor) => self.admit(visitor, clients),
+                    Some(mut visitor) => {
+                        match visitor.stream.rehome() {
+                            Ok(stream) => {
+                                visitor.stream = stream;
+                                self.admit(visitor, clients);
+                            }
                             Err(error) => self.lost(self.number, &error),
                         }
                         continue;
                     }
                     None => return,
                 },
+                // Frees what an ended session leaves.
+                Some(_) = clients.join_next() => continue,
             };
-            match visitor {
+            match accepted {
                 Ok(visitor) => {
                     let desk = self.house.emptiest(self.number);
                     self.house.desks[desk].clients.fetch_add(1, Ordering::Relaxed);
@@ -211,9 +231,8 @@ impl Worker {
     }
 
     fn hand_over(&self, visitor: Visitor, desk: usize) -> io::Result<()> {
-        let handed = visitor.unsettle()?;
         let full = |_| io::Error::other("too many connections are on their way to that thread");
-        self.house.desks[desk].handed_over.try_send(handed).map_err(full)
+        self.house.desks[desk].handed_over.try_send(visitor).map_err(full)
     }
 
     fn lost(&self, desk: usize, error: &io::Error) {
@@ -222,7 +241,6 @@ impl Worker {
     }
 
     fn admit(&self, visitor: Visitor, clients: &mut JoinSet<()>) {
-        while clients.try_join_next().is_some() {}
         let visit = Visit {
             door: Arc::clone(&self.house.door),
             shared: Arc::clone(&self.house.shared),
@@ -260,36 +278,40 @@ impl Drop for Leaves {
     }
 }
 
-/// A connection on the thread that watches it.
+impl Listeners {
+    fn new(tcp: std::net::TcpListener, local: Option<std::os::unix::net::UnixListener>) -> io::Result<Self> {
+        Ok(Self {
+            tcp: TcpListener::from_std(tcp)?,
+            local: local.map(UnixListener::from_std).transpose()?,
+        })
+    }
+
+    /// The next connection. Cancel-safe.
+    async fn accept(&self, places: &Arc<Semaphore>) -> io::Result<Visitor> {
+        // A place before accepting: beyond the bound, connections wait in the kernel's own bounded queue.
+        let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
+        let local = async {
+            match &self.local {
+                Some(listener) => listener.accept().await,
+                None => std::future::pending().await,
+            }
+        };
+        let (stream, peer) = tokio::select! {
+            accepted = self.tcp.accept() => {
+                let (stream, peer) = accepted?;
+                // Replies leave as whole writes; waiting to fill a packet only adds latency.
+                let _ = stream.set_nodelay(true);
+                (Stream::Plain(stream), Peer::Remote(peer))
+            }
+            accepted = local => (Stream::Unix(accepted?.0), Peer::Local),
+        };
+        Ok(Visitor { stream, peer, place })
+    }
+}
+
+/// A connection, and the place that it takes.
 struct Visitor {
-    stream: TcpStream,
-    peer: SocketAddr,
+    stream: Stream,
+    peer: Peer,
     place: OwnedSemaphorePermit,
-}
-
-impl Visitor {
-    fn unsettle(self) -> io::Result<HandedOver> {
-        Ok(HandedOver {
-            stream: self.stream.into_std()?,
-            peer: self.peer,
-            place: self.place,
-        })
-    }
-}
-
-/// A connection between threads.
-struct HandedOver {
-    stream: std::net::TcpStream,
-    peer: SocketAddr,
-    place: OwnedSemaphorePermit,
-}
-
-impl HandedOver {
-    fn settle(self) -> io::Result<Visitor> {
-        Ok(Visitor {
-            stream: TcpStream::from_std(self.stream)?,
-            peer: self.peer,
-            place: self.place,
-        })
-    }
 }

@@ -6,6 +6,8 @@
 //! else's page steers. A GSSENCRequest is answered `N`, and the client goes on as it likes. Protocols 3.0 and 3.2 are spoken; a client
 //! that asks for a later 3.x or for options that are not known is told so in NegotiateProtocolVersion, and the login goes on.
 //!
+//! Through a Unix socket there is no TLS and none is required, as in PostgreSQL.
+//!
 //! Promised: whoever gets as far as a [`Client`] proved the login's password; an unknown login and a wrong password are one answer by
 //! one path. Whoever does not is told why in one FATAL, where the protocol has got far enough for that. A [`CancelRequest`]'s connection
 //! stays open until the request has been passed on. Refused: bytes ahead of the TLS handshake (CVE-2021-23222), direct TLS without
@@ -17,14 +19,11 @@
 //! There is no deadline in here: the caller puts one over the whole (`[limits] login_timeout`), and dropping any of these futures
 //! closes the connection.
 
-use std::net::SocketAddr;
-
 use bytes::{BufMut, BytesMut};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
-use super::Client;
 use super::cancel::{CancelKey, Registration, SecretLength};
 use super::message::{MessageError, put, put_fields, put_ready, put_text};
 use super::scram::{ScramError, ServerScram, Verifiers};
@@ -32,6 +31,7 @@ use super::startup::{self, FirstPacket, MAX_STARTUP_BYTES, StartupError, Startup
 use super::stream::Stream;
 use super::talk::{Talk, TalkError};
 use super::tls::{self, ServerTls};
+use super::{Client, Peer};
 use crate::identity::TokenError;
 use crate::pool::PoolError;
 
@@ -194,7 +194,7 @@ impl CancelRequest {
 /// A client that has said who it wants to be.
 pub struct Greeting {
     talk: Talk<Stream>,
-    peer: SocketAddr,
+    peer: Peer,
     startup: StartupParameters,
     /// What the client is told with the next answer.
     pending: BytesMut,
@@ -209,8 +209,8 @@ pub struct Authenticated {
 
 impl Door {
     /// From the accepted connection to a login's startup packet, through TLS where it is asked for.
-    pub async fn greet(&self, tcp: TcpStream, peer: SocketAddr) -> Result<Greeted, LoginError> {
-        let mut talk = Talk::new(Stream::Plain(tcp), MAX_STARTUP_BYTES);
+    pub async fn greet(&self, stream: Stream, peer: Peer) -> Result<Greeted, LoginError> {
+        let mut talk = Talk::new(stream, MAX_STARTUP_BYTES);
         let (mut asked_tls, mut asked_gss) = (false, false);
         // No packet begins with this byte: it would be longer than any may be.
         if talk.peek().await? == TLS_HANDSHAKE {
@@ -222,7 +222,8 @@ impl Door {
                 Ok(FirstPacket::Cancel(key)) => return Ok(Greeted::Cancel(CancelRequest { key, talk })),
                 Ok(FirstPacket::Startup(startup)) => {
                     let greeting = Greeting::new(talk, peer, startup);
-                    if self.require_tls && !greeting.talk.stream().is_tls() {
+                    // Bytes in a Unix socket do not leave the machine.
+                    if self.require_tls && peer != Peer::Local && !greeting.talk.stream().is_tls() {
                         return Err(greeting.refuse(LoginError::TlsRequired).await);
                     }
                     return greeting.negotiate().map(|g| Greeted::Login(Box::new(g)));
@@ -252,7 +253,7 @@ impl Door {
         if talk.has_leftover() {
             return Err(LoginError::BytesBeforeTls);
         }
-        let Some(tls) = &self.tls else {
+        let (Some(tls), Stream::Plain(_)) = (&self.tls, talk.stream()) else {
             talk.send(b"N").await?;
             return Ok(talk);
         };
@@ -308,7 +309,7 @@ async fn first_packet(talk: &mut Talk<Stream>) -> Result<FirstPacket, LoginError
 }
 
 impl Greeting {
-    fn new(talk: Talk<Stream>, peer: SocketAddr, startup: StartupParameters) -> Self {
+    fn new(talk: Talk<Stream>, peer: Peer, startup: StartupParameters) -> Self {
         Self {
             talk,
             peer,
@@ -402,7 +403,7 @@ impl Authenticated {
     }
 
     /// Where it comes from.
-    pub fn peer(&self) -> SocketAddr {
+    pub fn peer(&self) -> Peer {
         self.greeting.peer
     }
 

@@ -17,12 +17,31 @@ pub mod talk;
 pub mod tls;
 pub mod upstream;
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use bytes::BytesMut;
 
 pub use startup::StartupParameters;
 pub use stream::Stream;
+
+/// Where a client comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    /// Over the network.
+    Remote(SocketAddr),
+    /// Through the Unix socket; such peers have no names.
+    Local,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Remote(address) => address.fmt(f),
+            Self::Local => f.write_str("[local]"),
+        }
+    }
+}
 
 /// A client that has proven its login and has been sent everything up to and including the first ReadyForQuery (`I`); what it sends
 /// next are ordinary frames.
@@ -33,7 +52,7 @@ pub struct Client {
     /// Bytes that arrived behind the last message of the login and were not consumed: the beginning of the first frames.
     pub leftover: BytesMut,
     /// Where it comes from.
-    pub peer: SocketAddr,
+    pub peer: Peer,
     /// What it asked for at the start.
     pub startup: StartupParameters,
     /// Its cancel key; a CancelRequest that knows the key reaches this client's upstream connection until this value is dropped.

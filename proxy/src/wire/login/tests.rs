@@ -59,7 +59,7 @@ async fn connect_until(door: Door, passed_on: Arc<Notify>) -> (TcpStream, Visit)
     let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (theirs, peer) = listener.accept().await.unwrap();
     let task = tokio::spawn(async move {
-        let greeting = match door.greet(theirs, peer).await? {
+        let greeting = match door.greet(Stream::Plain(theirs), Peer::Remote(peer)).await? {
             Greeted::Cancel(request) => {
                 let key = request.key().clone();
                 passed_on.notified().await;
@@ -588,7 +588,7 @@ async fn a_real_driver_gets_in() {
     let door = Arc::new(door());
     let server = tokio::spawn(async move {
         let (stream, peer) = listener.accept().await.unwrap();
-        let Greeted::Login(greeting) = door.greet(stream, peer).await.unwrap() else {
+        let Greeted::Login(greeting) = door.greet(Stream::Plain(stream), Peer::Remote(peer)).await.unwrap() else {
             panic!("not a login")
         };
         let cancel = CancelKeys::default().register(SecretLength::Short).unwrap();
@@ -597,4 +597,32 @@ async fn a_real_driver_gets_in() {
     let url = format!("host=127.0.0.1 port={port} user=disco password=pencil dbname=postern");
     let (_client, _connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
     assert_eq!(server.await.unwrap().startup.user, "disco");
+}
+
+#[tokio::test]
+async fn through_a_unix_socket_there_is_no_tls_and_none_is_required() {
+    let (door, ..) = tls_door("local");
+    let (mut ours, theirs) = tokio::net::UnixStream::pair().unwrap();
+    let task = tokio::spawn(async move {
+        let Greeted::Login(greeting) = door.greet(Stream::Unix(theirs), Peer::Local).await? else {
+            panic!("not a login")
+        };
+        door.authenticate(greeting).await.map(drop)
+    });
+    ours.write_all(SSL).await.unwrap();
+    assert_eq!(ours.read_u8().await.unwrap(), b'N');
+    ours.write_all(&startup(3 << 16, &[("user", "disco")])).await.unwrap();
+    // Bound to the certificate it cannot be: the client has not seen one.
+    let (kind, offered) = frame(&mut ours).await;
+    assert!(kind == b'R' && offered[4..] == *b"SCRAM-SHA-256\0\0");
+    drop(ours);
+    assert!(matches!(task.await.unwrap(), Err(LoginError::Talk(_))));
+
+    let (door, ..) = tls_door("local-direct");
+    let (mut ours, theirs) = tokio::net::UnixStream::pair().unwrap();
+    ours.write_all(b"\x16\x03\x01\x02\x00\x01").await.unwrap();
+    assert!(matches!(
+        door.greet(Stream::Unix(theirs), Peer::Local).await.err(),
+        Some(LoginError::DirectTls(_))
+    ));
 }
