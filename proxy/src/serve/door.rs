@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use crate::identity::Identity;
 use crate::observe::{Decision, Event};
 use crate::pool::Pool;
-use crate::session::{self, LoginContext, Memory};
+use crate::session::{self, LoginContext, Memory, SessionEnd};
 use crate::shared::Shared;
 use crate::wire::cancel::CancelKey;
 use crate::wire::login::{Authenticated, Door, Greeted, LoginError};
@@ -55,11 +55,15 @@ impl Visit {
             login,
             seat,
         } = admitted;
-        let (module, name) = (login.module.to_string(), login.login.name.to_string());
-        tracing::info!(%peer, module, login = name, tls = client.stream.is_tls(), "client in");
+        let name = login.login.name.clone();
+        // The audit trail has every login; writing it here as well would be a good part of what a short connection costs.
+        tracing::debug!(%peer, login = %name, tls = client.stream.is_tls(), "client in");
         let counted = self.shared.metrics.client_connected();
         let end = session::run(client, pool, told, login, Arc::clone(&self.shared)).await;
-        tracing::info!(%peer, module, login = name, ?end, "client out");
+        match end {
+            SessionEnd::Client => tracing::debug!(%peer, login = %name, "client out"),
+            _ => tracing::info!(%peer, login = %name, ?end, "client out"),
+        }
         drop((counted, seat));
     }
 
