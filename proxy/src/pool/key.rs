@@ -6,15 +6,18 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 /// A startup setting and its value.
 pub(super) type Setting = (&'static str, String);
 
+/// What a server reports when a connection is made.
+type Parameters = Arc<[(String, String)]>;
+
 /// One list of settings. Connections of the same list point at the same one.
 pub(super) struct Key {
     pub(super) settings: Vec<Setting>,
     /// What the server reported on the newest connection.
-    parameters: Mutex<Option<Arc<[(String, String)]>>>,
+    parameters: Mutex<Option<Parameters>>,
 }
 
 impl Key {
-    pub(super) fn parameters(&self) -> Option<Arc<[(String, String)]>> {
+    pub(super) fn parameters(&self) -> Option<Parameters> {
         self.parameters.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

@@ -76,7 +76,8 @@ impl ServerTls {
         };
         // Polled once, which sends the alert that says why; there is nothing to wait for.
         let mut accepting = std::pin::pin!(accepting);
-        std::future::poll_fn(|cx| Poll::Ready(drop(accepting.as_mut().poll(cx)))).await;
+        let sent = std::future::poll_fn(|cx| Poll::Ready(accepting.as_mut().poll(cx))).await;
+        drop(sent);
         Err(problem)
     }
 }
