@@ -122,6 +122,96 @@ impl<'a> Session<'a> {
     }
 }
 
+/// Claims that were checked once and kept answer as claims whose MAC is checked each time.
+async fn claims_that_were_kept(stand: &Stand, accounts: &str) {
+    const NOTHING: [&str; 0] = [];
+    let client = stand.scratch.direct("sys_account").await;
+    let mut session = Session::new(stand, &client, "sys_account").await;
+    let bob = [(Claim::Sub, "bob")];
+    let adopt = "SELECT postern.adopt()";
+    assert_eq!(
+        rows(&client, adopt).await,
+        ["f"],
+        "a session that has not entered keeps nothing"
+    );
+    client.batch_execute("SELECT postern.enter()").await.unwrap();
+    assert_eq!(rows(&client, adopt).await, ["t"], "a guest");
+    assert_eq!(rows(&client, accounts).await, NOTHING);
+    session.claim(&bob).await;
+    assert_eq!(rows(&client, accounts).await, ["bob"], "claims that are not kept are checked");
+    assert_eq!(rows(&client, adopt).await, ["t"]);
+    assert_eq!(rows(&client, accounts).await, ["bob"], "kept");
+
+    // Nothing of it can be changed by hand, and nothing else can be kept.
+    for (forged, back) in [
+        ("SET postern.sub = 'dora'", "SET postern.sub = 'bob'"),
+        ("SET postern.super = 'true'", "SET postern.super = ''"),
+        ("SET postern.exp = '99999999999'", "RESET postern.exp"),
+    ] {
+        client.batch_execute(forged).await.unwrap();
+        assert_eq!(rows(&client, accounts).await, NOTHING, "{forged}");
+        assert_eq!(rows(&client, adopt).await, ["f"], "{forged}");
+        assert_eq!(rows(&client, accounts).await, NOTHING, "{forged}");
+        client.batch_execute(back).await.unwrap();
+        session.claim(&bob).await;
+        assert_eq!(rows(&client, accounts).await, ["bob"], "{back}");
+        assert_eq!(rows(&client, adopt).await, ["t"], "{back}");
+    }
+    // Fields do not run into each other.
+    client
+        .batch_execute("SET postern.sub = 'bob,\"\"'; SET postern.org_member_of = ''")
+        .await
+        .unwrap();
+    assert_eq!(rows(&client, accounts).await, NOTHING);
+    session.claim(&bob).await;
+    assert_eq!(rows(&client, adopt).await, ["t"]);
+
+    // What a transaction changes and takes back.
+    client.batch_execute("BEGIN; SET LOCAL postern.sub = 'dora'").await.unwrap();
+    assert_eq!(rows(&client, accounts).await, NOTHING);
+    client.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!(rows(&client, accounts).await, ["bob"], "as before");
+    client.batch_execute("BEGIN").await.unwrap();
+    session.claim(&[(Claim::Sub, "root"), (Claim::Super, "true")]).await;
+    assert_eq!(rows(&client, adopt).await, ["t"]);
+    assert_eq!(rows(&client, accounts).await, ["bob", "dora"]);
+    client.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!(
+        rows(&client, accounts).await,
+        ["bob"],
+        "kept was another's, so the MAC is checked"
+    );
+    client.batch_execute("BEGIN READ ONLY").await.unwrap();
+    assert_eq!(
+        rows(&client, adopt).await,
+        ["f"],
+        "nothing is kept where nothing may be written"
+    );
+    assert_eq!(rows(&client, accounts).await, ["bob"]);
+    client.batch_execute("COMMIT").await.unwrap();
+
+    // An expiry that comes while they are kept.
+    let expiry = session.exp;
+    session.exp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 2;
+    session.claim(&bob).await;
+    assert_eq!(rows(&client, adopt).await, ["t"]);
+    assert_eq!(rows(&client, accounts).await, ["bob"]);
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    assert_eq!(rows(&client, accounts).await, NOTHING, "expired");
+    session.exp = expiry;
+    session.claim(&bob).await;
+    assert_eq!(rows(&client, adopt).await, ["t"]);
+    client.batch_execute("DISCARD ALL").await.unwrap();
+    assert_eq!(rows(&client, accounts).await, NOTHING, "discarded: guest");
+    // A session that only says that something is kept.
+    let other = stand.scratch.direct("sys_account").await;
+    other
+        .batch_execute("SET postern.adopted = 'on'; SET postern.super = 'true'")
+        .await
+        .unwrap();
+    assert_eq!(refused(&other, accounts).await, "55000");
+}
+
 /// Catalogue state that provisioning makes, with the transaction that wrote each row.
 const STATE: &str = "SELECT 'r' || oid::text || xmin::text || relname FROM pg_class WHERE oid >= 16384 \
     UNION ALL SELECT 'a' || xmin::text || rolname || coalesce(rolpassword, '') FROM pg_authid \
@@ -314,7 +404,14 @@ async fn rows_are_shown_to_verified_claims_only() {
         [] as [&str; 0],
         "entered, and still another connection"
     );
-    assert_eq!(refused(&second, "SELECT setval('postern.backend_start', 1)").await, "42501");
+    for sequence in ["backend_start", "claims_salt", "claims_proof"] {
+        for attempt in ["setval('postern.$', 1)", "nextval('postern.$')", "currval('postern.$')"] {
+            let sql = format!("SELECT {}", attempt.replace('$', sequence));
+            assert_eq!(refused(&second, &sql).await, "42501", "{sql}");
+        }
+    }
+    assert_eq!(refused(&second, "SELECT postern.checked()").await, "42501");
+    claims_that_were_kept(&stand, accounts).await;
     client.batch_execute("DISCARD ALL").await.unwrap();
     assert_eq!(rows(&client, accounts).await, [] as [&str; 0], "discarded: guest");
 

@@ -11,14 +11,16 @@ use crate::plan::Rewritten;
 
 impl Rewritten {
     /// Hands the claims (one text parameter each in the order of [`Claim::ALL`], then expiry in unix
-    /// seconds, then the MAC in hex) to PostgreSQL's session settings; `local` limits them to the transaction.
+    /// seconds, then the MAC in hex) to PostgreSQL's session settings; `local` limits them to the transaction. Claims of the session are
+    /// checked at once, and the statements that follow need not check them again.
     pub fn set_claims(local: bool) -> Self {
         let names = Claim::ALL.iter().map(|c| c.name()).chain(["exp", "mac"]);
         let calls: Vec<String> = names
             .enumerate()
             .map(|(i, name)| format!("pg_catalog.set_config('postern.{name}', ${}::text, {local})", i + 1))
             .collect();
-        Self::new(format!("SELECT {}", calls.join(", ")))
+        let adopt = if local { "" } else { ", postern.adopt()" };
+        Self::new(format!("SELECT {}{adopt}", calls.join(", ")))
     }
 
     /// Run as the catalogue's reader on the client's connection: relations and columns of its schema and of
@@ -138,6 +140,7 @@ mod tests {
             (Rewritten::read_settings(), 1),
             (Rewritten::put_settings(), 1),
             (Rewritten::set_claims(true), 1),
+            (Rewritten::set_claims(false), 1),
             (Rewritten::read_catalog(), 1),
             (Rewritten::enter(), 3),
             (Rewritten::leave(None), 9),

@@ -10,7 +10,13 @@
 //! asks once after connecting and keeps the answer where no client can put another: as the session's own last value of a sequence that
 //! only the functions' owner may set. A session that never entered is asked each time; the answer is the same.
 //!
-//! Neither function has a `SET search_path`, whose cost every statement would pay: every name and operator in them is qualified instead.
+//! The MAC itself is checked when the proxy has set the claims: `postern.adopt()` keeps, in the same way, 64 bits of a SHA-256 over the
+//! claims, the expiry and a random number that `postern.enter()` drew and nobody can read. As long as `postern.verified()` finds the
+//! settings unchanged by that, and the expiry ahead, it asks no more; otherwise (claims of one transaction, a rollback, a session that may
+//! not write) it checks the MAC. Sequences are not transactional, settings are: whatever is rolled back, one of the two ways answers right.
+//! The sequences are unlogged, so neither function waits for the disk.
+//!
+//! None of the functions has a `SET search_path`, whose cost every statement would pay: every name and operator in them is qualified instead.
 
 use postern_config::expr::Claim;
 use postern_config::names::quote_literal;
@@ -43,6 +49,24 @@ fn table(name: &str, columns: &str, what: &str) -> ProvisionStep {
         format!("table postern.{name}: {what}"),
         format!("SELECT pg_catalog.to_regclass('postern.{name}') IS NULL"),
         format!("CREATE TABLE IF NOT EXISTS postern.{name} ({columns});\nREVOKE ALL ON TABLE postern.{name} FROM PUBLIC;"),
+    )
+}
+
+/// A sequence that holds nothing but what each session says of itself, by the functions' owner alone. Its values may be any.
+fn sequence(name: &str, what: &str) -> ProvisionStep {
+    ProvisionStep::recorded(
+        format!("sequence postern.{name}: {what}"),
+        format!(
+            "SELECT pg_catalog.concat_ws(' ', r.rolname, c.relacl::text, c.relpersistence, s.seqmin) FROM pg_catalog.pg_class c \
+             JOIN pg_catalog.pg_roles r ON r.oid = c.relowner JOIN pg_catalog.pg_sequence s ON s.seqrelid = c.oid \
+             WHERE c.oid = pg_catalog.to_regclass('postern.{name}')"
+        ),
+        format!(
+            "CREATE SEQUENCE IF NOT EXISTS postern.{name};\nALTER SEQUENCE postern.{name} MINVALUE {} NO MAXVALUE;\n\
+             ALTER SEQUENCE postern.{name} SET UNLOGGED;\nREVOKE ALL ON SEQUENCE postern.{name} FROM PUBLIC;\n\
+             ALTER SEQUENCE postern.{name} OWNER TO {CLAIMS_ROLE};",
+            i64::MIN
+        ),
     )
 }
 
@@ -105,16 +129,12 @@ pub(super) fn steps(config: &Config) -> Vec<ProvisionStep> {
             Need::ClaimsKey,
             "INSERT INTO postern.claims_key (inner_pad, outer_pad) VALUES ('<inner pad>', '<outer pad>');".to_owned(),
         ),
-        ProvisionStep::recorded(
-            "sequence postern.backend_start: where each session keeps its start",
-            "SELECT pg_catalog.concat_ws(' ', r.rolname, c.relacl::text) FROM pg_catalog.pg_class c \
-             JOIN pg_catalog.pg_roles r ON r.oid = c.relowner WHERE c.oid = pg_catalog.to_regclass('postern.backend_start')",
-            format!(
-                "CREATE SEQUENCE IF NOT EXISTS postern.backend_start;\nREVOKE ALL ON SEQUENCE postern.backend_start FROM PUBLIC;\n\
-                 ALTER SEQUENCE postern.backend_start OWNER TO {CLAIMS_ROLE};"
-            ),
-        ),
+        sequence("backend_start", "where each session keeps its start"),
+        sequence("claims_salt", "each session's secret"),
+        sequence("claims_proof", "where each session keeps which claims were checked"),
         function("enter", "bigint", "VOLATILE PARALLEL UNSAFE", &enter_body(), &everybody),
+        function("checked", "boolean", "STABLE PARALLEL RESTRICTED", &checked_body(), &[]),
+        function("adopt", "boolean", "VOLATILE PARALLEL UNSAFE", &adopt_body(), &everybody),
         function(
             "verified",
             "boolean",
@@ -219,21 +239,19 @@ fn retired_logins(config: &Config) -> ProvisionStep {
     )
 }
 
-/// A function of the claims' own role that every session may call.
-fn function(name: &str, returns: &str, volatility: &str, body: &str, everybody: &[String]) -> ProvisionStep {
-    let callers: Vec<&str> = everybody.iter().map(String::as_str).chain([super::POLICY_ROLE]).collect();
+/// A function of the claims' own role; `callers` may call it, and the policies' role where there are any.
+fn function(name: &str, returns: &str, volatility: &str, body: &str, callers: &[String]) -> ProvisionStep {
     let signature = format!("postern.{name}()");
-    ProvisionStep::recorded(
-        format!("function {signature}"),
-        function_state(&signature),
-        format!(
-            "CREATE OR REPLACE FUNCTION {signature} RETURNS {returns}\n  LANGUAGE plpgsql {volatility} SECURITY DEFINER\n  AS {};\n\
-             ALTER FUNCTION {signature} OWNER TO {CLAIMS_ROLE};\nREVOKE ALL ON FUNCTION {signature} FROM PUBLIC;\n\
-             GRANT EXECUTE ON FUNCTION {signature} TO {};",
-            quote_literal(body),
-            callers.join(", ")
-        ),
-    )
+    let mut sql = format!(
+        "CREATE OR REPLACE FUNCTION {signature} RETURNS {returns}\n  LANGUAGE plpgsql {volatility} SECURITY DEFINER\n  AS {};\n\
+         ALTER FUNCTION {signature} OWNER TO {CLAIMS_ROLE};\nREVOKE ALL ON FUNCTION {signature} FROM PUBLIC;",
+        quote_literal(body)
+    );
+    if !callers.is_empty() {
+        let callers: Vec<&str> = callers.iter().map(String::as_str).chain([super::POLICY_ROLE]).collect();
+        sql.push_str(&format!("\nGRANT EXECUTE ON FUNCTION {signature} TO {};", callers.join(", ")));
+    }
+    ProvisionStep::recorded(format!("function {signature}"), function_state(&signature), sql)
 }
 
 /// When this backend started, in unix microseconds, as SQL over `pg_stat_get_activity` named `a`.
@@ -251,6 +269,8 @@ BEGIN
   SELECT {STARTED} INTO started FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) a;
   IF NOT pg_catalog.pg_is_in_recovery() THEN
     PERFORM pg_catalog.setval('postern.backend_start'::pg_catalog.regclass, started, true);
+    PERFORM pg_catalog.setval('postern.claims_salt'::pg_catalog.regclass, pg_catalog.hashtextextended(
+      pg_catalog.concat(pg_catalog.gen_random_uuid(), pg_catalog.gen_random_uuid()), 0), true);
     PERFORM pg_catalog.set_config('postern.entered', 'on', false);
   END IF;
   RETURN started;
@@ -259,9 +279,62 @@ END
     )
 }
 
-/// The body of `postern.verified()`. A guest (no claim at all) leaves before any variable is made: each one costs a tenth of the rest.
+fn setting(name: &str) -> String {
+    format!("pg_catalog.current_setting('postern.{name}', true)")
+}
+
+/// What stands for the claims and their expiry, as SQL: 64 bits that nobody can choose or foresee without the session's secret. An array's
+/// text tells its elements apart.
+fn digest() -> String {
+    let settings: Vec<String> = Claim::ALL.iter().map(|c| c.name()).chain(["exp"]).map(setting).collect();
+    format!(
+        "pg_catalog.hashtextextended(pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.concat(\
+         pg_catalog.currval('postern.claims_salt'::pg_catalog.regclass), (ARRAY[{}])::pg_catalog.text), 'UTF8')), 'hex'), 0)",
+        settings.join(", ")
+    )
+}
+
+/// The body of `postern.adopt()`: called once when claims were set for the session, says whether they are good and kept. A transaction that
+/// may not write keeps nothing; a setting says whether something is kept, which is a hint and no proof.
+fn adopt_body() -> String {
+    format!(
+        "
+BEGIN
+  IF {entered} OPERATOR(pg_catalog.=) 'on' AND pg_catalog.current_setting('transaction_read_only') OPERATOR(pg_catalog.=) 'off'
+     AND postern.checked() THEN
+    PERFORM pg_catalog.setval('postern.claims_proof'::pg_catalog.regclass, {digest}, true);
+    PERFORM pg_catalog.set_config('postern.adopted', 'on', false);
+    RETURN true;
+  END IF;
+  RETURN false;
+END
+",
+        entered = setting("entered"),
+        digest = digest(),
+    )
+}
+
+/// The body of `postern.verified()`: one expression, because each costs again in every transaction.
 fn verified_body() -> String {
-    let setting = |name: &str| format!("pg_catalog.current_setting('postern.{name}', true)");
+    format!(
+        "
+BEGIN
+  RETURN CASE WHEN {adopted} OPERATOR(pg_catalog.=) 'on'
+    THEN CASE WHEN pg_catalog.currval('postern.claims_proof'::pg_catalog.regclass) OPERATOR(pg_catalog.=) {digest}
+      THEN CASE WHEN coalesce({expiry}, '') OPERATOR(pg_catalog.=) '' THEN true
+        ELSE pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) OPERATOR(pg_catalog.<) {expiry}::pg_catalog.float8 END
+      ELSE postern.checked() END
+    ELSE postern.checked() END;
+END
+",
+        adopted = setting("adopted"),
+        digest = digest(),
+        expiry = setting("exp"),
+    )
+}
+
+/// The body of `postern.checked()`, which checks the MAC. A guest (no claim at all) leaves before any variable is made: each one costs a tenth of the rest.
+fn checked_body() -> String {
     let declared: Vec<String> = Claim::ALL
         .iter()
         .enumerate()
