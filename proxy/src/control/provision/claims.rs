@@ -257,9 +257,9 @@ fn function(name: &str, returns: &str, volatility: &str, body: &str, callers: &[
 /// When this backend started, in unix microseconds, as SQL over `pg_stat_get_activity` named `a`.
 const STARTED: &str = "(pg_catalog.date_part('epoch', a.backend_start) OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8";
 
-/// The body of `postern.enter()`: called once after connecting, answers the backend's start. Calling it again changes nothing. The
-/// setting is a hint and no proof: without it the start is asked for, with it and without a kept start the check fails. On a standby, where
-/// nothing can be kept, it is asked for each time.
+/// The body of `postern.enter()`: called once after connecting, answers the backend's start. Called again it draws another secret, so
+/// that claims are checked anew. The setting is a hint and no proof: without it the start is asked for, with it and without a kept start
+/// the check fails. On a standby, where nothing can be kept, it is asked for each time.
 fn enter_body() -> String {
     format!(
         "
