@@ -48,7 +48,12 @@ pub(super) enum Expect {
     /// Rows, then CommandComplete, EmptyQueryResponse or PortalSuspended.
     Execute(Execute),
     /// CloseComplete.
-    Close { to: To, settle: Option<Settles> },
+    Close {
+        to: To,
+        settle: Option<Settles>,
+        /// The judged statement of that number, which is still to be closed if this is skipped.
+        number: Option<u32>,
+    },
     /// ReadyForQuery.
     Sync { to: To },
     /// Everything up to ReadyForQuery.

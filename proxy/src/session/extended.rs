@@ -270,6 +270,7 @@ impl Session {
                     self.expect(Expect::Close {
                         to: To::Client,
                         settle: Some(Settles::Portal),
+                        number: None,
                     });
                 }
                 Ok(())

@@ -16,7 +16,7 @@ use super::server::{self, Found, Name, Step};
 use super::statement::{Origin, Stmt, Way};
 use super::stop::{Stop, aborted, hinted, no_statement, taken};
 use crate::identity::Identity;
-use crate::wire::message::{self, Target};
+use crate::wire::message;
 
 impl Session {
     /// A named statement cannot be made twice, and there cannot be too many.
@@ -74,7 +74,7 @@ impl Session {
         let statement = server::statement(plan, step).ok_or(super::SessionEnd::Internal)?;
         let (key, number, close) = self.memory().prepared.add(plan, step, types, group, stmt.shared);
         for old in close {
-            self.put_close(Target::Statement(Name::new(old).as_str()), To::Quiet)?;
+            self.put_close_judged(old)?;
         }
         let made = Made::Judged(key, number);
         if let Err(error) = message::put_parse(

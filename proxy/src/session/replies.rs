@@ -147,7 +147,7 @@ impl Session {
                 _ => Err(SessionEnd::UpstreamProtocol),
             },
             b'3' => match self.queue.pop_front() {
-                Some(Expect::Close { to, settle }) => {
+                Some(Expect::Close { to, settle, .. }) => {
                     self.settle(settle, true);
                     self.tell(to, whole);
                     Ok(())
@@ -281,7 +281,12 @@ impl Session {
                     }
                 }
                 Some(Expect::Bind { settle: true, .. }) => self.settle(Some(Settles::Portal), false),
-                Some(Expect::Close { settle, .. }) => self.settle(settle, false),
+                Some(Expect::Close { settle, number, .. }) => {
+                    self.settle(settle, false);
+                    if let Some(number) = number {
+                        self.memory().prepared.not_closed(number);
+                    }
+                }
                 Some(Expect::Say { bytes, settle }) => {
                     self.due -= bytes.len();
                     self.settle(settle, false);

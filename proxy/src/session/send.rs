@@ -7,6 +7,7 @@ use super::ask::too_long;
 use super::engine::Session;
 use super::expect::{Execute, Expect, Settles, To};
 use super::refuse::put_refusal;
+use super::server::Name;
 use super::stop::Stop;
 use crate::wire::message::{self, MessageError, Target};
 
@@ -47,7 +48,23 @@ impl Session {
 
     pub(super) fn put_close(&mut self, target: Target<'_>, to: To) -> Result<(), Stop> {
         message::put_target(&mut self.links.upstream.output, b'C', target).map_err(too_long)?;
-        self.expect(Expect::Close { to, settle: None });
+        self.expect(Expect::Close {
+            to,
+            settle: None,
+            number: None,
+        });
+        Ok(())
+    }
+
+    /// Closes a judged statement on the connection.
+    pub(super) fn put_close_judged(&mut self, number: u32) -> Result<(), Stop> {
+        let name = Name::new(number);
+        message::put_target(&mut self.links.upstream.output, b'C', Target::Statement(name.as_str())).map_err(too_long)?;
+        self.expect(Expect::Close {
+            to: To::Quiet,
+            settle: None,
+            number: Some(number),
+        });
         Ok(())
     }
 

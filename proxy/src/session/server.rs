@@ -18,6 +18,8 @@ use crate::identity::Identity;
 
 /// The number of the unnamed statement.
 const UNNAMED: u32 = 0;
+/// Bytes that their plans may hold together, unless one alone holds more.
+const MOST_BYTES: usize = 16 << 20;
 /// Statements that one connection keeps prepared.
 const MOST: usize = 500;
 
@@ -93,13 +95,17 @@ pub(super) struct Prepared {
     onces: u32,
     /// Under which settings a text sent now is read.
     sense: Arc<str>,
+    /// Bytes that the plans hold.
+    bytes: usize,
+    /// Statements that nobody finds any more, and whose Close PostgreSQL skipped.
+    closing: Vec<u32>,
     next: u32,
     clock: u64,
 }
 
 struct Entry {
     /// Kept, so that no other plan comes to lie at its address.
-    _plan: Arc<Plan>,
+    plan: Arc<Plan>,
     types: Box<[u32]>,
     /// Under which settings its text was read: constants (dates, times, intervals) are what they meant then.
     sense: Arc<str>,
@@ -127,6 +133,8 @@ impl Default for Prepared {
             once: None,
             onces: 0,
             sense: Arc::from(""),
+            bytes: 0,
+            closing: Vec::new(),
             next: 0,
             clock: 0,
         }
@@ -171,7 +179,7 @@ impl Prepared {
         self.clock += 1;
         if !keeping {
             let entry = Entry {
-                _plan: plan.clone(),
+                plan: plan.clone(),
                 types: types.into(),
                 sense: self.sense.clone(),
                 number: UNNAMED,
@@ -182,12 +190,14 @@ impl Prepared {
             self.onces += 1;
             return (key, UNNAMED, close);
         }
-        if self.entries.len() >= MOST {
+        close.append(&mut self.closing);
+        if self.entries.len() >= MOST || self.bytes + plan.weight > MOST_BYTES {
             close.extend(self.evict());
         }
+        self.bytes += plan.weight;
         self.next = self.next.checked_add(1).unwrap_or(1);
         let entry = Entry {
-            _plan: plan.clone(),
+            plan: plan.clone(),
             types: types.into(),
             sense: self.sense.clone(),
             number: self.next,
@@ -195,6 +205,7 @@ impl Prepared {
             used: self.clock,
         };
         if let Some(other_types) = self.entries.insert(key, entry) {
+            self.bytes -= other_types.plan.weight;
             close.push(other_types.number);
         }
         (key, self.next, close)
@@ -217,9 +228,20 @@ impl Prepared {
         {
             match came_true {
                 true => entry.under_way = None,
-                false => drop(self.entries.remove(&key)),
+                false => drop(self.remove(&key)),
             }
         }
+    }
+
+    /// PostgreSQL skipped the Close of that statement, so it is still there: it is closed with the next ones.
+    pub(super) fn not_closed(&mut self, number: u32) {
+        self.closing.push(number);
+    }
+
+    fn remove(&mut self, key: &Key) -> Option<Entry> {
+        let gone = self.entries.remove(key)?;
+        self.bytes -= gone.plan.weight;
+        Some(gone)
     }
 
     /// A Query takes the unnamed statement away.
@@ -227,7 +249,8 @@ impl Prepared {
         self.once = None;
     }
 
-    /// Takes away a quarter of them, those not used for longest, so that this is seldom done; none of those under way.
+    /// Takes away those not used for longest, down to three quarters of what there may be, so that this is seldom done; none of those
+    /// under way.
     fn evict(&mut self) -> Vec<u32> {
         let mut ages: Vec<(u64, Key)> = self
             .entries
@@ -236,11 +259,14 @@ impl Prepared {
             .map(|(key, e)| (e.used, *key))
             .collect();
         ages.sort_unstable_by_key(|(used, _)| *used);
-        ages.truncate(MOST / 4);
-        ages.iter()
-            .filter_map(|(_, key)| self.entries.remove(key))
-            .map(|e| e.number)
-            .collect()
+        let mut gone = Vec::new();
+        for (_, key) in ages {
+            if self.entries.len() <= MOST / 4 * 3 && self.bytes <= MOST_BYTES / 4 * 3 {
+                break;
+            }
+            gone.extend(self.remove(&key).map(|e| e.number));
+        }
+        gone
     }
 
     #[cfg(test)]
@@ -413,6 +439,29 @@ mod tests {
             matches!(prepared.find(&plans[0], Step::Main, &[], 1), Found::There(_)),
             "what is used stays"
         );
+    }
+
+    #[test]
+    fn their_weight_is_bounded_and_what_was_not_closed_is_closed_later() {
+        let mut prepared = Prepared::default();
+        let heavy: Vec<_> = (0..40)
+            .map(|_| {
+                let mut plan = Arc::unwrap_or_clone(plan());
+                plan.weight = 1 << 20;
+                Arc::new(plan)
+            })
+            .collect();
+        let mut closed = Vec::new();
+        for plan in &heavy {
+            let (key, number, close) = prepared.add(plan, Step::Main, &[], 1, true);
+            prepared.settle(key, number, true);
+            assert!(prepared.bytes <= MOST_BYTES);
+            closed.extend(close);
+        }
+        assert_eq!(closed.len() + prepared.len(), heavy.len());
+        prepared.not_closed(closed[0]);
+        let (_, _, close) = prepared.add(&plan(), Step::Main, &[], 1, true);
+        assert!(close.contains(&closed[0]));
     }
 
     #[test]
