@@ -1,5 +1,7 @@
 //! Pools of server connections against a real PostgreSQL: limits, queue, health, restart, fail-over.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops where it is")]
+
 mod support;
 
 use std::collections::HashMap;

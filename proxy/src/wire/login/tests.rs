@@ -41,6 +41,7 @@ fn startup(version: u32, pairs: &[(&str, &str)]) -> Vec<u8> {
 }
 
 /// What a visitor turned out to be.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 enum Came {
     In(Client),
     ToCancel(CancelKey),
