@@ -115,6 +115,11 @@ check("queued answers", queued.map((q) => (q.status === "fulfilled" ? q.value.ro
 const big = await client.query("SELECT n, repeat('x', 200) AS t FROM generate_series(1, 50000) AS g(n)");
 check("a large result", big.rows.length, 50000);
 
+const notices = [];
+client.on("notice", (notice) => notices.push(notice.code));
+await client.query("COMMIT");
+check("a notice", notices, ["25P01"]);
+
 // Cancel: from a second connection, as pg's own cancel does.
 const slow = client.query("SELECT count(*) FROM generate_series(1, 100000000) a");
 setTimeout(() => {

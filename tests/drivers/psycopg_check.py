@@ -170,6 +170,15 @@ with psycopg.connect(URL, autocommit=True) as conn:
     timer.join()
     check("after a cancel", conn.execute("SELECT v_text FROM things WHERE id = %s", [FIRST]).fetchone(), (VALUES["v_text"],))
 
+    # notices, and settings that the server reports
+    notices = []
+    conn.add_notice_handler(lambda diag: notices.append(diag.sqlstate))
+    conn.execute("COMMIT")
+    check("a notice", notices, ["25P01"])
+    conn.execute("SET TimeZone = 'Asia/Tokyo'")
+    check("reported", conn.info.parameter_status("TimeZone"), "Asia/Tokyo")
+    conn.execute("RESET TimeZone")
+
     # types as the client is told them
     cur = conn.execute(sql.SQL("SELECT {} FROM things WHERE false").format(names))
     oids = [c.type_code for c in cur.description]

@@ -174,6 +174,32 @@ impl Connection {
         }
     }
 
+    /// Reads and forgets messages until one of this kind; gives the number of bytes read.
+    pub fn skip_to(&mut self, kind: u8) -> io::Result<u64> {
+        let mut sink = vec![0; 64 * 1024];
+        let mut read = 0;
+        loop {
+            let mut head = [0; 5];
+            self.stream.read_exact(&mut head)?;
+            let size = i32::from_be_bytes([head[1], head[2], head[3], head[4]]);
+            let mut left = usize::try_from(size - 4).map_err(|_| io::Error::other("a length below 4"))?;
+            read += 5 + left as u64;
+            while left > 0 {
+                let piece = left.min(sink.len());
+                self.stream.read_exact(&mut sink[..piece])?;
+                left -= piece;
+            }
+            if head[0] == kind {
+                return Ok(read);
+            }
+        }
+    }
+
+    /// A second handle to the same socket, for a thread that sends while this one does something else.
+    pub fn sender(&self) -> io::Result<TcpStream> {
+        self.stream.try_clone()
+    }
+
     /// Shortens the deadline of reads.
     pub fn patience(&mut self, limit: Duration) -> io::Result<()> {
         self.stream.set_read_timeout(Some(limit))

@@ -4,6 +4,7 @@
 //! Nothing here is shipped and nothing depends on it. The client is blocking and written by hand on purpose: a test must see every
 //! byte of an answer, and must be able to send what no driver would.
 
+pub mod another;
 pub mod attack;
 pub mod connection;
 pub mod corpus;

@@ -181,7 +181,7 @@ pub(crate) fn length(size: usize) -> [u8; 4] {
 }
 
 fn count(size: usize) -> [u8; 2] {
-    i16::try_from(size).expect("a test's count fits").to_be_bytes()
+    u16::try_from(size).expect("a test's count fits").to_be_bytes()
 }
 
 pub(crate) fn int32(body: &[u8], at: usize) -> io::Result<i32> {

@@ -1,10 +1,11 @@
-//! Real clients before the proxy: `psql`, psycopg 3 (libpq), tokio-postgres, node's `pg`, JDBC.
+//! Real clients before the proxy: `psql`, psycopg 3 (libpq), asyncpg, pg8000, tokio-postgres, node's `pg`, JDBC.
 //!
 //! The scripts are in `drivers/`; each checks every protected type in text and binary, by the simple, extended and prepared way,
 //! pipelines, transactions, errors with SQLSTATE and HINT, NULL and `''`, cancelling and large results.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use postern_tests::product::{postern, workspace};
@@ -81,6 +82,59 @@ fn node_pg() -> PathBuf {
             .arg("pg@8"),
     );
     own.join("node_modules/pg")
+}
+
+/// A virtual environment of our own with the drivers that are pinned here: PyPI's wheels are the same on every machine.
+fn more_python() -> PathBuf {
+    const PINNED: [&str; 2] = ["asyncpg==0.30.0", "pg8000==1.31.2"];
+    // One test makes it, the other waits.
+    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
+    let make = || {
+        let own = workshop("more-python");
+        let python = own.join("bin/python");
+        let there = Command::new(&python).args(["-c", "import asyncpg, pg8000"]).output();
+        if !there.is_ok_and(|o| o.status.success()) {
+            succeeds("python3 -m venv", Command::new("python3").args(["-m", "venv"]).arg(&own));
+            succeeds(
+                "pip",
+                Command::new(&python).args(["-m", "pip", "install", "--quiet"]).args(PINNED),
+            );
+        }
+        python
+    };
+    PYTHON.get_or_init(make).clone()
+}
+
+#[test]
+fn asyncpg() {
+    let stand = Stand::shared();
+    let _beside = stand.beside_others();
+    let url = target(stand).url();
+    succeeds(
+        "asyncpg",
+        Command::new(more_python())
+            .arg(script("asyncpg_check.py"))
+            .args([url.as_str(), "60000"]),
+    );
+}
+
+#[test]
+fn pg8000() {
+    let stand = Stand::shared();
+    let _beside = stand.beside_others();
+    let t = target(stand);
+    let port = t.port.to_string();
+    succeeds(
+        "pg8000",
+        Command::new(more_python()).arg(script("pg8000_check.py")).args([
+            &t.host,
+            &port,
+            &t.database,
+            &t.user,
+            &t.password,
+            "70000",
+        ]),
+    );
 }
 
 #[test]

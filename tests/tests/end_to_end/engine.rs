@@ -1,13 +1,12 @@
 //! The session between two connections: groups of statements that fail in the middle, tokens that are rolled back, checks that come too
 //! late, names that PostgreSQL cuts, and the end of the server.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
+use postern_tests::another::Another;
 use postern_tests::connection::{Connection, Failure};
 use postern_tests::kept::Kept;
 use postern_tests::message::{Reply, bind_body, cstring, message, parse_body};
-use postern_tests::product::{copy_directory, free_port, log_file, postern};
 use postern_tests::stand::{Stand, eventually};
 use postern_tests::target::Target;
 
@@ -407,31 +406,9 @@ fn a_statement_whose_columns_changed_is_prepared_again() {
 
 /// Another proxy before the stand's database, with a change to its settings.
 fn another_proxy(stand: &Stand, purpose: &str, change: impl FnOnce(&mut toml::Table)) -> (Kept, Target) {
-    let to = stand.dir.join(purpose);
-    copy_directory(stand.config_file().parent().expect("a file lies in a directory"), &to);
-    let file = to.join("postern.toml");
-    let mut settings: toml::Table = fs::read_to_string(&file).expect("readable").parse().expect("TOML");
-    let port = free_port();
-    for (section, port) in [("listen", port), ("admin", free_port())] {
-        let address = toml::Value::String(format!("127.0.0.1:{port}"));
-        settings[section]
-            .as_table_mut()
-            .expect("a section")
-            .insert("address".to_owned(), address);
-    }
-    change(&mut settings);
-    fs::write(&file, settings.to_string()).expect("writable");
-    let binary = postern().to_str().expect("UTF-8");
-    let config = file.to_str().expect("UTF-8");
-    let kept = Kept::start(&[binary, "serve", "--config", config], &log_file(purpose), None);
-    let target = stand.login_as("disco", Some("root")).on_port(port);
-    let ready = || std::net::TcpStream::connect(("127.0.0.1", port)).ok();
-    assert!(
-        eventually(Duration::from_secs(30), || kept.alive().then(ready).flatten()).is_some(),
-        "the other proxy does not listen:\n{}",
-        kept.log_text()
-    );
-    (kept, target)
+    let another = Another::start(stand, purpose, change);
+    let target = stand.login_as("disco", Some("root")).on_port(another.port);
+    (another.kept, target)
 }
 
 #[test]
