@@ -1,22 +1,27 @@
 //! The audit trail: JSON lines, to a file or standard error, written by one task.
 //!
-//! Promised: an event that was accepted is written in order. When the writer is slow, whoever records waits (back pressure): nothing is
+//! Promised: an event that was accepted is written in order, at once where nothing happened lately and within [`REST`] otherwise. When the writer is slow, whoever records waits (back pressure): nothing is
 //! dropped to keep up. When it fails (disk full), recording fails from then on, and a statement that must be audited is refused: a
 //! trail with holes is worse than a gate that stays shut. Events hold names and fixed words, never a literal, parameter or row.
 
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 use tokio::fs::{File, OpenOptions};
 use tokio::io::{AsyncWrite, AsyncWriteExt, BufWriter};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::sleep;
 
 use crate::identity::{Identity, unix_seconds};
 
 /// Events that may wait for the writer; beyond that recorders wait.
 const QUEUE: usize = 1024;
+
+/// How long the writer rests after it has written everything out. Meanwhile events gather and nobody wakes it: where many arrive, one
+/// write and two changes of thread serve them all.
+const REST: Duration = Duration::from_millis(10);
 
 /// Why an event was not recorded.
 #[derive(Debug, thiserror::Error)]
@@ -195,7 +200,13 @@ async fn write_all<W: AsyncWrite + Unpin>(mut events: mpsc::Receiver<Item>, mut 
         };
         // Flushed when nobody waits: prompt when idle, batched when busy.
         let written = match written {
-            Ok(()) if events.is_empty() => out.flush().await,
+            Ok(()) if events.is_empty() => {
+                let written = out.flush().await;
+                if written.is_ok() {
+                    sleep(REST).await;
+                }
+                written
+            }
             other => other,
         };
         if let Err(e) = written {
