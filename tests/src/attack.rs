@@ -154,8 +154,13 @@ impl Family {
 
     /// Runs everything; what went wrong, one text each.
     pub fn run(&self, stand: &Stand) -> Vec<String> {
+        self.run_through(stand, None)
+    }
+
+    /// The same through the proxy on that port, where one is given.
+    pub fn run_through(&self, stand: &Stand, port: Option<u16>) -> Vec<String> {
         let values: BTreeMap<&str, String> = self.values.iter().map(|(k, v)| (k.as_str(), look_up(stand, k, v))).collect();
-        let stage = Stage { stand, values };
+        let stage = Stage { stand, port, values };
         let mut failures = Vec::new();
         for attack in &self.attack {
             let login = attack.attempt.login.as_deref().unwrap_or_default();
@@ -199,6 +204,7 @@ type Rows = Vec<Vec<Option<String>>>;
 
 struct Stage<'s> {
     stand: &'s Stand,
+    port: Option<u16>,
     values: BTreeMap<&'s str, String>,
 }
 
@@ -247,6 +253,10 @@ impl Stage<'_> {
     /// Runs setup and statement on a connection of its own and sees that it is still usable.
     fn once(&self, session: Session<'_>, attempt: &Attempt, sql: &str, extended: bool) -> Result<Outcome, String> {
         let target = self.stand.login_as(session.login, session.who);
+        let target = match self.port {
+            Some(port) => target.on_port(port),
+            None => target,
+        };
         let mut connection = Connection::open(&target).map_err(|e| format!("cannot connect: {e}"))?;
         for step in &attempt.setup {
             let step = self.filled(step);

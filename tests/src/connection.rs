@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
@@ -14,6 +13,7 @@ use crate::message::{
     ErrorFields, Frame, Reply, VERSION_3_0, bind_body, cells, columns, cstring, error_fields, int32, length, message, parse_body,
     ready_status, startup_message,
 };
+use crate::socket::Socket;
 use crate::target::Target;
 
 /// Longest wait for one read.
@@ -54,7 +54,7 @@ impl Failure {
 
 /// A connection.
 pub struct Connection {
-    stream: TcpStream,
+    stream: Socket,
     /// What ParameterStatus said.
     pub settings: BTreeMap<String, String>,
     /// Process id and key for a cancel request.
@@ -78,14 +78,9 @@ impl Connection {
 
     /// A bare socket: the caller sends everything, the startup message included.
     pub fn socket(target: &Target) -> Result<Self, Failure> {
-        let address = (target.host.as_str(), target.port)
-            .to_socket_addrs()?
-            .next()
-            .ok_or_else(|| io::Error::other("the host has no address"))?;
-        let stream = TcpStream::connect_timeout(&address, Duration::from_secs(10))?;
-        stream.set_read_timeout(Some(DEADLINE))?;
-        stream.set_write_timeout(Some(DEADLINE))?;
-        stream.set_nodelay(true)?;
+        let stream = Socket::connect(target)?;
+        stream.read_deadline(DEADLINE)?;
+        stream.write_deadline(DEADLINE)?;
         Ok(Self {
             stream,
             settings: BTreeMap::new(),
@@ -196,13 +191,13 @@ impl Connection {
     }
 
     /// A second handle to the same socket, for a thread that sends while this one does something else.
-    pub fn sender(&self) -> io::Result<TcpStream> {
-        self.stream.try_clone()
+    pub fn sender(&self) -> io::Result<std::net::TcpStream> {
+        self.stream.tcp()
     }
 
     /// Shortens the deadline of reads.
     pub fn patience(&mut self, limit: Duration) -> io::Result<()> {
-        self.stream.set_read_timeout(Some(limit))
+        self.stream.read_deadline(limit)
     }
 
     /// Ends the sending side (what a client that dies mid-message does).
@@ -301,7 +296,7 @@ impl Connection {
         }
     }
 
-    /// Loads rows by COPY in text format (on direct connections only: the proxy refuses COPY for now).
+    /// Loads rows by COPY in text format.
     pub fn copy_in(&mut self, statement: &str, data: &[u8]) -> Result<(), Failure> {
         self.send(b'Q', &cstring(statement))?;
         loop {

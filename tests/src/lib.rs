@@ -6,6 +6,7 @@
 
 pub mod another;
 pub mod attack;
+pub mod cluster;
 pub mod connection;
 pub mod corpus;
 pub mod gate;
@@ -13,6 +14,8 @@ pub mod kept;
 pub mod message;
 pub mod plain;
 pub mod product;
+pub mod proxy;
 pub mod scan;
+mod socket;
 pub mod stand;
 pub mod target;

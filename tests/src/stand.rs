@@ -174,20 +174,24 @@ impl Stand {
         }
     }
 
-    /// The login as [`Stand::login_as`] says, through the second proxy: the only one that knows `alltypes`.
+    /// The login as [`Stand::login_as`] says, through the second proxy: the first one does not know `alltypes`.
     pub fn through_gate(&self, name: &str, who: Option<&str>) -> Target {
-        let gate = self.gate();
+        self.through(self.gate().port, name, who)
+    }
+
+    /// The same through whichever proxy listens there, before the same database and with the same keys.
+    pub fn through(&self, port: u16, name: &str, who: Option<&str>) -> Target {
         let module = name.split_once('.').map_or(name, |(module, _)| module);
         if module != "alltypes" {
-            return self.login_as(name, who).on_port(gate.port);
+            return self.login_as(name, who).on_port(port);
         }
         let target = Target {
             user: name.replace('.', "_"),
             password: GATE_PASSWORD.to_owned(),
-            ..self.login("lab").on_port(gate.port)
+            ..self.login("lab").on_port(port)
         };
         match who {
-            Some(who) => target.with_token(&mint(&gate.config, module, who, "600")),
+            Some(who) => target.with_token(&mint(&self.gate().config, module, who, "600")),
             None => target,
         }
     }

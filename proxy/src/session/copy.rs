@@ -51,14 +51,21 @@ impl Session {
     /// Whether a COPY that the client will feed is under way and PostgreSQL has not asked for its data yet: until then nobody knows what
     /// the client's next messages mean.
     pub(super) fn awaits_copy(&self) -> bool {
-        !self.copying
-            && self.copies_in > 0
-            && self.queue.iter().any(|expect| match expect {
-                Expect::Query(batch) => batch.sent.plans()[batch.at.min(batch.sent.plans().len())..]
-                    .iter()
-                    .any(|p| copies(&p.effect) == Copies::In),
-                other => at(Some(other)) == Copies::In,
-            })
+        if self.copying || self.copies_in == 0 {
+            return false;
+        }
+        self.queue.iter().enumerate().any(|(place, expect)| {
+            // The one whose data has gone is only to be answered: what follows it means what it says, and PostgreSQL may need to see it
+            // (a Sync) before it answers.
+            let fed = place == 0 && self.copy_fed;
+            match expect {
+                Expect::Query(batch) => {
+                    let mut left = batch.sent.plans().iter().skip(batch.at + usize::from(fed));
+                    left.any(|p| copies(&p.effect) == Copies::In)
+                }
+                other => !fed && at(Some(other)) == Copies::In,
+            }
+        })
     }
 
     /// A statement is sent that has that effect.
@@ -93,6 +100,7 @@ impl Session {
     pub(super) fn copy_over(&mut self) {
         if self.copies_in > 0 {
             self.copying = false;
+            self.copy_fed = false;
             let left = self.queue.iter().any(|e| match e {
                 Expect::Query(batch) => batch.sent.plans().iter().any(|p| copies(&p.effect) == Copies::In),
                 other => at(Some(other)) == Copies::In,
@@ -110,6 +118,7 @@ impl Session {
             b'c' | b'f' => {
                 self.links.upstream.output.extend_from_slice(whole);
                 self.copying = false;
+                self.copy_fed = true;
             }
             // PostgreSQL takes no notice of these here, for the sake of clients that send them early.
             b'S' | b'H' => {}
@@ -125,6 +134,7 @@ impl Session {
         })
         .expect("it is short");
         self.copying = false;
+        self.copy_fed = true;
     }
 
     /// Whether that plan is a COPY which the client feeds.

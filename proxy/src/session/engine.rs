@@ -89,6 +89,8 @@ pub(super) struct Session {
     pub tell_later: bool,
     /// PostgreSQL waits for the data of a COPY.
     pub copying: bool,
+    /// All of the data of the COPY that the reply queue begins with has been sent.
+    pub copy_fed: bool,
     /// Such statements that may be under way; 0 where none is.
     pub copies_in: u32,
     /// What the module may take.
@@ -195,6 +197,7 @@ impl Session {
             tell_later: false,
             client_gone: false,
             copying: false,
+            copy_fed: false,
             copies_in: 0,
             quota,
             result_bytes: 0,

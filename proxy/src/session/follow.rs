@@ -61,7 +61,7 @@ impl Kept {
     }
 }
 
-const APPLICATION_NAME: &str = "application_name";
+pub(super) const APPLICATION_NAME: &str = "application_name";
 
 /// Whether a setting (canonical name, lower case) decides what a constant in a text is.
 pub(super) fn decides_constants(name: &str) -> bool {

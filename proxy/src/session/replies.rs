@@ -10,6 +10,7 @@ use postern_rewriter::plan::Refusal;
 use super::SessionEnd;
 use super::engine::Session;
 use super::expect::{Expect, Made, Mode, Settles, To};
+use super::follow::{APPLICATION_NAME, put_parameter_status};
 use super::link::spare;
 use super::rows::RowFault;
 use super::scrub::Told;
@@ -118,7 +119,7 @@ impl Session {
             return Ok(());
         }
         match kind {
-            b'S' => self.parameter_status(body, whole),
+            b'S' => self.parameter_status(body),
             b'N' => self.notice(body),
             b'A' => self.notification(body),
             b'G' => self.copy_in_response(whole),
@@ -192,7 +193,7 @@ impl Session {
         }
     }
 
-    fn parameter_status(&mut self, body: &[u8], whole: &[u8]) -> Outcome {
+    fn parameter_status(&mut self, body: &[u8]) -> Outcome {
         let (name, value) = message::parameter_status(body).map_err(|_| SessionEnd::UpstreamProtocol)?;
         self.settings.reported(name, value);
         if let Some(server) = &mut self.links.server {
@@ -201,14 +202,21 @@ impl Session {
                 None => server.parameters.push((name.to_owned(), value.to_owned())),
             }
         }
+        // RESET brings back the name that the connection began with, which is ours; for the client it is the name that it came with.
+        let value = match &self.start_name {
+            Some(start) if name == APPLICATION_NAME && value.strip_prefix("postern:") == Some(self.login.module.as_str()) => {
+                start
+            }
+            _ => value,
+        };
         if !self.client_gone && !self.told.iter().any(|(n, v)| n == name && v == value) {
             let mut told = self.told.to_vec();
             match told.iter_mut().find(|(n, _)| n == name) {
                 Some((_, known)) => value.clone_into(known),
                 None => told.push((name.to_owned(), value.to_owned())),
             }
+            put_parameter_status(&mut self.links.client.output, name, value);
             self.told = told.into();
-            self.links.client.output.extend_from_slice(whole);
         }
         Ok(())
     }
@@ -298,6 +306,8 @@ impl Session {
 
     fn ready_for_query(&mut self, body: &[u8]) -> Outcome {
         let status = message::ready_for_query(body).map_err(|_| SessionEnd::UpstreamProtocol)?;
+        // A statement that failed has taken nothing from the next one.
+        self.result_bytes = 0;
         let to = match self.queue.pop_front() {
             Some(Expect::Sync { to }) => to,
             Some(Expect::OwnQuery) => To::Ourselves,

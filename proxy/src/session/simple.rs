@@ -30,6 +30,11 @@ impl Session {
                 return Ok(());
             }
         }
+        if self.statements.get("").is_some() {
+            // As in PostgreSQL, a Query takes the unnamed statement away, whatever comes of it.
+            self.settle_all().await?;
+            self.statements.set("".into(), None);
+        }
         match self.simple(body).await {
             // The Query's own ReadyForQuery follows.
             Ok(true) => return Ok(()),
