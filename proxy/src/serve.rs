@@ -9,15 +9,16 @@ mod local;
 mod revoked;
 mod worker;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_config::{Config, Manifest};
+use postern_config::{Config, Manifest, ModuleName};
 use postern_keys::store::PassphraseStore;
 use postern_keys::store::passphrase::read_passphrase;
 use tokio::net::TcpListener;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 
 pub use error::ServeError;
@@ -185,12 +186,19 @@ async fn prepare(config: Config, closing: watch::Receiver<bool>) -> Result<Prepa
         metrics,
         audit,
         cancels: Default::default(),
+        module_seats: module_seats(&config),
         upstream,
         closing,
         pool,
         config,
     };
     Ok((Arc::new(shared), door, writer))
+}
+
+/// As many seats as each module's quota says.
+fn module_seats(config: &Config) -> HashMap<ModuleName, Arc<Semaphore>> {
+    let seats = |m: &Manifest| Some((m.module.clone(), Arc::new(Semaphore::new(config.quota(&m.module).clients?))));
+    config.modules.iter().filter_map(seats).collect()
 }
 
 /// One thread for each processor that there is.

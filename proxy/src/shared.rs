@@ -1,10 +1,11 @@
 //! What all sessions share: made once by `serve`, read by everyone, changed only through its parts' own owners.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use postern_config::Config;
+use postern_config::{Config, ModuleName};
 use postern_keys::KeyRing;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::control::{Catalogs, Pool, Sequences};
 use crate::identity::{MacKey, TokenVerifier};
@@ -38,6 +39,8 @@ pub struct Shared {
     pub audit: Audit,
     /// Live cancel keys.
     pub cancels: CancelKeys,
+    /// One for each client that a module may have, where its quota says how many.
+    pub module_seats: HashMap<ModuleName, Arc<Semaphore>>,
     /// Connections to PostgreSQL, by login.
     pub pools: Pools<Memory>,
     /// Makes connections to PostgreSQL.

@@ -33,7 +33,10 @@ impl Proxy {
         let (port, config) = settle(dir, changes);
         let binary = postern().to_str().expect("the target directory's name is UTF-8");
         let file = config.to_str().expect("the temporary directory's name is UTF-8");
-        let kept = Kept::start(&[binary, "serve", "--config", file], &log_file(purpose), None);
+        let log = log_file(purpose);
+        // An earlier run's would say "ready" too.
+        let _ = std::fs::remove_file(&log);
+        let kept = Kept::start(&[binary, "serve", "--config", file], &log, None);
         // It listens before it has read the catalogues; until then connections wait.
         let ready = || (kept.alive() && kept.log_text().contains("\"ready\"")).then_some(());
         if eventually(Duration::from_secs(60), ready).is_none() {

@@ -30,8 +30,8 @@ struct Admitted {
     /// What it was told of reported settings.
     told: Arc<[(String, String)]>,
     login: LoginContext,
-    /// Held for the session's life.
-    seat: OwnedSemaphorePermit,
+    /// Held for the session's life: its place among all clients, and among its module's.
+    seat: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
 }
 
 impl Visit {
@@ -111,6 +111,13 @@ impl Visit {
                 return Err(authenticated.refuse(error).await);
             }
         };
+        let module_seat = match self.module_seat(&login) {
+            Ok(seat) => seat,
+            Err(error) => {
+                self.audit_failure(&user, &error).await;
+                return Err(authenticated.refuse(error).await);
+            }
+        };
         let mut event = Event::new("login", &Identity::guest(), &user, Decision::Allow, SystemTime::now());
         event.module = Some(login.module.to_string());
         if self.shared.audit.record(event).await.is_err() {
@@ -130,8 +137,15 @@ impl Visit {
             pool,
             told,
             login,
-            seat,
+            seat: (seat, module_seat),
         }))
+    }
+
+    /// The client's place among its module's, where its quota bounds them.
+    fn module_seat(&self, login: &LoginContext) -> Result<Option<OwnedSemaphorePermit>, LoginError> {
+        let seats = self.shared.module_seats.get(&login.module);
+        let taken = |seats: &Arc<Semaphore>| Arc::clone(seats).try_acquire_owned().map_err(|_| LoginError::ModuleBusy);
+        seats.map(taken).transpose()
     }
 
     /// What the login may ask for, where its connections to the database come from, and what they report of settings.

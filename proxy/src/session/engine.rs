@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Buf;
 use postern_config::Manifest;
-use postern_config::settings::Quota;
+use postern_config::settings::{PoolMode, Quota};
 use postern_keys::NonceSource;
 use postern_rewriter::catalog::Catalog;
 use tokio::time::Instant;
@@ -287,6 +287,12 @@ impl Session {
             && self.links.upstream.output.len() < HIGH_WATER
             && self.links.client.output.len() < HIGH_WATER
             && !self.awaits_copy()
+            && !self.gives_way()
+    }
+
+    /// Whether others wait for the connection and a group of messages has ended: what the client sends next takes its turn behind them.
+    fn gives_way(&self) -> bool {
+        !self.open && !self.queue.is_empty() && self.pool.mode() == PoolMode::Transaction && self.pool.awaited()
     }
 
     /// Handles the client's frames that are there and that there is room for.

@@ -150,7 +150,7 @@ pub(super) fn assigned(sql: &str) -> (bool, Option<String>) {
     let value = sql
         .split_once(" TO ")
         .or_else(|| sql.split_once(" = "))
-        .map(|(_, value)| value.trim().trim_matches('\'').to_owned());
+        .map(|(_, value)| value.trim().trim_matches(['\'', '"']).to_owned());
     (
         local,
         value.filter(|v| !v.eq_ignore_ascii_case("default") && sql.starts_with("SET")),

@@ -83,6 +83,9 @@ pub enum LoginError {
     /// All client connections are taken.
     #[error("sorry, too many clients already")]
     Busy,
+    /// All client connections of its module are taken.
+    #[error("too many connections for this module")]
+    ModuleBusy,
     /// The operating system gave no randomness for a cancel key, or the audit trail is closed.
     #[error("Postern cannot take connections now")]
     Unable,
@@ -117,6 +120,11 @@ impl LoginError {
                 own,
                 Some("Use a smaller pool, or ask the operator to raise [limits] max_clients."),
             ),
+            Self::ModuleBusy => (
+                "53300",
+                own,
+                Some("Use a smaller pool, or ask the operator to raise [quotas.MODULE] clients."),
+            ),
             Self::Unable => (
                 "57P03",
                 own,
@@ -142,6 +150,7 @@ impl LoginError {
             Self::Token(e) => e.reason(),
             Self::Pool(_) => "upstream",
             Self::Busy => "busy",
+            Self::ModuleBusy => "module-busy",
             Self::Unable => "unable",
         }
     }

@@ -382,7 +382,6 @@ fn rounds(number: usize, seed: u64) {
 }
 
 #[test]
-#[ignore = "not seen to pass yet"]
 fn no_acknowledged_write_is_lost_when_the_server_dies() {
     rounds(4, 1);
 }
@@ -397,7 +396,6 @@ fn no_acknowledged_write_is_lost_when_the_server_dies_many_times() {
 
 /// The primary dies, its standby takes over: every acknowledged commit is there, since it had reached the standby.
 #[test]
-#[ignore = "not seen to pass yet"]
 fn another_host_takes_over() {
     let stand = Stand::shared();
     let gate = stand.gate().port;

@@ -269,7 +269,6 @@ fn names_of_one_client_are_not_anothers() {
 }
 
 #[test]
-#[ignore = "not seen to pass yet with a statement that runs"]
 fn a_client_that_dies_in_a_transaction_leaves_none() {
     let stand = Stand::shared();
     let _beside = stand.beside_others();

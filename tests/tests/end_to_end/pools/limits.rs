@@ -100,7 +100,7 @@ fn clients_wait_in_turn_and_not_for_ever() {
 }
 
 #[test]
-#[ignore = "a pipeline keeps its connection to its end"]
+#[ignore = "groups that are on their way to PostgreSQL are answered before others are served"]
 fn one_who_was_served_lets_others_go_first() {
     let stand = Stand::shared();
     let _beside = stand.beside_others();
@@ -131,7 +131,6 @@ fn one_who_was_served_lets_others_go_first() {
 }
 
 #[test]
-#[ignore = "no code asks for the quota of clients yet"]
 fn a_module_has_its_quota_of_clients_and_connections() {
     let stand = Stand::shared();
     let _beside = stand.beside_others();
@@ -171,7 +170,6 @@ fn a_module_has_its_quota_of_clients_and_connections() {
 }
 
 #[test]
-#[ignore = "a time with a unit is refused behind one without: templates hide the value"]
 fn statements_have_a_longest_time() {
     let stand = Stand::shared();
     let _beside = stand.beside_others();
@@ -245,7 +243,6 @@ fn statements_have_a_longest_time() {
 }
 
 #[test]
-#[ignore = "not seen to pass yet"]
 fn results_have_a_largest_size() {
     let stand = Stand::shared();
     let _beside = stand.beside_others();

@@ -27,7 +27,6 @@ fn told(c: &mut Connection, bytes: &[u8]) -> Vec<(String, String)> {
 }
 
 #[test]
-#[ignore = "not seen to pass yet"]
 fn parameters_are_told_when_they_change() {
     let stand = Stand::shared();
     let _beside = stand.beside_others();

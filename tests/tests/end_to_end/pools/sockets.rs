@@ -7,7 +7,6 @@ use postern_tests::target::Target;
 use super::{ids, scalar, usable};
 
 #[test]
-#[ignore = "not seen to pass yet"]
 fn unix_sockets_on_both_sides() {
     let stand = Stand::shared();
     let _beside = stand.beside_others();
