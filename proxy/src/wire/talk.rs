@@ -1,7 +1,7 @@
 //! Frames in lock step, for the part of a connection's life before anything is relayed: one asks, one answers, and every length is
 //! small. Once both sides are through, [`Talk::into_parts`] hands the stream and the bytes behind the last message on.
 //!
-//! Memory: [`FIRST_READ`] bytes from the start, because most logins' messages fit in them and are then read with one system call each;
+//! Memory: `FIRST_READ` bytes from the start, because most logins' messages fit in them and are then read with one system call each;
 //! later at most twice the caller's bound, whatever the peer sends behind the message that is awaited.
 //!
 //! Reads are cancel-safe (bytes stay in the buffer); writes are not, and no caller selects over them.

@@ -393,14 +393,14 @@ fn random_sequences(rounds: u64) {
                 let sql = statements[rng.random_range(0..statements.len())];
                 words.push(format!("Sync, Query {sql}"));
                 said.push(words);
-                let steps = [(vec![group, sync()].concat(), "Z"), (query(sql), "Z")];
+                let steps = [([group, sync()].concat(), "Z"), (query(sql), "Z")];
                 let pair = (play(&mut ours, &steps), play(&mut theirs, &steps));
                 assert_eq!(pair.0, pair.1, "round {round}: {said:#?}");
                 continue;
             }
             words.push("Sync".to_owned());
             said.push(words);
-            let steps = [(vec![group, sync()].concat(), "Z")];
+            let steps = [([group, sync()].concat(), "Z")];
             let pair = (play(&mut ours, &steps), play(&mut theirs, &steps));
             assert_eq!(pair.0, pair.1, "round {round}: {said:#?}");
         }

@@ -197,7 +197,7 @@ fn copy_is_answered_as_postgresql_does() {
             // What belongs to no group ends with a question of ours.
             let mut all: Vec<String> = (0..groups).map(|_| kinds(c)).collect();
             c.send_raw(&query("SELECT 'end'")).expect("sent");
-            while !all.last().is_some_and(|k| k == "TDC(SELECT 1)Z") || all.len() <= groups {
+            while all.last().is_none_or(|k| k != "TDC(SELECT 1)Z") || all.len() <= groups {
                 all.push(kinds(c));
             }
             all

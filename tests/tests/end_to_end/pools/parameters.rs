@@ -46,7 +46,8 @@ fn parameters_are_told_when_they_change() {
     ] {
         assert_eq!(a.settings.get(name), direct.settings.get(name), "{name} at the start");
     }
-    let (simple, extended): (fn(&str) -> Vec<u8>, fn(&str) -> Vec<u8>) = (
+    type Sent = fn(&str) -> Vec<u8>;
+    let (simple, extended): (Sent, Sent) = (
         |sql| postern_tests::message::message(b'Q', &postern_tests::message::cstring(sql)),
         |sql| [whole(sql), SYNC.to_vec()].concat(),
     );
