@@ -226,7 +226,8 @@ fn read_exponent(text: &str) -> Result<i64, ValueError> {
         return Err(WRONG);
     }
     match text.parse::<i64>() {
-        Ok(n) if n.abs() < i64::from(i32::MAX / 2) => Ok(n),
+        // Not `abs`: the smallest i64 has none.
+        Ok(n) if n.unsigned_abs() < u64::from(i32::MAX.unsigned_abs() / 2) => Ok(n),
         _ => Err(ValueError::NumericFormat),
     }
 }
@@ -363,6 +364,16 @@ mod tests {
         assert_eq!(through("1e131072", None).unwrap_err(), ValueError::NumericFormat);
         assert_eq!(through("1e-16384", None).unwrap_err(), ValueError::NumericFormat);
         assert_eq!(through("1e99999999999", None).unwrap_err().sqlstate(), "22003");
+        for power in [i64::MIN, i64::MIN + 1, i64::MAX, -1_073_741_823, 1_073_741_823] {
+            let text = format!("1E{power}");
+            assert_eq!(through(&text, None).unwrap_err(), ValueError::NumericFormat, "{text}");
+            assert_eq!(
+                through(&text, Some((12, 2))).unwrap_err(),
+                ValueError::NumericFormat,
+                "{text}"
+            );
+        }
+        assert_eq!(through("1E-1073741822", Some((12, 2))).unwrap(), "0.00");
         assert_eq!(through("1e131071", None).unwrap().len(), 131_072);
     }
 
