@@ -1,6 +1,6 @@
 // PostgreSQL's JDBC driver before the proxy, on a table whose columns are protected.
 //
-// usage: java -cp postgresql.jar Jdbc.java HOST PORT DATABASE USER PASSWORD FIRST_ID
+// usage: java -cp postgresql.jar Jdbc.java HOST PORT DATABASE USER PASSWORD FIRST_ID session|transaction
 // (exit 0, or 1 with every problem on standard output)
 
 import java.math.BigDecimal;
@@ -38,6 +38,7 @@ public class Jdbc {
         for (int n = 0; n < modes.length; n++) {
             try (Connection c = connect(args, modes[n])) {
                 everything(c, modes[n], first + 100 * n, n == 0);
+                keeps(c, modes[n], args[6].equals("session"));
             }
         }
         Properties wrong = new Properties();
@@ -57,6 +58,23 @@ public class Jdbc {
         p.setProperty("user", args[3]);
         p.setProperty("password", args[4]);
         return DriverManager.getConnection(url(args, options), p);
+    }
+
+    /** What would have to stay on the server's connection. */
+    static void keeps(Connection c, String mode, boolean session) throws Exception {
+        for (String sql : new String[] { "LISTEN jobs", "SELECT pg_advisory_lock(7)" }) {
+            try (Statement s = c.createStatement()) {
+                if (session) {
+                    s.execute(sql);
+                    continue;
+                }
+                SQLException refused = fails(mode + ": " + sql, "0A000", () -> s.execute(sql));
+                if (refused instanceof org.postgresql.util.PSQLException) {
+                    String hint = ((org.postgresql.util.PSQLException) refused).getServerErrorMessage().getHint();
+                    if (hint == null || !hint.contains("pool_mode")) problems.add(mode + ": " + sql + " refused without a hint");
+                }
+            }
+        }
     }
 
     static void everything(Connection c, String mode, int id, boolean simple) throws Exception {

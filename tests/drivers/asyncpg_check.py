@@ -1,6 +1,6 @@
 """asyncpg before the proxy: binary in both directions, statements prepared and described with Flush, cursors, a pool that resets.
 
-usage: asyncpg_check.py URL FIRST_ID
+usage: asyncpg_check.py URL FIRST_ID session|transaction
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from uuid import UUID
 
 import asyncpg
 
-URL, FIRST = sys.argv[1], int(sys.argv[2])
+URL, FIRST, MODE = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 problems = []
 
 
@@ -101,6 +101,17 @@ async def main():
     await conn.execute("SET TimeZone = 'Asia/Tokyo'")
     check("reported", conn.get_settings().TimeZone, "Asia/Tokyo")
 
+    # What would have to stay on the server's connection.
+    if MODE == "session":
+        heard = []
+        await conn.add_listener("jobs", lambda *said: heard.append(said[2:]))
+        await conn.execute("SELECT pg_notify('jobs', 'work')")
+        await asyncio.sleep(0.2)
+        check("notified", heard, [("jobs", "work")])
+    else:
+        refused = await fails("LISTEN", conn.add_listener("jobs", lambda *_: None), "0A000")
+        check("its hint", "pool_mode" in (refused.hint or ""), True)
+
     # A time-out cancels over a second connection, and the connection goes on.
     try:
         await conn.fetch("SELECT count(*) FROM generate_series(1, 100000000) a", timeout=0.5)
@@ -111,16 +122,11 @@ async def main():
     check("deleted", await conn.execute("DELETE FROM things WHERE id >= $1 AND id < $2", FIRST, FIRST + 900), "DELETE 101")
     await conn.close()
 
-    async with asyncpg.create_pool(URL, ssl=False, min_size=1, max_size=4, reset=RESET) as pool:
+    async with asyncpg.create_pool(URL, ssl=False, min_size=1, max_size=4) as pool:
         async def one(n):
             return await pool.fetchval("SELECT $1::int4", n)
 
         check("a pool", await asyncio.gather(*(one(n) for n in range(40))), list(range(40)))
-
-
-async def RESET(conn):
-    """What asyncpg sends when a connection goes back, but for the advisory locks of the session."""
-    await conn.execute("RESET ALL")
 
 
 asyncio.run(main())

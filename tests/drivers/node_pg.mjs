@@ -1,11 +1,11 @@
 // node's `pg` before the proxy, on a table whose columns are protected.
 //
-// usage: node node_pg.mjs PG_MODULE URL FIRST_ID    (exit 0, or 1 with every problem on standard output)
+// usage: node node_pg.mjs PG_MODULE URL FIRST_ID session|transaction    (exit 0, or 1 with every problem on standard output)
 
 import { createRequire } from "node:module";
 import { deepStrictEqual } from "node:assert";
 
-const [, , pgPath, url, first] = process.argv;
+const [, , pgPath, url, first, mode] = process.argv;
 const require = createRequire(import.meta.url);
 const { Client, Pool, types } = require(pgPath);
 const FIRST = Number(first);
@@ -119,6 +119,14 @@ const notices = [];
 client.on("notice", (notice) => notices.push(notice.code));
 await client.query("COMMIT");
 check("a notice", notices, ["25P01"]);
+
+// What would have to stay on the server's connection.
+if (mode === "session") {
+  await client.query("LISTEN jobs");
+} else {
+  const refused = await fails("LISTEN", client.query("LISTEN jobs"), "0A000");
+  check("its hint", (refused.hint ?? "").includes("pool_mode"), true);
+}
 
 // Cancel: from a second connection, as pg's own cancel does.
 const slow = client.query("SELECT count(*) FROM generate_series(1, 100000000) a");

@@ -1,6 +1,6 @@
 """pg8000 before the proxy: a driver in pure Python, with a protocol of its own hand: every statement is parsed, described and flushed.
 
-usage: pg8000_check.py HOST PORT DATABASE USER PASSWORD FIRST_ID
+usage: pg8000_check.py HOST PORT DATABASE USER PASSWORD FIRST_ID session|transaction
 """
 
 import sys
@@ -10,7 +10,7 @@ from decimal import Decimal
 import pg8000.native
 from pg8000.exceptions import DatabaseError
 
-HOST, PORT, DATABASE, USER, PASSWORD, FIRST = sys.argv[1:7]
+HOST, PORT, DATABASE, USER, PASSWORD, FIRST, MODE = sys.argv[1:8]
 FIRST = int(FIRST)
 problems = []
 
@@ -68,6 +68,11 @@ check("after a rollback", conn.run("SELECT v_text FROM things WHERE id = :id", i
 conn.run("COMMIT")
 check("a notice", [n.get(b"C") for n in conn.notices], [b"25P01"])
 check("a large result", len(conn.run("SELECT n, repeat('x', 200) FROM generate_series(1, 20000) AS g(n)")), 20000)
+if MODE == "session":
+    conn.run("LISTEN jobs")
+else:
+    refused = fails("LISTEN", "LISTEN jobs", "0A000") or {}
+    check("its hint", "pool_mode" in refused.get("H", ""), True)
 conn.run("DELETE FROM things WHERE id = :id", id=FIRST)
 check("deleted", conn.row_count, 1)
 conn.close()

@@ -41,3 +41,6 @@ SELECT sum(n) FROM (SELECT n FROM generate_series(1, 100) n) x;
 \echo == end
 DELETE FROM things WHERE id = :first;
 \echo :ROW_COUNT
+\echo == listen
+LISTEN jobs;
+\echo :SQLSTATE

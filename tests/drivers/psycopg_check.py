@@ -1,6 +1,6 @@
 """psycopg 3 before the proxy: what an application does with it, on a table whose columns are protected.
 
-usage: psycopg_check.py URL FIRST_ID    (exit 0, or 1 with every problem on standard output)
+usage: psycopg_check.py URL FIRST_ID session|transaction    (exit 0, or 1 with every problem on standard output)
 """
 
 import datetime as dt
@@ -14,7 +14,7 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-URL, FIRST = sys.argv[1], int(sys.argv[2])
+URL, FIRST, MODE = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 problems = []
 
 
@@ -178,6 +178,19 @@ with psycopg.connect(URL, autocommit=True) as conn:
     conn.execute("SET TimeZone = 'Asia/Tokyo'")
     check("reported", conn.info.parameter_status("TimeZone"), "Asia/Tokyo")
     conn.execute("RESET TimeZone")
+
+    # what would have to stay on the server's connection
+    for name, keep in [
+        ("LISTEN", lambda: conn.execute("LISTEN jobs")),
+        ("WITH HOLD", lambda: conn.cursor(name="held", withhold=True).execute("SELECT 1")),
+        ("a lock", lambda: conn.execute("SELECT pg_advisory_lock(7)")),
+    ]:
+        try:
+            keep()
+            check(name, MODE, "session")
+        except psycopg.Error as error:
+            check(name, (error.sqlstate, MODE), ("0A000", "transaction"))
+            check(f"{name}: its hint", "pool_mode" in (error.diag.message_hint or ""), True)
 
     # types as the client is told them
     cur = conn.execute(sql.SQL("SELECT {} FROM things WHERE false").format(names))

@@ -3,9 +3,12 @@
 //! `attacks/*.toml` hold them. A file's attacks all run, and all that went wrong is reported at once. The words of such a file are the
 //! fields below.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use serde::Deserialize;
 
 use crate::connection::{Connection, Failure};
@@ -75,6 +78,9 @@ pub struct Attempt {
     pub sql: OneOrMore,
     /// `simple` or `extended` where it is not both.
     pub only: Option<String>,
+    /// The setup leaves something on the server connection, which transaction mode refuses.
+    #[serde(default)]
+    pub session_mode: bool,
     /// What must come of it.
     pub expect: Expect,
 }
@@ -154,13 +160,17 @@ impl Family {
 
     /// Runs everything; what went wrong, one text each.
     pub fn run(&self, stand: &Stand) -> Vec<String> {
-        self.run_through(stand, None)
+        self.run_on(stand, None)
     }
 
-    /// The same through the proxy on that port, where one is given.
-    pub fn run_through(&self, stand: &Stand, port: Option<u16>) -> Vec<String> {
+    /// The same through a proxy in transaction mode.
+    pub fn run_pooled(&self, stand: &Stand, pooled: &Pooled) -> Vec<String> {
+        self.run_on(stand, Some(pooled))
+    }
+
+    fn run_on(&self, stand: &Stand, pooled: Option<&Pooled>) -> Vec<String> {
         let values: BTreeMap<&str, String> = self.values.iter().map(|(k, v)| (k.as_str(), look_up(stand, k, v))).collect();
-        let stage = Stage { stand, port, values };
+        let stage = Stage { stand, pooled, values };
         let mut failures = Vec::new();
         for attack in &self.attack {
             let login = attack.attempt.login.as_deref().unwrap_or_default();
@@ -185,7 +195,7 @@ impl Family {
 
 /// A misspelt word would silently turn a check off (serde cannot refuse unknown fields beside flattened ones).
 fn check_words(table: &toml::Table, file: &Path) {
-    const ATTEMPT: [&str; 6] = ["login", "as", "setup", "sql", "only", "expect"];
+    const ATTEMPT: [&str; 7] = ["login", "as", "setup", "sql", "only", "session_mode", "expect"];
     const ATTACK: [&str; 4] = ["id", "unchanged", "allowed", "no_twin"];
     let attacks = table.get("attack").and_then(toml::Value::as_array);
     for attack in attacks.into_iter().flatten().filter_map(toml::Value::as_table) {
@@ -202,9 +212,37 @@ fn check_words(table: &toml::Table, file: &Path) {
 
 type Rows = Vec<Vec<Option<String>>>;
 
+/// A proxy in transaction mode, and how much is tried there.
+pub struct Pooled {
+    port: u16,
+    /// One in so many, chosen by this.
+    sample: Option<(u32, RefCell<ChaCha8Rng>)>,
+}
+
+impl Pooled {
+    /// Everything.
+    pub fn whole(port: u16) -> Self {
+        Self { port, sample: None }
+    }
+
+    /// One statement in so many.
+    pub fn one_in(many: u32, seed: u64, port: u16) -> Self {
+        let random = RefCell::new(ChaCha8Rng::seed_from_u64(seed));
+        Self {
+            port,
+            sample: Some((many, random)),
+        }
+    }
+
+    fn chooses(&self) -> bool {
+        let chosen = |(many, random): &(u32, RefCell<ChaCha8Rng>)| random.borrow_mut().random_ratio(1, *many);
+        self.sample.as_ref().is_none_or(chosen)
+    }
+}
+
 struct Stage<'s> {
     stand: &'s Stand,
-    port: Option<u16>,
+    pooled: Option<&'s Pooled>,
     values: BTreeMap<&'s str, String>,
 }
 
@@ -233,8 +271,16 @@ impl Stage<'_> {
         for sql in attempt.sql.each() {
             let sql = self.filled(sql);
             for extended in protocols {
+                if self.pooled.is_some_and(|p| !p.chooses()) {
+                    continue;
+                }
                 let shown = format!("{id}, {}: {sql}", if *extended { "extended" } else { "simple" });
                 let outcome = match self.once(session, attempt, &sql, *extended) {
+                    Err(problem) if self.pooled.is_some() && attempt.session_mode && refused_by_mode(&problem) => continue,
+                    Ok(_) if self.pooled.is_some() && attempt.session_mode => {
+                        failures.push(format!("{shown}\n    transaction mode kept what it cannot keep"));
+                        continue;
+                    }
                     Ok(outcome) => outcome,
                     Err(problem) => {
                         failures.push(format!("{shown}\n    {problem}"));
@@ -253,8 +299,8 @@ impl Stage<'_> {
     /// Runs setup and statement on a connection of its own and sees that it is still usable.
     fn once(&self, session: Session<'_>, attempt: &Attempt, sql: &str, extended: bool) -> Result<Outcome, String> {
         let target = self.stand.login_as(session.login, session.who);
-        let target = match self.port {
-            Some(port) => target.on_port(port),
+        let target = match self.pooled {
+            Some(pooled) => target.on_port(pooled.port),
             None => target,
         };
         let mut connection = Connection::open(&target).map_err(|e| format!("cannot connect: {e}"))?;
@@ -403,6 +449,11 @@ impl Stage<'_> {
         let (real, none) = (blank(&outcome.reply.error), blank(&missing.reply.error));
         (real != none).then(|| format!("tells itself from a missing relation:\n    {real:?}\n    {none:?}"))
     }
+}
+
+/// Whether transaction mode said what to do instead.
+fn refused_by_mode(problem: &str) -> bool {
+    problem.starts_with("setup") && problem.contains("0A000") && problem.contains("pool_mode = \"session\"")
 }
 
 /// Who tries.

@@ -38,6 +38,8 @@ use crate::wire::{Client, cancel, frame};
 
 /// Expectations at most; above it the client is not read.
 const MAX_QUEUE: usize = 4096;
+/// In transaction mode no further group of messages is begun above so many: who comes to wait for the connection waits for these.
+const MAX_AHEAD: usize = 64;
 /// A session's state.
 pub(super) struct Session {
     pub shared: Arc<Shared>,
@@ -290,9 +292,13 @@ impl Session {
             && !self.gives_way()
     }
 
-    /// Whether others wait for the connection and a group of messages has ended: what the client sends next takes its turn behind them.
+    /// Whether a group of messages has ended and what the client sends next is to wait: others wait for the connection, behind
+    /// whom it takes its turn, or so much is under way that they would have to.
     fn gives_way(&self) -> bool {
-        !self.open && !self.queue.is_empty() && self.pool.mode() == PoolMode::Transaction && self.pool.awaited()
+        !self.open
+            && !self.queue.is_empty()
+            && self.pool.mode() == PoolMode::Transaction
+            && (self.queue.len() >= MAX_AHEAD || self.pool.awaited())
     }
 
     /// Handles the client's frames that are there and that there is room for.

@@ -1,7 +1,8 @@
 //! Real clients before the proxy: `psql`, psycopg 3 (libpq), asyncpg, pg8000, tokio-postgres, node's `pg`, JDBC.
 //!
 //! The scripts are in `drivers/`; each checks every protected type in text and binary, by the simple, extended and prepared way,
-//! pipelines, transactions, errors with SQLSTATE and HINT, NULL and `''`, cancelling and large results.
+//! pipelines, transactions, errors with SQLSTATE and HINT, NULL and `''`, cancelling and large results. All of it once with a server
+//! connection for each client and once in transaction mode, where clients share two; there LISTEN is refused with a HINT.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,6 +10,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use postern_tests::product::{postern, workspace};
+use postern_tests::proxy::Proxy;
 use postern_tests::stand::Stand;
 use postern_tests::target::Target;
 
@@ -16,9 +18,57 @@ fn script(name: &str) -> PathBuf {
     workspace().join("tests/drivers").join(name)
 }
 
-fn target(stand: &Stand) -> Target {
-    stand.through_gate("alltypes.service", None)
+const LOGIN: &str = "alltypes.service";
+
+/// How long a client has its server connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Session,
+    Transaction,
 }
+
+impl Mode {
+    fn target(self, stand: &Stand) -> Target {
+        static POOLED: OnceLock<Proxy> = OnceLock::new();
+        let start = || Proxy::start(stand, "drivers", "[pool]\npool_mode = 'transaction'\nsize = 2\n");
+        match self {
+            Self::Session => stand.through_gate(LOGIN, None),
+            Self::Transaction => POOLED.get_or_init(start).login(stand, LOGIN, None),
+        }
+    }
+
+    /// The first of the rows that a test may write.
+    fn first(self, base: i32) -> i32 {
+        match self {
+            Self::Session => base,
+            // Not 5,000: node's pg reads binary integers as if they were UTF-8.
+            Self::Transaction => base + 4_096,
+        }
+    }
+
+    /// As the scripts are told of it, first row and mode.
+    fn arguments(self, base: i32) -> [String; 2] {
+        let word = match self {
+            Self::Session => "session",
+            Self::Transaction => "transaction",
+        };
+        [self.first(base).to_string(), word.to_owned()]
+    }
+}
+
+/// A test for each driver in each mode.
+macro_rules! in_both_modes {
+    ($($driver:ident)*) => {
+        mod session_mode {
+            $(#[test] fn $driver() { super::$driver(super::Mode::Session); })*
+        }
+        mod transaction_mode {
+            $(#[test] fn $driver() { super::$driver(super::Mode::Transaction); })*
+        }
+    };
+}
+
+in_both_modes! { asyncpg pg8000 psycopg node jdbc psql tokio_postgres }
 
 #[track_caller]
 fn succeeds(name: &str, command: &mut Command) -> String {
@@ -105,89 +155,84 @@ fn more_python() -> PathBuf {
     PYTHON.get_or_init(make).clone()
 }
 
-#[test]
-fn asyncpg() {
+fn asyncpg(mode: Mode) {
     let stand = Stand::shared();
     let _beside = stand.beside_others();
-    let url = target(stand).url();
+    let url = mode.target(stand).url();
     succeeds(
         "asyncpg",
         Command::new(more_python())
             .arg(script("asyncpg_check.py"))
-            .args([url.as_str(), "60000"]),
+            .arg(url)
+            .args(mode.arguments(60_000)),
     );
 }
 
-#[test]
-fn pg8000() {
+fn pg8000(mode: Mode) {
     let stand = Stand::shared();
     let _beside = stand.beside_others();
-    let t = target(stand);
+    let t = mode.target(stand);
     let port = t.port.to_string();
     succeeds(
         "pg8000",
-        Command::new(more_python()).arg(script("pg8000_check.py")).args([
-            &t.host,
-            &port,
-            &t.database,
-            &t.user,
-            &t.password,
-            "70000",
-        ]),
+        Command::new(more_python())
+            .arg(script("pg8000_check.py"))
+            .args([&t.host, &port, &t.database, &t.user, &t.password])
+            .args(mode.arguments(70_000)),
     );
 }
 
-#[test]
-fn psycopg() {
+fn psycopg(mode: Mode) {
     let stand = Stand::shared();
     let _beside = stand.beside_others();
-    let url = target(stand).url();
+    let url = mode.target(stand).url();
     succeeds(
         "psycopg",
         Command::new(python())
             .arg(script("psycopg_check.py"))
-            .args([url.as_str(), "10000"]),
+            .arg(url)
+            .args(mode.arguments(10_000)),
     );
 }
 
-#[test]
-fn node() {
+fn node(mode: Mode) {
     let stand = Stand::shared();
     let _beside = stand.beside_others();
-    let url = target(stand).url();
+    let url = mode.target(stand).url();
     succeeds(
         "node's pg",
         Command::new("node")
             .arg(script("node_pg.mjs"))
             .arg(node_pg())
-            .args([url.as_str(), "20000"]),
+            .arg(url)
+            .args(mode.arguments(20_000)),
     );
 }
 
-#[test]
-fn jdbc() {
+fn jdbc(mode: Mode) {
     let stand = Stand::shared();
     let _beside = stand.beside_others();
-    let t = target(stand);
+    let t = mode.target(stand);
     let port = t.port.to_string();
     succeeds(
         "JDBC",
         Command::new("java")
             .args(["-cp", "/usr/share/java/postgresql.jar"])
             .arg(script("Jdbc.java"))
-            .args([&t.host, &port, &t.database, &t.user, &t.password, "30000"]),
+            .args([&t.host, &port, &t.database, &t.user, &t.password])
+            .args(mode.arguments(30_000)),
     );
 }
 
-#[test]
-fn psql() {
+fn psql(mode: Mode) {
     let stand = Stand::shared();
     let _beside = stand.beside_others();
     let mut command = Command::new("psql");
+    let first = format!("first={}", mode.first(40_000));
     command
-        .args(["--no-psqlrc", "--quiet", "--set", "first=40000", "--file"])
+        .args(["--no-psqlrc", "--quiet", "--set", &first, "--file"])
         .arg(script("psql.sql"));
-    for (name, value) in target(stand).environment() {
+    for (name, value) in mode.target(stand).environment() {
         command.env(name, value);
     }
     let output = command.output().expect("psql can be started");
@@ -204,7 +249,13 @@ fn psql() {
         == errors\n42P01\n42501\n22012\n\
         == transaction\n(null)\ntext of psql\n\
         == cursor\ntext of psql\n5050\n\
-        == end\n1\n";
+        == end\n1\n\
+        == listen\n";
+    let listened = match mode {
+        Mode::Session => "00000\n",
+        Mode::Transaction => "0A000\n",
+    };
+    let expected = format!("{expected}{listened}");
     assert_eq!(out, expected, "psql complained:\n{err}");
     assert!(err.contains("HINT:"), "no hint was shown:\n{err}");
 }
@@ -223,7 +274,7 @@ fn psql_describes_a_protected_table_in_plain_types() {
         "--command",
         "\\d things",
     ]);
-    for (name, value) in target(stand).environment() {
+    for (name, value) in Mode::Session.target(stand).environment() {
         command.env(name, value);
     }
     let output = command.output().expect("psql can be started");
@@ -244,8 +295,7 @@ fn psql_describes_a_protected_table_in_plain_types() {
 }
 
 /// tokio-postgres sends and reads binary only; it pipelines whatever is polled together.
-#[test]
-fn tokio_postgres() {
+fn tokio_postgres(mode: Mode) {
     let stand = Stand::shared();
     let _beside = stand.beside_others();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -253,13 +303,13 @@ fn tokio_postgres() {
         .enable_all()
         .build()
         .expect("a runtime");
-    runtime.block_on(all_of_tokio_postgres(&target(stand).url()));
+    runtime.block_on(all_of_tokio_postgres(&mode.target(stand).url(), mode));
 }
 
-async fn all_of_tokio_postgres(url: &str) {
+async fn all_of_tokio_postgres(url: &str, mode: Mode) {
     let (mut client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.expect("connects");
     let driver = tokio::spawn(connection);
-    let first = 50_000_i32;
+    let first = mode.first(50_000);
     let moment = SystemTime::UNIX_EPOCH + Duration::from_micros(1_795_437_296_789_012);
     let (text, bytes) = ("Zoë's “text” \\ with\nlines", vec![0_u8, 1, 2, 253, 254, 255]);
     let insert = client
@@ -428,7 +478,7 @@ async fn all_of_tokio_postgres(url: &str) {
 
     // Simple protocol, and cancelling.
     let simple = client
-        .simple_query("SELECT 1; SELECT v_varchar FROM things WHERE id = 50000")
+        .simple_query(&format!("SELECT 1; SELECT v_varchar FROM things WHERE id = {first}"))
         .await
         .expect("a batch");
     assert!(
@@ -448,6 +498,15 @@ async fn all_of_tokio_postgres(url: &str) {
         }
     );
     assert_eq!(state(slow.expect_err("cancelled")).as_deref(), Some("57014"));
+    match (mode, client.batch_execute("LISTEN jobs").await) {
+        (Mode::Session, listened) => listened.expect("LISTEN"),
+        (Mode::Transaction, refused) => {
+            let refused = refused.expect_err("refused");
+            let refused = refused.as_db_error().expect("an answer");
+            assert_eq!(refused.code().code(), "0A000");
+            assert!(refused.hint().is_some_and(|h| h.contains("pool_mode")), "{refused:?}");
+        }
+    }
     let deleted = client
         .execute("DELETE FROM things WHERE id >= $1 AND id < $2", &[&first, &(first + 10)])
         .await

@@ -100,7 +100,6 @@ fn clients_wait_in_turn_and_not_for_ever() {
 }
 
 #[test]
-#[ignore = "groups that are on their way to PostgreSQL are answered before others are served"]
 fn one_who_was_served_lets_others_go_first() {
     let stand = Stand::shared();
     let _beside = stand.beside_others();

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use postern_tests::attack::Family;
+use postern_tests::attack::{Family, Pooled};
 use postern_tests::connection::Connection;
 use postern_tests::product::workspace;
 use postern_tests::proxy::Proxy;
@@ -140,15 +140,14 @@ fn clients_of_few_connections_never_cross_10_000_times() {
 }
 
 /// The attacks of `attacks/*.toml`, where the server connection is not the client's.
-#[test]
-#[ignore = "minutes: make test-full"]
-fn attacks_on_a_shared_connection() {
+fn attacks(purpose: &str, through: impl Fn(u16) -> Pooled) {
     let stand = Stand::shared();
     let _beside = stand.beside_others();
-    let proxy = Proxy::start(stand, "pools-attacks", TWO);
+    let proxy = Proxy::start(stand, purpose, TWO);
+    let pooled = through(proxy.port);
     for name in ["isolation.toml", "filters_reading.toml", "filters_writing.toml", "masks.toml"] {
         let family = Family::read(&workspace().join("tests/attacks").join(name));
-        let failures = family.run_through(stand, Some(proxy.port));
+        let failures = family.run_pooled(stand, &pooled);
         assert!(
             failures.is_empty(),
             "{} of {name}:\n\n{}\n",
@@ -156,4 +155,15 @@ fn attacks_on_a_shared_connection() {
             failures.join("\n\n")
         );
     }
+}
+
+#[test]
+fn some_attacks_on_a_shared_connection() {
+    attacks("pools-some-attacks", |port| Pooled::one_in(12, 25, port));
+}
+
+#[test]
+#[ignore = "three minutes: make test-full"]
+fn attacks_on_a_shared_connection() {
+    attacks("pools-attacks", Pooled::whole);
 }
