@@ -60,6 +60,8 @@ pub(crate) struct Survey {
     pub(crate) depth: usize,
     /// Where each constant was written.
     pub(crate) constants: Vec<i32>,
+    /// The number of each parameter, as often as it is mentioned.
+    pub(crate) params: Vec<i32>,
 }
 
 /// Refuses a tree nested deeper than `max`.
@@ -247,8 +249,20 @@ impl<'w> ser::Serializer for &'w mut Walk {
     type SerializeStruct = &'w mut Walk;
     type SerializeStructVariant = ser::Impossible<(), Stop>;
 
-    numbers!(serialize_i8: i8, serialize_i16: i16, serialize_i32: i32, serialize_i64: i64, serialize_u8: u8, serialize_u16: u16,
+    numbers!(serialize_i8: i8, serialize_i16: i16, serialize_i64: i64, serialize_u8: u8, serialize_u16: u16,
         serialize_u32: u32, serialize_u64: u64, serialize_f32: f32, serialize_f64: f64);
+
+    fn serialize_i32(self, v: i32) -> Result<(), Stop> {
+        if self
+            .frames
+            .last()
+            .is_some_and(|f| f.name == "ParamRef" && f.field == "number")
+        {
+            self.survey.params.push(v);
+        }
+        self.put(b'n', &v.to_le_bytes());
+        Ok(())
+    }
 
     fn serialize_bool(self, v: bool) -> Result<(), Stop> {
         self.put(b'b', &[u8::from(v)]);

@@ -199,6 +199,9 @@ impl Judge<'_> {
         // ON sees the two sides of its join and outer queries, not the items that stand before it in the list.
         let before: Vec<Entry> = scope.entries.drain(..first).collect();
         let judged = self.plain_opt(j.quals.as_mut(), scope);
+        if judged.is_ok() {
+            self.copy_inside_join(j, scope);
+        }
         scope.entries.splice(0..0, before);
         judged?;
         if j.join_using_alias.is_some() {

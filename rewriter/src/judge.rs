@@ -14,6 +14,7 @@ use postern_config::{ColumnType, Login, ModuleName};
 
 use crate::catalog::Catalog;
 use crate::census::{self, Counts};
+use crate::inside::Mentions;
 use crate::plan::{Keeps, Param, Refusal, Rewritten};
 use crate::{allow, parse, tree};
 
@@ -64,6 +65,8 @@ pub(crate) struct Judge<'a> {
     pub(crate) sharing: usize,
     /// What outlives the transaction.
     pub(crate) keeps: Keeps,
+    /// How often the statement mentions each of its parameters, before anything was rewritten.
+    pub(crate) mentions: Mentions,
     hidden: usize,
 }
 
@@ -87,6 +90,8 @@ pub(crate) struct Params {
 
 struct Numbering {
     client: HashMap<u16, i32>,
+    /// The other way round: the client's number of `$1`, `$2`, ….
+    numbered: Vec<u16>,
     first_new: i32,
     /// What answers for a sealed parameter whether it is NULL.
     null_answers: HashMap<u16, Param>,
@@ -116,7 +121,12 @@ pub(crate) fn judged<T>(
     walk: impl Fn(&mut Judge<'_>, &mut Node) -> Result<T, Refusal>,
 ) -> Result<Judged<T>, Refusal> {
     let census = census::survey(statement)?;
+    let mut mentions = Mentions::new();
+    for number in &census.params {
+        *mentions.entry(*number).or_default() += 1;
+    }
     let mut judge = Judge::new(ask, None);
+    judge.mentions = mentions;
     let mut tree = statement.clone();
     let mut value = walk(&mut judge, &mut tree)?;
     if judge.seen != census.counts {
@@ -135,7 +145,9 @@ pub(crate) fn judged<T>(
     judge.params.check()?;
     if compact || !judge.params.new.is_empty() {
         let numbering = judge.params.number();
+        let mentions = std::mem::take(&mut judge.mentions);
         judge = Judge::new(ask, Some(numbering));
+        judge.mentions = mentions;
         tree = statement.clone();
         value = walk(&mut judge, &mut tree)?;
     }
@@ -244,6 +256,7 @@ impl<'a> Judge<'a> {
             making: None,
             sharing: 0,
             keeps: Keeps::NOTHING,
+            mentions: Mentions::new(),
             hidden: 0,
         }
     }
@@ -274,6 +287,18 @@ impl Params {
                 .ok_or_else(|| Refusal::internal("a parameter was not numbered"))?,
             None => i32::from(n),
         })
+    }
+
+    /// The client's number of a parameter that `plain` gave this one upstream; `None` for one of ours.
+    pub(crate) fn client_number(&self, upstream: i32) -> Option<i32> {
+        match &self.numbering {
+            Some(numbering) => usize::try_from(upstream)
+                .ok()
+                .and_then(|n| numbering.numbered.get(n.checked_sub(1)?))
+                .map(|n| i32::from(*n)),
+            // The first walk: ours are not numbered yet, but from the end.
+            None => (upstream < i32::from(u16::MAX)).then_some(upstream),
+        }
     }
 
     /// A client's parameter used for a protected column; its index from 0.
@@ -380,6 +405,7 @@ impl Params {
             .collect();
         Numbering {
             client,
+            numbered: self.plain.iter().copied().collect(),
             first_new,
             null_answers,
         }

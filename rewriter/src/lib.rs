@@ -18,6 +18,7 @@ mod from;
 mod function;
 mod index;
 mod insert;
+mod inside;
 mod judge;
 mod keeps;
 mod own;

@@ -343,7 +343,7 @@ fn barrier_columns(table: &Table, subqueries: Subqueries) -> Vec<(String, String
     out
 }
 
-fn barrier_entry(table: &Table, alias: &str, renames: &[String]) -> Entry {
+fn barrier_entry(table: &Arc<Table>, alias: &str, renames: &[String]) -> Entry {
     let mut columns = Vec::with_capacity(table.columns.len());
     let mut position = 0;
     for column in &table.columns {
@@ -367,6 +367,7 @@ fn barrier_entry(table: &Table, alias: &str, renames: &[String]) -> Entry {
     let mut entry = Entry::plain(alias, Some(columns));
     entry.guarded = table.has_protected();
     entry.primary_key = table.primary_key.iter().map(|k| k.as_str().into()).collect();
+    entry.behind = Some(table.clone());
     entry
 }
 

@@ -6,9 +6,10 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use pg_query::protobuf::Node;
-use postern_config::Ident;
+use postern_config::{Ident, Table};
 
 use crate::allow;
 use crate::plan::{Refusal, Sealed};
@@ -82,6 +83,8 @@ pub(crate) struct Entry {
     pub(crate) origin: Origin,
     /// Where its columns are not known: those that the statement itself names.
     pub(crate) named: Vec<Box<str>>,
+    /// The table whose barrier it is; its columns are that table's, in order.
+    pub(crate) behind: Option<Arc<Table>>,
 }
 
 /// Where an entry's rows come from, as far as it matters where its columns are not known.
@@ -269,6 +272,7 @@ impl Entry {
             qualified_only: false,
             origin: Origin::Rows,
             named: Vec::new(),
+            behind: None,
         }
     }
 }

@@ -66,6 +66,7 @@ impl Judge<'_> {
             let mut doors = Doors::default();
             if let Some(filter) = &mut u.where_clause {
                 self.conjuncts(filter, &level, &mut doors)?;
+                self.copy_inside(&mut u.from_clause, filter, &level);
             }
             return self.returning(u.returning_clause.as_mut(), &level, doors, mode);
         };
@@ -79,6 +80,7 @@ impl Judge<'_> {
         let mut doors = Doors::default();
         if let Some(filter) = &mut u.where_clause {
             self.conjuncts(filter, &level, &mut doors)?;
+            self.copy_inside(&mut u.from_clause, filter, &level);
         }
         let own = u.where_clause.take().map(|w| *w);
         u.where_clause = Some(Box::new(self.filtered(&table, &alias, Operation::Update, &assigned, own)?));
@@ -106,6 +108,7 @@ impl Judge<'_> {
         let mut doors = Doors::default();
         if let Some(filter) = &mut d.where_clause {
             self.conjuncts(filter, &level, &mut doors)?;
+            self.copy_inside(&mut d.using_clause, filter, &level);
         }
         if let Some(table) = target.table {
             let own = d.where_clause.take().map(|w| *w);

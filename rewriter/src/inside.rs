@@ -1,0 +1,365 @@
+//! The client's own comparisons, copied beneath a table's filter, so that an index serves them.
+//!
+//! A barrier's fence (`OFFSET 0`) keeps every predicate of the client above the filter, and so every index out of use. What is copied here
+//! stays where the client wrote it as well, so a copy cannot change which rows there are; it must only not tell anything of rows that the
+//! filter hides. Promised of each copy:
+//! - It is a top-level conjunct of WHERE, or of the ON of a join that drops the rows that it does not match: never from beneath OR, NOT or
+//!   CASE, never for the nullable side of an outer join (but by that join's own ON).
+//! - It compares one column of the barrier's table, as it is stored, with constants and parameters: no other column, function, subquery
+//!   or cast. A masked column is not compared, because predicates see the mask.
+//! - The operator is one that PostgreSQL 15 marks LEAKPROOF for the column's type ([`leakproof`]).
+//! - It cannot raise while rows are read. A literal is read in the column's type at Parse, a parameter at Bind, as the original's are.
+//!   What a parameter's declared type makes of the comparison can: `bigint = oid` casts the column. [`Judge::single`] sees to that.
+//! - It leaves types as they are: a parameter that the statement mentions once has the type here that it has there.
+
+use std::collections::HashMap;
+
+use pg_query::NodeEnum;
+use pg_query::protobuf::{self, AExprKind, BoolExprType, JoinType, Node, a_const};
+use postern_config::ColumnType;
+use postern_config::names::eq_column;
+use postern_config::settings::Enforce;
+
+use crate::judge::{BARRIER, Judge};
+use crate::scope::{Entry, Found, Nature, Scope};
+use crate::tree;
+
+/// How often the client's statement mentions each parameter.
+pub(crate) type Mentions = HashMap<i32, usize>;
+
+/// What a column that may be compared holds.
+#[derive(Clone, Copy)]
+enum Holds<'t> {
+    /// Values of this type.
+    Values(&'t ColumnType),
+    /// Equality tags: `bytea`, compared with parameters of ours.
+    Tags,
+    /// An envelope: only NULL is asked for.
+    Envelopes,
+}
+
+/// A column of a barrier's table.
+struct Stored<'s> {
+    alias: &'s str,
+    name: String,
+    holds: Holds<'s>,
+}
+
+impl Judge<'_> {
+    /// Copies what may be of a predicate that was judged into the barriers among these FROM items.
+    pub(crate) fn copy_inside(&self, items: &mut [Node], predicate: &Node, scope: &Scope<'_>) {
+        // Without a fence PostgreSQL itself decides what runs first.
+        if self.ask.enforce == Enforce::Both {
+            return;
+        }
+        match &predicate.node {
+            Some(NodeEnum::BoolExpr(b)) if b.boolop() == BoolExprType::AndExpr => {
+                for conjunct in &b.args {
+                    self.copy_inside(items, conjunct, scope);
+                }
+            }
+            _ => {
+                if let Some((alias, copy)) = self.copy_of(predicate, scope) {
+                    place(items, alias, &copy);
+                }
+            }
+        }
+    }
+
+    /// [`Self::copy_inside`] for the ON of a join.
+    pub(crate) fn copy_inside_join(&self, j: &mut protobuf::JoinExpr, scope: &Scope<'_>) {
+        let Some(quals) = &j.quals else { return };
+        let (left, right) = filtered_by_on(j.jointype());
+        for side in [(left, &mut j.larg), (right, &mut j.rarg)] {
+            if let (true, Some(item)) = side {
+                self.copy_inside(std::slice::from_mut(&mut **item), quals, scope);
+            }
+        }
+    }
+
+    /// The copy of one conjunct, and the alias of the barrier that it is for.
+    fn copy_of<'s>(&self, n: &Node, scope: &'s Scope<'_>) -> Option<(&'s str, Node)> {
+        match &n.node {
+            Some(NodeEnum::NullTest(t)) => {
+                let stored = stored(t.arg.as_deref()?, scope)?;
+                let mut copy = t.clone();
+                copy.arg = Some(Box::new(stored.reference()));
+                Some((stored.alias, tree::node(NodeEnum::NullTest(copy))))
+            }
+            Some(NodeEnum::AExpr(e)) => self.comparison_copy(e, scope),
+            _ => None,
+        }
+    }
+
+    fn comparison_copy<'s>(&self, e: &protobuf::AExpr, scope: &'s Scope<'_>) -> Option<(&'s str, Node)> {
+        let (left, right) = (e.lexpr.as_deref()?, e.rexpr.as_deref()?);
+        let mut copy = e.clone();
+        let found = match stored(left, scope) {
+            Some(found) => {
+                copy.lexpr = Some(Box::new(found.reference()));
+                copy.rexpr = Some(Box::new(self.compared(e, right, &found)?));
+                found
+            }
+            None if e.kind() == AExprKind::AexprOp => {
+                let found = stored(right, scope)?;
+                copy.lexpr = Some(Box::new(self.compared(e, left, &found)?));
+                copy.rexpr = Some(Box::new(found.reference()));
+                found
+            }
+            None => return None,
+        };
+        Some((found.alias, tree::node(NodeEnum::AExpr(Box::new(copy)))))
+    }
+
+    /// What the column is compared with, if the whole may be copied.
+    fn compared(&self, e: &protobuf::AExpr, other: &Node, stored: &Stored<'_>) -> Option<Node> {
+        // The operator stays as the client wrote it, so that it is the same one that the original finds.
+        let operator = match tree::parts(&e.name).as_deref() {
+            Some([name] | ["pg_catalog", name]) => (*name).to_owned(),
+            _ => return None,
+        };
+        match e.kind() {
+            AExprKind::AexprOp if leakproof(stored.holds, &operator) => self.single(other, stored.holds),
+            AExprKind::AexprIn if operator == "=" && leakproof(stored.holds, "=") => {
+                let Some(NodeEnum::List(list)) = &other.node else {
+                    return None;
+                };
+                let items = self.several(&list.items, stored.holds)?;
+                Some(tree::node(NodeEnum::List(protobuf::List { items })))
+            }
+            AExprKind::AexprBetween if leakproof(stored.holds, ">=") && leakproof(stored.holds, "<=") => {
+                let Some(NodeEnum::List(list)) = &other.node else {
+                    return None;
+                };
+                let items = list
+                    .items
+                    .iter()
+                    .map(|n| self.single(n, stored.holds))
+                    .collect::<Option<_>>()?;
+                Some(tree::node(NodeEnum::List(protobuf::List { items })))
+            }
+            AExprKind::AexprOpAny if operator == "=" && leakproof(stored.holds, "=") => match &other.node {
+                Some(NodeEnum::AArrayExpr(a)) => {
+                    let mut array = a.clone();
+                    array.elements = self.several(&a.elements, stored.holds)?;
+                    Some(tree::node(NodeEnum::AArrayExpr(array)))
+                }
+                Some(NodeEnum::ParamRef(p)) if self.may_repeat(p, stored.holds) => Some(match stored.holds {
+                    // As in `single`.
+                    Holds::Values(ColumnType::Int8) => {
+                        let empty = array_of_bigint(tree::text("{}"));
+                        tree::case(tree::boolean(true), other.clone(), Some(empty))
+                    }
+                    _ => other.clone(),
+                }),
+                // `'{…}'`, read in the column's array type.
+                Some(NodeEnum::AConst(k)) if matches!(k.val, Some(a_const::Val::Sval(_))) => {
+                    matches!(stored.holds, Holds::Values(_)).then(|| other.clone())
+                }
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// One value beside an operator. PostgreSQL 15's operators for the types of [`leakproof`] and any other built-in type that a parameter
+    /// may be declared of raise nothing, whichever side is cast, but for one: `bigint = oid` casts the column, and raises where a row's
+    /// value is out of range. In `CASE WHEN true THEN value ELSE NULL::bigint END` an oid becomes a bigint and every other type stays what it
+    /// would be; it is gone before an index is chosen.
+    fn single(&self, n: &Node, holds: Holds<'_>) -> Option<Node> {
+        let fits = match &n.node {
+            Some(NodeEnum::AConst(k)) => suits(k, holds),
+            Some(NodeEnum::ParamRef(p)) => self.may_repeat(p, holds),
+            _ => false,
+        };
+        if !fits {
+            return None;
+        }
+        Some(match holds {
+            Holds::Values(ColumnType::Int8) => tree::case(tree::boolean(true), n.clone(), Some(tree::cast(tree::null(), "int8"))),
+            _ => n.clone(),
+        })
+    }
+
+    /// Items of IN or ARRAY: PostgreSQL gives them one common type. Parameters declared of different types would be cast to it row by row,
+    /// and that may raise (`numeric` to `float8`), so several are taken only where no two types with such a cast between them fit.
+    fn several(&self, items: &[Node], holds: Holds<'_>) -> Option<Vec<Node>> {
+        let constants = items.iter().all(|n| matches!(n.node, Some(NodeEnum::AConst(_))));
+        let harmless = matches!(
+            holds,
+            Holds::Tags | Holds::Values(ColumnType::Text | ColumnType::Varchar(_) | ColumnType::Uuid | ColumnType::Bytea)
+        );
+        if items.len() > 1 && !constants && !harmless {
+            return None;
+        }
+        items.iter().map(|n| self.single(n, holds)).collect()
+    }
+
+    /// Whether a parameter may be mentioned once more, and before its other place. The first mention decides on the type of one that was
+    /// not declared: mentioned by the client once, it is this column's at both. Tags are parameters of ours, of a declared type.
+    fn may_repeat(&self, p: &protobuf::ParamRef, holds: Holds<'_>) -> bool {
+        match (holds, self.params.client_number(p.number)) {
+            (Holds::Tags, None) => true,
+            (Holds::Values(_), Some(number)) => self.mentions.get(&number) == Some(&1),
+            _ => false,
+        }
+    }
+}
+
+impl Stored<'_> {
+    fn reference(&self) -> Node {
+        tree::column(BARRIER, &self.name)
+    }
+}
+
+/// Operators that are LEAKPROOF in PostgreSQL 15's `pg_proc` for both sides of the type. Not so: `numeric`, `jsonb`. `float8` is, but the
+/// cast of a `numeric` parameter to it raises.
+fn leakproof(holds: Holds<'_>, operator: &str) -> bool {
+    let compared = matches!(operator, "=" | "<>" | "<" | "<=" | ">" | ">=");
+    match holds {
+        Holds::Envelopes => false,
+        Holds::Tags => matches!(operator, "=" | "<>"),
+        Holds::Values(ty) => match ty {
+            ColumnType::Int2
+            | ColumnType::Int4
+            | ColumnType::Int8
+            | ColumnType::Uuid
+            | ColumnType::Text
+            | ColumnType::Varchar(_)
+            | ColumnType::Bool
+            | ColumnType::Date
+            | ColumnType::TimestampTz
+            | ColumnType::Bytea => compared,
+            ColumnType::Other(spelling) => compared && matches!(&**spelling, "timestamp" | "timestamp without time zone"),
+            ColumnType::Float8 | ColumnType::Numeric(_) | ColumnType::Jsonb => false,
+        },
+    }
+}
+
+/// Whether a constant's type keeps the comparison among those of [`leakproof`]: a string takes the column's type, a number has its own.
+fn suits(k: &protobuf::AConst, holds: Holds<'_>) -> bool {
+    let Holds::Values(ty) = holds else { return false };
+    let integers = matches!(ty, ColumnType::Int2 | ColumnType::Int4 | ColumnType::Int8);
+    match &k.val {
+        Some(a_const::Val::Sval(_)) => true,
+        Some(a_const::Val::Ival(_)) => integers,
+        Some(a_const::Val::Fval(f)) => integers && f.fval.parse::<i64>().is_ok(),
+        Some(a_const::Val::Boolval(_)) => *ty == ColumnType::Bool,
+        _ => false,
+    }
+}
+
+/// The column of a barrier's table that a reference means, if it stands at this level and is compared as it is stored.
+fn stored<'s>(n: &Node, scope: &'s Scope<'_>) -> Option<Stored<'s>> {
+    let Some(NodeEnum::ColumnRef(c)) = &n.node else { return None };
+    let (entry, name) = match tree::parts(&c.fields)?.as_slice() {
+        [name] => match scope.own_column(name, c.location) {
+            Ok(Some(Found::Column { entry, col })) => (entry, col.name.to_string()),
+            _ => return None,
+        },
+        [alias, name] => (scope.entries.iter().find(|e| *e.alias == **alias)?, (*name).to_owned()),
+        _ => return None,
+    };
+    let table = entry.behind.as_deref()?;
+    let alias = &*entry.alias;
+    if let Some(position) = position(entry, &name) {
+        // A barrier's entry lists the declared columns in their order, under the names that the client gave them.
+        let column = table.columns.get(position)?;
+        let holds = match entry.columns.as_ref()?.get(position)?.nature {
+            Nature::Plain => Holds::Values(&column.ty),
+            Nature::Sealed(_) => Holds::Envelopes,
+            Nature::Never(_) => return None,
+        };
+        return column.shown_when.is_none().then(|| Stored {
+            alias,
+            name: column.name.as_str().to_owned(),
+            holds,
+        });
+    }
+    // A tag that the judge put in place of a protected column: clients cannot name one.
+    table
+        .columns
+        .iter()
+        .filter(|c| !c.never && c.shown_when.is_none() && c.protection.as_ref().is_some_and(|p| p.eq()))
+        .map(|c| eq_column(&c.name))
+        .find(|tag| *tag == name)
+        .map(|name| Stored {
+            alias,
+            name,
+            holds: Holds::Tags,
+        })
+}
+
+fn position(entry: &Entry, name: &str) -> Option<usize> {
+    let mut named = entry.columns.as_ref()?.iter().enumerate().filter(|(_, c)| &*c.name == name);
+    let (position, _) = named.next()?;
+    named.next().is_none().then_some(position)
+}
+
+/// Puts a copy into the barrier of that alias, where what it does not match is not among the rows afterwards.
+fn place(items: &mut [Node], alias: &str, copy: &Node) {
+    for n in items {
+        match &mut n.node {
+            Some(NodeEnum::RangeSubselect(s)) if s.alias.as_ref().is_some_and(|a| a.aliasname == alias) => {
+                if let Some(NodeEnum::SelectStmt(q)) = s.subquery.as_mut().and_then(|q| q.node.as_mut())
+                    && q.from_clause.iter().any(is_barrier)
+                    && let Some(filter) = q.where_clause.take()
+                {
+                    q.where_clause = Some(Box::new(tree::and(*filter, Some(copy.clone()))));
+                }
+            }
+            // An alias for the whole join hides the ones beneath.
+            Some(NodeEnum::JoinExpr(j)) if j.alias.is_none() => {
+                let (left, right) = kept_whole(j.jointype());
+                for (kept, item) in [(left, &mut j.larg), (right, &mut j.rarg)] {
+                    if let (true, Some(item)) = (kept, item) {
+                        place(std::slice::from_mut(&mut **item), alias, copy);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Which sides of a join are never NULL for want of a match: a predicate above the join may be copied there.
+fn kept_whole(join: JoinType) -> (bool, bool) {
+    match join {
+        JoinType::JoinInner => (true, true),
+        JoinType::JoinLeft => (true, false),
+        JoinType::JoinRight => (false, true),
+        _ => (false, false),
+    }
+}
+
+/// On which sides of a join the rows that its ON does not match are dropped.
+fn filtered_by_on(join: JoinType) -> (bool, bool) {
+    match join {
+        JoinType::JoinInner => (true, true),
+        JoinType::JoinLeft => (false, true),
+        JoinType::JoinRight => (true, false),
+        _ => (false, false),
+    }
+}
+
+fn is_barrier(n: &Node) -> bool {
+    let relation = match &n.node {
+        Some(NodeEnum::RangeTableSample(s)) => s.relation.as_deref(),
+        _ => Some(n),
+    };
+    match relation.map(|r| &r.node) {
+        Some(Some(NodeEnum::RangeVar(r))) => r.alias.as_ref().is_some_and(|a| a.aliasname == BARRIER),
+        _ => false,
+    }
+}
+
+/// `value::pg_catalog.int8[]`.
+fn array_of_bigint(value: Node) -> Node {
+    let mut cast = tree::cast(value, "int8");
+    if let Some(NodeEnum::TypeCast(c)) = &mut cast.node
+        && let Some(ty) = &mut c.type_name
+    {
+        ty.array_bounds = vec![tree::integer_value(-1)];
+    }
+    cast
+}
