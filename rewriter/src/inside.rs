@@ -9,7 +9,7 @@
 //!   or cast. A masked column is not compared, because predicates see the mask.
 //! - The operator is one that PostgreSQL 15 marks LEAKPROOF for the column's type ([`leakproof`]).
 //! - It cannot raise while rows are read. A literal is read in the column's type at Parse, a parameter at Bind, as the original's are.
-//!   What a parameter's declared type makes of the comparison can: `bigint = oid` casts the column. [`Judge::single`] sees to that.
+//!   What a parameter's declared type makes of the comparison can: `bigint = oid` casts the column. [`no_oid`] sees to that.
 //! - It leaves types as they are: a parameter that the statement mentions once has the type here that it has there.
 
 use std::collections::HashMap;
@@ -59,8 +59,8 @@ impl Judge<'_> {
                 }
             }
             _ => {
-                if let Some((alias, copy)) = self.copy_of(predicate, scope) {
-                    place(items, alias, &copy);
+                if let Some((alias, copies)) = self.copy_of(predicate, scope) {
+                    copies.iter().for_each(|copy| place(items, alias, copy));
                 }
             }
         }
@@ -77,21 +77,21 @@ impl Judge<'_> {
         }
     }
 
-    /// The copy of one conjunct, and the alias of the barrier that it is for.
-    fn copy_of<'s>(&self, n: &Node, scope: &'s Scope<'_>) -> Option<(&'s str, Node)> {
+    /// The copy of one conjunct with what it needs beside it, and the alias of the barrier that it is for.
+    fn copy_of<'s>(&self, n: &Node, scope: &'s Scope<'_>) -> Option<(&'s str, Vec<Node>)> {
         match &n.node {
             Some(NodeEnum::NullTest(t)) => {
                 let stored = stored(t.arg.as_deref()?, scope)?;
                 let mut copy = t.clone();
                 copy.arg = Some(Box::new(stored.reference()));
-                Some((stored.alias, tree::node(NodeEnum::NullTest(copy))))
+                Some((stored.alias, vec![tree::node(NodeEnum::NullTest(copy))]))
             }
             Some(NodeEnum::AExpr(e)) => self.comparison_copy(e, scope),
             _ => None,
         }
     }
 
-    fn comparison_copy<'s>(&self, e: &protobuf::AExpr, scope: &'s Scope<'_>) -> Option<(&'s str, Node)> {
+    fn comparison_copy<'s>(&self, e: &protobuf::AExpr, scope: &'s Scope<'_>) -> Option<(&'s str, Vec<Node>)> {
         let (left, right) = (e.lexpr.as_deref()?, e.rexpr.as_deref()?);
         let mut copy = e.clone();
         let found = match stored(left, scope) {
@@ -108,7 +108,12 @@ impl Judge<'_> {
             }
             None => return None,
         };
-        Some((found.alias, tree::node(NodeEnum::AExpr(Box::new(copy)))))
+        let mut copies = vec![tree::node(NodeEnum::AExpr(Box::new(copy)))];
+        let bigints = matches!(found.holds, Holds::Values(ColumnType::Int8));
+        if bigints && e.kind() == AExprKind::AexprOpAny && matches!(right.node, Some(NodeEnum::ParamRef(_))) {
+            copies.push(no_oid_array(right));
+        }
+        Some((found.alias, copies))
     }
 
     /// What the column is compared with, if the whole may be copied.
@@ -144,14 +149,7 @@ impl Judge<'_> {
                     array.elements = self.several(&a.elements, stored.holds)?;
                     Some(tree::node(NodeEnum::AArrayExpr(array)))
                 }
-                Some(NodeEnum::ParamRef(p)) if self.may_repeat(p, stored.holds) => Some(match stored.holds {
-                    // As in `single`.
-                    Holds::Values(ColumnType::Int8) => {
-                        let empty = array_of_bigint(tree::text("{}"));
-                        tree::case(tree::boolean(true), other.clone(), Some(empty))
-                    }
-                    _ => other.clone(),
-                }),
+                Some(NodeEnum::ParamRef(p)) if self.may_repeat(p, stored.holds) => Some(other.clone()),
                 // `'{…}'`, read in the column's array type.
                 Some(NodeEnum::AConst(k)) if matches!(k.val, Some(a_const::Val::Sval(_))) => {
                     matches!(stored.holds, Holds::Values(_)).then(|| other.clone())
@@ -163,9 +161,7 @@ impl Judge<'_> {
     }
 
     /// One value beside an operator. PostgreSQL 15's operators for the types of [`leakproof`] and any other built-in type that a parameter
-    /// may be declared of raise nothing, whichever side is cast, but for one: `bigint = oid` casts the column, and raises where a row's
-    /// value is out of range. In `CASE WHEN true THEN value ELSE NULL::bigint END` an oid becomes a bigint and every other type stays what it
-    /// would be; it is gone before an index is chosen.
+    /// may be declared of raise nothing, whichever side is cast, but for one: [`no_oid`].
     fn single(&self, n: &Node, holds: Holds<'_>) -> Option<Node> {
         let fits = match &n.node {
             Some(NodeEnum::AConst(k)) => suits(k, holds),
@@ -176,7 +172,7 @@ impl Judge<'_> {
             return None;
         }
         Some(match holds {
-            Holds::Values(ColumnType::Int8) => tree::case(tree::boolean(true), n.clone(), Some(tree::cast(tree::null(), "int8"))),
+            Holds::Values(ColumnType::Int8) => no_oid(n.clone()),
             _ => n.clone(),
         })
     }
@@ -353,13 +349,39 @@ fn is_barrier(n: &Node) -> bool {
     }
 }
 
-/// `value::pg_catalog.int8[]`.
-fn array_of_bigint(value: Node) -> Node {
-    let mut cast = tree::cast(value, "int8");
-    if let Some(NodeEnum::TypeCast(c)) = &mut cast.node
-        && let Some(ty) = &mut c.type_name
-    {
-        ty.array_bounds = vec![tree::integer_value(-1)];
-    }
-    cast
+/// `value + 0::int8`, beside a column of bigints. Where a parameter is declared `oid`, `bigint = oid` casts the column and raises for a row
+/// whose value is out of range, so it would tell of hidden ones. There is no `oid + bigint`, so PostgreSQL refuses such a statement (42883)
+/// before it reads a row. Every other type takes the 0 and stays equal to what it was, by an operator that cannot overflow on it; one that
+/// is not declared is still a bigint. Constants and parameters are treated alike, because a template's literal is either.
+fn no_oid(value: Node) -> Node {
+    tree::node(NodeEnum::AExpr(Box::new(protobuf::AExpr {
+        kind: AExprKind::AexprOp as i32,
+        name: vec![tree::string("pg_catalog"), tree::string("+")],
+        lexpr: Some(Box::new(value)),
+        rexpr: Some(Box::new(tree::cast(tree::integer(0), "int8"))),
+        rexpr_list_start: 0,
+        rexpr_list_end: 0,
+        location: -1,
+    })))
+}
+
+/// [`no_oid`] for an array's elements, which cannot be added to: a conjunct that is true for every array, and is never computed. It stands
+/// behind the comparison, which has given the parameter its type.
+fn no_oid_array(array: &Node) -> Node {
+    let first = tree::node(NodeEnum::AIndirection(Box::new(protobuf::AIndirection {
+        arg: Some(Box::new(array.clone())),
+        indirection: vec![tree::node(NodeEnum::AIndices(Box::new(protobuf::AIndices {
+            is_slice: false,
+            lidx: None,
+            uidx: Some(Box::new(tree::integer(1))),
+        })))],
+    })));
+    let added = tree::node(NodeEnum::NullTest(Box::new(protobuf::NullTest {
+        xpr: None,
+        arg: Some(Box::new(no_oid(first))),
+        nulltesttype: protobuf::NullTestType::IsNull as i32,
+        argisrow: false,
+        location: -1,
+    })));
+    tree::case(tree::boolean(true), tree::boolean(true), Some(added))
 }

@@ -56,11 +56,6 @@ pub(crate) fn integer(value: i32) -> Node {
     }))
 }
 
-/// A bare integer, as lists of the grammar hold them.
-pub(crate) fn integer_value(value: i32) -> Node {
-    node(NodeEnum::Integer(protobuf::Integer { ival: value }))
-}
-
 /// A string constant.
 pub(crate) fn text(value: &str) -> Node {
     let val = Some(a_const::Val::Sval(protobuf::String { sval: value.to_owned() }));

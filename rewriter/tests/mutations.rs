@@ -455,6 +455,9 @@ fn harmless(v: &Value, table: &Table) -> bool {
     if let Some(test) = v.pointer("/node/NullTest") {
         return test.get("arg").is_some_and(|a| column(a).is_some());
     }
+    if let Some(case) = v.pointer("/node/CaseExpr") {
+        return never_computed(case);
+    }
     let Some(e) = v.pointer("/node/AExpr") else { return false };
     // Of one kind with these, not IS DISTINCT FROM or LIKE.
     let kinds = ["a = b", "a IN (b)", "a = ANY(b)", "a BETWEEN b AND c"].map(predicate);
@@ -479,7 +482,7 @@ fn harmless(v: &Value, table: &Table) -> bool {
     sealed == column.1 && (sealed || !leaky) && value(other)
 }
 
-/// A constant, a parameter, a list of them, or the CASE that fixes a parameter's type.
+/// A constant, a parameter, a list of them, or one with zero added.
 fn value(v: &Value) -> bool {
     let Some((kind, inner)) = v.get("node").and_then(Value::as_object).and_then(|o| o.iter().next()) else {
         return false;
@@ -494,15 +497,33 @@ fn value(v: &Value) -> bool {
         "AConst" | "ParamRef" => true,
         "List" => all("items"),
         "AArrayExpr" => all("elements"),
-        "CaseExpr" => {
-            let whens = inner.get("args").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-            let [when] = whens else { return false };
-            let part = |key: &str| when.pointer("/node/CaseWhen").and_then(|w| w.get(key)).is_some_and(value);
-            let otherwise = inner.pointer("/defresult/node/TypeCast").unwrap_or(&Value::Null);
-            part("expr") && part("result") && otherwise.pointer("/arg/node/AConst").is_some()
+        "AExpr" => {
+            names(inner.get("name")) == ["pg_catalog", "+"]
+                && inner.get("lexpr").is_some_and(value)
+                && inner.pointer("/rexpr/node/TypeCast/arg").is_some_and(is_zero)
         }
         _ => false,
     }
+}
+
+fn is_zero(v: &Value) -> bool {
+    v.pointer("/node/AConst/val/Ival/ival") == Some(&Value::from(0))
+}
+
+/// `CASE WHEN true THEN true ELSE … END` without a column, a call or a subquery: it is never computed.
+fn never_computed(case: &Value) -> bool {
+    let whens = case.get("args").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let [when] = whens else { return false };
+    let holds = |key: &str| {
+        let at = format!("/node/CaseWhen/{key}/node/AConst/val/Boolval/boolval");
+        when.pointer(&at) == Some(&Value::Bool(true))
+    };
+    let text = case.to_string();
+    holds("expr")
+        && holds("result")
+        && !["\"ColumnRef\"", "\"FuncCall\"", "\"SubLink\""]
+            .iter()
+            .any(|k| text.contains(k))
 }
 
 struct Lists {
@@ -647,10 +668,18 @@ fn the_second_opinion_notices_what_runs_on_hidden_rows() {
             false,
         ),
         (accounts, " AND \"postern$t\".\"postern$eq$email\" IN ($1, $2)", false),
+        (accounts, " AND \"postern$t\".id = $1 OPERATOR(pg_catalog.+) 0::bigint", false),
         (
             accounts,
-            " AND \"postern$t\".id = CASE WHEN true THEN $1 ELSE NULL::bigint END",
+            " AND \"postern$t\".id = ANY($1) AND CASE WHEN true THEN true ELSE ($1)[1] IS NULL END",
             false,
+        ),
+        (accounts, " AND \"postern$t\".id = $1 OPERATOR(pg_catalog.+) 1::bigint", true),
+        (accounts, " AND CASE WHEN $1 THEN true ELSE ($1)[1] IS NULL END", true),
+        (
+            accounts,
+            " AND CASE WHEN true THEN true ELSE \"postern$t\".id = 'x' END",
+            true,
         ),
         (accounts, " AND \"postern$t\".email = $1", true),
         (accounts, " AND \"postern$t\".password IS NULL", true),
