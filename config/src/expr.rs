@@ -178,11 +178,16 @@ pub struct InSelect {
     pub predicate: Expr,
 }
 
-/// How [`Expr::InSelect`] is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How [`Expr::InSelect`] and claims are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Subqueries {
-    /// As a subquery in place.
+    /// As a subquery in place. A claim is read where it stands: for each row.
     Inline,
+    /// As [`Subqueries::Inline`], and what depends on claims alone is a scalar subquery, which PostgreSQL evaluates once per statement.
+    Once,
+    /// As [`Subqueries::Once`] within subqueries; without, claims are read where they stand. For statements that ask for a row or so by
+    /// its key: there a scalar subquery costs more to plan than it saves.
+    Point,
     /// As a call of the owner function of [`InSelect::function_name`] in schema `postern`, which sees unfiltered rows under native RLS.
     Functions,
 }
@@ -209,12 +214,16 @@ impl InSelect {
 
     /// The subquery itself, inner subqueries in place.
     pub fn body_sql(&self) -> String {
+        self.body(Subqueries::Inline)
+    }
+
+    fn body(&self, subqueries: Subqueries) -> String {
         format!(
             "SELECT {c} FROM {t} AS {a} WHERE {p}",
             c = qualified(INNER_ALIAS, &self.column),
             t = self.table.quoted(),
             a = quote_ident(INNER_ALIAS),
-            p = self.predicate.sql(INNER_ALIAS, Subqueries::Inline)
+            p = self.predicate.filter_sql(INNER_ALIAS, subqueries)
         )
     }
 }
@@ -233,6 +242,9 @@ fn qualified(alias: &str, column: &Ident) -> String {
 impl Expr {
     /// Prints the expression as SQL, columns qualified by `alias`, fully parenthesised.
     pub fn sql(&self, alias: &str, subqueries: Subqueries) -> String {
+        if subqueries == Subqueries::Once && self.is_of_claims() {
+            return format!("(SELECT {})", self.sql(alias, Subqueries::Inline));
+        }
         let go = |e: &Expr| e.sql(alias, subqueries);
         match self {
             Expr::Bool(b) => b.to_string(),
@@ -252,14 +264,38 @@ impl Expr {
                     list.iter().map(Const::sql).collect::<Vec<_>>().join(", ")
                 )
             }
+            // The cast makes it one array; `= ANY (SELECT …)` would compare with each row of a result.
+            Expr::AnyClaim(e, claim) if subqueries == Subqueries::Once => {
+                format!("({} = ANY ((SELECT {})::text[]))", go(e), claim.sql())
+            }
             Expr::AnyClaim(e, claim) => format!("({} = ANY ({}))", go(e), claim.sql()),
             Expr::InSelect(s) => match subqueries {
                 Subqueries::Inline => format!("({} IN ({}))", go(&s.value), s.body_sql()),
+                Subqueries::Once | Subqueries::Point => format!("({} IN ({}))", go(&s.value), s.body(Subqueries::Once)),
                 Subqueries::Functions => {
                     format!("({} IN (SELECT postern.{}()))", go(&s.value), quote_ident(&s.function_name()))
                 }
             },
         }
+    }
+
+    /// [`Expr::sql`] for a whole WHERE: PostgreSQL evaluates a conjunct without columns once by itself.
+    pub fn filter_sql(&self, alias: &str, subqueries: Subqueries) -> String {
+        match self {
+            Expr::And(es) => joined(es, " AND ", |e| e.filter_sql(alias, subqueries)),
+            e if subqueries == Subqueries::Once && e.is_of_claims() => e.sql(alias, Subqueries::Inline),
+            e => e.sql(alias, subqueries),
+        }
+    }
+
+    /// Whether it reads claims, and neither columns nor other tables.
+    fn is_of_claims(&self) -> bool {
+        let (mut claims, mut rows) = (false, false);
+        self.walk(&mut |e| {
+            claims |= matches!(e, Expr::Claim(_) | Expr::AnyClaim(..));
+            rows |= matches!(e, Expr::Column(_) | Expr::InSelect(_));
+        });
+        claims && !rows
     }
 
     /// Prints the expression in the manifest's own dialect (`claim.sub`, bare columns), fully parenthesised. PostgreSQL's tree of this

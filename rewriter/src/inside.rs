@@ -16,9 +16,9 @@ use std::collections::HashMap;
 
 use pg_query::NodeEnum;
 use pg_query::protobuf::{self, AExprKind, BoolExprType, JoinType, Node, a_const};
-use postern_config::ColumnType;
 use postern_config::names::eq_column;
 use postern_config::settings::Enforce;
+use postern_config::{ColumnType, Ident, Table};
 
 use crate::judge::{BARRIER, Judge};
 use crate::scope::{Entry, Found, Nature, Scope};
@@ -77,6 +77,15 @@ impl Judge<'_> {
         }
     }
 
+    /// Whether the WHERE above asks for rows of that table by a whole key of it. A guess by names, on which nothing but speed depends.
+    pub(crate) fn asks_by_key(&self, table: &Table, alias: &str) -> bool {
+        let equated =
+            |key: &Ident| (self.equated.iter()).any(|(a, name)| *name == *key.as_str() && a.as_ref().is_none_or(|a| *a == alias));
+        std::iter::once(&table.primary_key)
+            .chain(&table.unique)
+            .any(|key| !key.is_empty() && key.iter().all(equated))
+    }
+
     /// The copy of one conjunct with what it needs beside it, and the alias of the barrier that it is for.
     fn copy_of<'s>(&self, n: &Node, scope: &'s Scope<'_>) -> Option<(&'s str, Vec<Node>)> {
         match &n.node {
@@ -120,7 +129,9 @@ impl Judge<'_> {
     fn compared(&self, e: &protobuf::AExpr, other: &Node, stored: &Stored<'_>) -> Option<Node> {
         // The operator stays as the client wrote it, so that it is the same one that the original finds.
         let operator = match tree::parts(&e.name).as_deref() {
-            Some([name] | ["pg_catalog", name]) => (*name).to_owned(),
+            Some([name]) => (*name).to_owned(),
+            // `a OPERATOR(pg_catalog.=) b OPERATOR(pg_catalog.+) c` adds last.
+            Some(["pg_catalog", name]) if !matches!(stored.holds, Holds::Values(ColumnType::Int8)) => (*name).to_owned(),
             _ => return None,
         };
         match e.kind() {
@@ -202,6 +213,35 @@ impl Judge<'_> {
     }
 }
 
+/// The columns that a WHERE's top-level conjuncts compare by `=` with a constant or parameter, before anything is judged: (alias, name).
+pub(crate) fn equated(filter: Option<&Node>) -> Vec<(Option<String>, String)> {
+    let conjuncts = match filter.map(|f| (f, &f.node)) {
+        Some((_, Some(NodeEnum::BoolExpr(b)))) if b.boolop() == BoolExprType::AndExpr => b.args.as_slice(),
+        Some((filter, _)) => std::slice::from_ref(filter),
+        None => return Vec::new(),
+    };
+    let constant = |n: &Node| matches!(n.node, Some(NodeEnum::AConst(_) | NodeEnum::ParamRef(_)));
+    let column = |n: &Node| match &n.node {
+        Some(NodeEnum::ColumnRef(c)) => match tree::parts(&c.fields)?.as_slice() {
+            [name] => Some((None, (*name).to_owned())),
+            [.., alias, name] => Some((Some((*alias).to_owned()), (*name).to_owned())),
+            [] => None,
+        },
+        _ => None,
+    };
+    let of = |n: &Node| {
+        let Some(NodeEnum::AExpr(e)) = &n.node else { return None };
+        let (left, right) = (e.lexpr.as_deref()?, e.rexpr.as_deref()?);
+        let equals = e.kind() == AExprKind::AexprOp && matches!(tree::parts(&e.name).as_deref(), Some(["="]));
+        match (equals, constant(left), constant(right)) {
+            (true, false, true) => column(left),
+            (true, true, false) => column(right),
+            _ => None,
+        }
+    };
+    conjuncts.iter().filter_map(of).collect()
+}
+
 impl Stored<'_> {
     fn reference(&self) -> Node {
         tree::column(BARRIER, &self.name)
@@ -249,6 +289,8 @@ fn suits(k: &protobuf::AConst, holds: Holds<'_>) -> bool {
 fn stored<'s>(n: &Node, scope: &'s Scope<'_>) -> Option<Stored<'s>> {
     let Some(NodeEnum::ColumnRef(c)) = &n.node else { return None };
     let (entry, name) = match tree::parts(&c.fields)?.as_slice() {
+        // What a join merged may be another side's, of another type; of a side whose columns are not known a NATURAL JOIN may merge any.
+        [name] if scope.merged.iter().any(|m| **m == **name) || scope.entries.iter().any(|e| e.columns.is_none()) => return None,
         [name] => match scope.own_column(name, c.location) {
             Ok(Some(Found::Column { entry, col })) => (entry, col.name.to_string()),
             _ => return None,

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use pg_query::protobuf::{Node, RawStmt};
+use postern_config::expr::Subqueries;
 use postern_config::manifest::Operation;
 use postern_config::names::{ColumnRef, TableRef};
 use postern_config::settings::Enforce;
@@ -56,9 +57,11 @@ pub(crate) struct Judge<'a> {
     pub(crate) targets: Vec<(String, String)>,
     /// CTE names in use, for the second reading.
     pub(crate) cte_names: BTreeSet<String>,
-    /// How many declared tables are read, and the barriers made for them: (table, with its children).
+    /// How many declared tables are read, and the barriers made for them: (table, with its children, how its filter is printed).
     pub(crate) barriers: usize,
-    pub(crate) barrier_trees: HashMap<(TableRef, bool), Node>,
+    pub(crate) barrier_trees: HashMap<(TableRef, bool, Subqueries), Node>,
+    /// Columns that the WHERE above the FROM being walked compares by `=`: (alias, name).
+    pub(crate) equated: Vec<(Option<String>, String)>,
     /// The table that is being made, once its name is known: its own constraints may refer to it.
     pub(crate) making: Option<(String, String)>,
     /// How many calls that name something shared by all sessions are open around the node.
@@ -253,6 +256,7 @@ impl<'a> Judge<'a> {
             cte_names: BTreeSet::new(),
             barriers: 0,
             barrier_trees: HashMap::new(),
+            equated: Vec::new(),
             making: None,
             sharing: 0,
             keeps: Keeps::NOTHING,

@@ -176,11 +176,15 @@ impl Judge<'_> {
             .hint("Split it into smaller ones.")
             .at(r.location));
         }
-        let key = (table.name.clone(), r.inh);
+        let subqueries = match self.subqueries() {
+            Subqueries::Once if self.asks_by_key(table, alias) => Subqueries::Point,
+            other => other,
+        };
+        let key = (table.name.clone(), r.inh, subqueries);
         let mut from = match self.barrier_trees.get(&key) {
             Some(from) => from.clone(),
             None => {
-                let from = self.barrier_tree(table, r.inh)?;
+                let from = self.barrier_tree(table, r.inh, subqueries)?;
                 self.barrier_trees.insert(key, from.clone());
                 from
             }
@@ -206,14 +210,14 @@ impl Judge<'_> {
     }
 
     /// A table's barrier, not yet named.
-    fn barrier_tree(&self, table: &Table, inherited: bool) -> Result<Node, Refusal> {
+    fn barrier_tree(&self, table: &Table, inherited: bool, subqueries: Subqueries) -> Result<Node, Refusal> {
         let fence = match self.ask.enforce {
             // Native row-level security keeps the client's predicates above the filter.
             Enforce::Both => "",
             // A leaky predicate of the client must not run on rows that the filter hides.
             Enforce::Rewrite => " OFFSET 0",
         };
-        let columns: Vec<String> = barrier_columns(table, self.subqueries())
+        let columns: Vec<String> = barrier_columns(table, subqueries)
             .into_iter()
             .map(|(e, n)| format!("{e} AS {}", quote_ident(&n)))
             .collect();
@@ -223,7 +227,7 @@ impl Judge<'_> {
             if inherited { "" } else { "ONLY " },
             table.name.quoted(),
             quote_ident(BARRIER),
-            table.using(Operation::Select).sql(BARRIER, self.subqueries()),
+            table.using(Operation::Select).filter_sql(BARRIER, subqueries),
             quote_ident(BARRIER),
         );
         let parsed = pg_query::parse(&text, 0).map_err(|_| Refusal::internal("a table's filter could not be read"))?;
@@ -245,7 +249,7 @@ impl Judge<'_> {
     pub(crate) fn subqueries(&self) -> Subqueries {
         match self.ask.enforce {
             Enforce::Both => Subqueries::Functions,
-            Enforce::Rewrite => Subqueries::Inline,
+            Enforce::Rewrite => Subqueries::Once,
         }
     }
 

@@ -9,7 +9,7 @@ use crate::plan::Refusal;
 use crate::project::{Doors, Projection, Shown};
 use crate::relations::names_of;
 use crate::scope::{Col, Cte, Scope, TagKey};
-use crate::{allow, tree};
+use crate::{allow, inside, tree};
 
 /// What the surroundings of a query take from it.
 #[derive(Clone, PartialEq, Eq)]
@@ -59,9 +59,11 @@ impl Judge<'_> {
             return self.values(s, &scope, mode);
         }
         let mut shown = Vec::new();
+        let above = std::mem::replace(&mut self.equated, inside::equated(s.where_clause.as_deref()));
         for item in &mut s.from_clause {
             shown.extend(self.range_item(item, &mut scope)?);
         }
+        self.equated = above;
         let mut doors = Doors::default();
         if let Some(filter) = &mut s.where_clause {
             self.conjuncts(filter, &scope, &mut doors)?;

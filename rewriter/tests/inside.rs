@@ -179,6 +179,9 @@ fn what_might_leak_stays_outside() {
             "c_jsonb = $1",
             "c_oid = $1",
             "c_array = $1",
+            // `+` would bind after such an operator.
+            "c_int8 OPERATOR(pg_catalog.=) 5",
+            "5 OPERATOR(pg_catalog.<) c_int8",
             // numeric = numeric.
             "c_int4 = 1.5",
             "c_int8 = 1e3",
@@ -234,6 +237,7 @@ fn joins_copy_where_unmatched_rows_go() {
             ),
             // Merged by USING: which side is meant is the join's business.
             ("notes a LEFT JOIN notes b USING (id) WHERE id = 'x'", none),
+            ("notes a JOIN notes b USING (id) WHERE id = 'x' AND a.body = 'x'", ["x", ""]),
             // The outer query's column.
             (
                 "notes a WHERE EXISTS (SELECT 1 FROM notes b WHERE a.id = 'x' AND b.id = 'y')",
@@ -251,6 +255,36 @@ fn joins_copy_where_unmatched_rows_go() {
             for (copy, value) in copied(&run).iter().zip(inside) {
                 assert!(value.is_empty() || copy.ends_with(&format!("= '{value}'")), "{sql}\n{run}");
             }
+        }
+    });
+}
+
+#[test]
+fn a_name_that_a_join_may_have_merged_is_not_copied() {
+    on_a_deep_stack(|| {
+        let config = domain();
+        for (from, copy) in [
+            // `id` is the left side's, a float8: 9007199254740992 there is 9007199254740993 here.
+            (
+                "generate_series(1.0, 2.0) g(c_int8) JOIN notes USING (c_int8) WHERE c_int8 = 1",
+                "",
+            ),
+            ("generate_series(1.0, 2.0) g(c_int8) NATURAL JOIN notes WHERE c_int8 = 1", ""),
+            ("generate_series(1, 2) g(n), notes WHERE id = 'x'", ""),
+            (
+                "generate_series(1, 2) g(n), notes WHERE notes.id = 'x'",
+                " AND \"postern$t\".id = 'x'",
+            ),
+            ("(SELECT 'x' AS id) s JOIN notes USING (id) WHERE id = 'x'", ""),
+            ("(SELECT 'x' AS id) s NATURAL JOIN notes WHERE id = 'x'", ""),
+            (
+                "(SELECT 'x' AS id) s NATURAL JOIN notes WHERE body = 'x'",
+                " AND \"postern$t\".body = 'x'",
+            ),
+        ] {
+            let sql = format!("SELECT 1 FROM {from}");
+            let run = runs(&config, "evilmod", &sql, Enforce::Rewrite);
+            assert_eq!(copied(&run), [copy], "{sql}\n{run}");
         }
     });
 }

@@ -357,8 +357,8 @@ impl Reading<'_> {
         let Some(table) = self.manifest.table(text(relation, "relname")) else {
             return;
         };
-        let own = [Subqueries::Inline, Subqueries::Functions]
-            .map(|s| conjuncts(&predicate(&table.using(Operation::Select).sql("postern$t", s))));
+        let own = [Subqueries::Once, Subqueries::Point, Subqueries::Functions]
+            .map(|s| conjuncts(&predicate(&table.using(Operation::Select).filter_sql("postern$t", s))));
         let all = conjuncts(filter);
         let Some(own) = own.iter().find(|own| all.starts_with(own)) else {
             self.wrong.push(format!("reads {} with another filter", table.name));
@@ -700,10 +700,10 @@ fn the_second_opinion_notices_what_runs_on_hidden_rows() {
         let name = &table.name;
         let noticed = |enforce, fence: &str| {
             let subqueries = match enforce {
-                Enforce::Rewrite => Subqueries::Inline,
+                Enforce::Rewrite => Subqueries::Once,
                 Enforce::Both => Subqueries::Functions,
             };
-            let filter = table.using(Operation::Select).sql("postern$t", subqueries);
+            let filter = table.using(Operation::Select).filter_sql("postern$t", subqueries);
             let sql = format!("SELECT 1 FROM (SELECT 1 FROM {name} \"postern$t\" WHERE {filter}{copy}{fence}) t");
             !faults_of(&sql, false, enforce, manifest, &lists).is_empty()
         };

@@ -374,6 +374,37 @@ fn what_is_printed_reads_back_as_itself() {
 }
 
 #[test]
+fn claims_are_read_once_and_columns_for_each_row() {
+    let sub = Claim::Sub.sql();
+    let orgs = "(SELECT (NULLIF(pg_catalog.current_setting('postern.org_admin_of'::text, true), ''::text))::text[])::text[]";
+    let disabled = Claim::Disabled.sql();
+    for (text, once) in [
+        ("id = ANY(claim.org_admin_of)", format!("(t.id = ANY ({orgs}))")),
+        ("id = claim.sub", format!("(t.id = (SELECT {sub}))")),
+        // By itself a conjunct of claims is evaluated once as it is.
+        ("claim.sub IS NOT NULL", format!("({sub} IS NOT NULL)")),
+        (
+            "claim.disabled IS NOT TRUE AND id = 'x'",
+            format!("(({disabled} IS NOT TRUE) AND (t.id = 'x'))"),
+        ),
+        (
+            "id = 'x' OR claim.sub = 'y'",
+            format!("((t.id = 'x') OR (SELECT ({sub} = 'y')))"),
+        ),
+        ("id = 'x'", "(t.id = 'x')".to_owned()),
+    ] {
+        let expr = read(text).unwrap();
+        let plain = |sql: String| sql.replace(['"'], "");
+        assert_eq!(plain(expr.filter_sql("t", Subqueries::Once)), plain(once), "{text}");
+        assert_eq!(
+            expr.filter_sql("t", Subqueries::Point),
+            expr.sql("t", Subqueries::Inline),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn empty_claims_are_null() {
     for claim in Claim::ALL {
         let sql = claim.sql();
