@@ -1,6 +1,7 @@
 //! Another proxy before the stand's database, with settings of its own, alone in its process: what it takes can be measured.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::kept::Kept;
@@ -22,8 +23,16 @@ impl Another {
     /// # Panics
     /// When it does not serve.
     pub fn start(stand: &Stand, purpose: &str, change: impl FnOnce(&mut toml::Table)) -> Self {
+        Self::with(stand, &stand.config_file(), purpose, change)
+    }
+
+    /// The same with another configuration than the stand's.
+    ///
+    /// # Panics
+    /// When it does not serve.
+    pub fn with(stand: &Stand, config: &Path, purpose: &str, change: impl FnOnce(&mut toml::Table)) -> Self {
         let to = stand.dir.join(purpose);
-        copy_directory(stand.config_file().parent().expect("a file lies in a directory"), &to);
+        copy_directory(config.parent().expect("a file lies in a directory"), &to);
         let file = to.join("postern.toml");
         let mut settings: toml::Table = fs::read_to_string(&file).expect("readable").parse().expect("TOML");
         let port = free_port();

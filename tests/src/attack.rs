@@ -160,17 +160,27 @@ impl Family {
 
     /// Runs everything; what went wrong, one text each.
     pub fn run(&self, stand: &Stand) -> Vec<String> {
-        self.run_on(stand, None)
+        self.run_on(stand, None, None)
+    }
+
+    /// The same through the proxy on that port.
+    pub fn run_through(&self, stand: &Stand, port: u16) -> Vec<String> {
+        self.run_on(stand, Some(port), None)
     }
 
     /// The same through a proxy in transaction mode.
     pub fn run_pooled(&self, stand: &Stand, pooled: &Pooled) -> Vec<String> {
-        self.run_on(stand, Some(pooled))
+        self.run_on(stand, Some(pooled.port), Some(pooled))
     }
 
-    fn run_on(&self, stand: &Stand, pooled: Option<&Pooled>) -> Vec<String> {
+    fn run_on(&self, stand: &Stand, port: Option<u16>, pooled: Option<&Pooled>) -> Vec<String> {
         let values: BTreeMap<&str, String> = self.values.iter().map(|(k, v)| (k.as_str(), look_up(stand, k, v))).collect();
-        let stage = Stage { stand, pooled, values };
+        let stage = Stage {
+            stand,
+            port,
+            pooled,
+            values,
+        };
         let mut failures = Vec::new();
         for attack in &self.attack {
             let login = attack.attempt.login.as_deref().unwrap_or_default();
@@ -242,6 +252,7 @@ impl Pooled {
 
 struct Stage<'s> {
     stand: &'s Stand,
+    port: Option<u16>,
     pooled: Option<&'s Pooled>,
     values: BTreeMap<&'s str, String>,
 }
@@ -299,8 +310,8 @@ impl Stage<'_> {
     /// Runs setup and statement on a connection of its own and sees that it is still usable.
     fn once(&self, session: Session<'_>, attempt: &Attempt, sql: &str, extended: bool) -> Result<Outcome, String> {
         let target = self.stand.login_as(session.login, session.who);
-        let target = match self.pooled {
-            Some(pooled) => target.on_port(pooled.port),
+        let target = match self.port {
+            Some(port) => target.on_port(port),
             None => target,
         };
         let mut connection = Connection::open(&target).map_err(|e| format!("cannot connect: {e}"))?;

@@ -15,6 +15,7 @@ pub mod message;
 pub mod plain;
 pub mod product;
 pub mod proxy;
+pub mod rewriting;
 pub mod scan;
 mod socket;
 pub mod stand;

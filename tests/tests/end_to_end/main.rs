@@ -9,6 +9,7 @@ mod differential;
 mod drivers;
 mod engine;
 mod faults;
+mod fence;
 mod hostile;
 mod identity;
 mod misbehaving;
