@@ -58,7 +58,7 @@ pub struct Listen {
     pub address: SocketAddr,
     /// Directory of a Unix socket `.s.PGSQL.PORT` that is listened on as well, with the port of `address`.
     pub unix_socket_dir: Option<PathBuf>,
-    /// Threads that serve clients; one for each processor where absent.
+    /// Threads that serve clients; one for every two processors where absent.
     pub workers: Option<usize>,
     /// Certificate chain and key; clients may then ask for TLS.
     pub tls: Option<TlsFiles>,

@@ -59,7 +59,7 @@ pub async fn serve(
 ) -> Result<(), ServeError> {
     let (close, closing) = watch::channel(false);
     let wanted = config.settings.listen.address;
-    let workers = config.settings.listen.workers.unwrap_or_else(processors);
+    let workers = config.settings.listen.workers.unwrap_or_else(threads);
     let listeners = worker::listen(wanted, workers).await?;
     let admin_listener = bind(config.settings.admin).await?;
     let address = listeners.first().map_or(Ok(wanted), std::net::TcpListener::local_addr);
@@ -115,7 +115,7 @@ pub async fn serve(
     Ok(())
 }
 
-type Prepared = (Arc<Shared>, Door, tokio::task::JoinHandle<()>);
+type Prepared = (Arc<Shared>, Door, oneshot::Receiver<()>);
 
 /// Reads and proves everything that serving needs. Files first (all mistakes at once), then the database.
 async fn prepare(config: Config, closing: watch::Receiver<bool>) -> Result<Prepared, ServeError> {
@@ -168,7 +168,7 @@ async fn prepare(config: Config, closing: watch::Receiver<bool>) -> Result<Prepa
         require_tls: settings.listen.require_tls,
         verifiers,
     };
-    let (audit, writer) = Audit::start(settings.audit_file.as_deref()).await?;
+    let (audit, writer) = Audit::start(settings.audit_file.as_deref())?;
     let metrics = Arc::new(Metrics::new());
     let shared = Shared {
         keys,
@@ -202,8 +202,10 @@ fn module_seats(config: &Config) -> HashMap<ModuleName, Arc<Semaphore>> {
 }
 
 /// One thread for each processor that there is.
-fn processors() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+/// A thread serves tens of thousands of statements a second, and the fewer there are, the more of them each of its turns takes. The
+/// other processors are for PostgreSQL and the clients, or for the network.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |n| (n.get() / 2).max(1))
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {

@@ -273,9 +273,14 @@ async fn settings_share_the_limit(stand: &Stand) {
     let mut lease = take(&utc).await;
     assert_eq!(ask(&mut lease, "SHOW TimeZone").await.unwrap(), ["UTC"]);
     lease.give_back();
-    assert!(utc.parameters().await.unwrap().contains(&("TimeZone".into(), "UTC".into())));
     assert!(
-        rome.parameters()
+        utc.parameters(None)
+            .await
+            .unwrap()
+            .contains(&("TimeZone".into(), "UTC".into()))
+    );
+    assert!(
+        rome.parameters(None)
             .await
             .unwrap()
             .contains(&("TimeZone".into(), "Europe/Rome".into()))

@@ -1,18 +1,18 @@
-//! The audit trail: JSON lines, to a file or standard error, written by one task.
+//! The audit trail: JSON lines, to a file or standard error, written by a thread of its own.
 //!
-//! Promised: an event that was accepted is written in order, at once where nothing happened lately and within `REST` otherwise. When the writer is slow, whoever records waits (back pressure): nothing is
-//! dropped to keep up. When it fails (disk full), recording fails from then on, and a statement that must be audited is refused: a
+//! Promised: an event that was accepted is written in order, at once where nothing happened lately and within [`REST`] otherwise. When
+//! the writer is slow, whoever records waits (back pressure): nothing is dropped to keep up. When it fails (disk full), recording fails from then on, and a statement that must be audited is refused: a
 //! trail with holes is worse than a gate that stays shut. Events hold names and fixed words, never a literal, parameter or row.
 
+use std::fs::OpenOptions;
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
-use tokio::fs::{File, OpenOptions};
-use tokio::io::{AsyncWrite, AsyncWriteExt, BufWriter};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
-use tokio::time::sleep;
 
 use crate::identity::{Identity, unix_seconds};
 
@@ -20,7 +20,7 @@ use crate::identity::{Identity, unix_seconds};
 const QUEUE: usize = 1024;
 
 /// How long the writer rests after it has written everything out. Meanwhile events gather and nobody wakes it: where many arrive, one
-/// write and two changes of thread serve them all.
+/// write serves them all.
 const REST: Duration = Duration::from_millis(10);
 
 /// Why an event was not recorded.
@@ -32,8 +32,11 @@ pub enum AuditError {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        source: io::Error,
     },
+    /// The operating system gave no thread.
+    #[error("the audit trail's thread cannot be started: {0}")]
+    Thread(io::Error),
     /// The writer ended after a failure, which it has logged.
     #[error("the audit trail cannot be written; see the log for the cause")]
     Closed,
@@ -127,29 +130,32 @@ enum Item {
 
 impl Audit {
     /// Opens the trail (appending; mode 0600 where the file is new) and starts its writer, whose end can be awaited.
-    pub async fn start(file: Option<&Path>) -> Result<(Self, JoinHandle<()>), AuditError> {
+    pub fn start(file: Option<&Path>) -> Result<(Self, oneshot::Receiver<()>), AuditError> {
         match file {
-            None => Ok(Self::onto(tokio::io::stderr())),
+            None => Self::onto(io::stderr()),
             Some(path) => {
                 let open = |source| AuditError::Open {
                     path: path.to_owned(),
                     source,
                 };
-                let file: File = OpenOptions::new()
-                    .append(true)
-                    .create(true)
-                    .mode(0o600)
-                    .open(path)
-                    .await
-                    .map_err(open)?;
-                Ok(Self::onto(file))
+                let mut options = OpenOptions::new();
+                Self::onto(options.append(true).create(true).mode(0o600).open(path).map_err(open)?)
             }
         }
     }
 
-    fn onto(out: impl AsyncWrite + Unpin + Send + 'static) -> (Self, JoinHandle<()>) {
+    fn onto(out: impl Write + Send + 'static) -> Result<(Self, oneshot::Receiver<()>), AuditError> {
         let (queue, events) = mpsc::channel(QUEUE);
-        (Self { queue }, tokio::spawn(write_all(events, BufWriter::new(out))))
+        let (ended, end) = oneshot::channel();
+        thread::Builder::new()
+            .name("postern-audit".to_owned())
+            .spawn(move || {
+                write_all(events, BufWriter::new(out));
+                // Whoever waits for this may have given up.
+                let _ = ended.send(());
+            })
+            .map_err(AuditError::Thread)?;
+        Ok((Self { queue }, end))
     }
 
     /// Hands one event over; waits where the writer is behind. Cancel-safe: an event is handed over whole or not at all.
@@ -185,12 +191,12 @@ impl Audit {
     }
 }
 
-async fn write_all<W: AsyncWrite + Unpin>(mut events: mpsc::Receiver<Item>, mut out: BufWriter<W>) {
-    while let Some(item) = events.recv().await {
+fn write_all<W: Write>(mut events: mpsc::Receiver<Item>, mut out: BufWriter<W>) {
+    while let Some(item) = events.blocking_recv() {
         let written = match item {
-            Item::Event(event) => write_one(&event, &mut out).await,
+            Item::Event(event) => write_one(&event, &mut out),
             Item::Close(done) => {
-                let written = out.flush().await;
+                let written = out.flush();
                 let _ = done.send(());
                 if let Err(e) = written {
                     tracing::error!(error = %e, "the audit trail could not be written out; free space or repair the file");
@@ -200,13 +206,7 @@ async fn write_all<W: AsyncWrite + Unpin>(mut events: mpsc::Receiver<Item>, mut 
         };
         // Flushed when nobody waits: prompt when idle, batched when busy.
         let written = match written {
-            Ok(()) if events.is_empty() => {
-                let written = out.flush().await;
-                if written.is_ok() {
-                    sleep(REST).await;
-                }
-                written
-            }
+            Ok(()) if events.is_empty() => out.flush().inspect(|()| thread::sleep(REST)),
             other => other,
         };
         if let Err(e) = written {
@@ -216,16 +216,14 @@ async fn write_all<W: AsyncWrite + Unpin>(mut events: mpsc::Receiver<Item>, mut 
     }
 }
 
-async fn write_one<W: AsyncWrite + Unpin>(event: &Event, out: &mut BufWriter<W>) -> std::io::Result<()> {
-    let mut line = serde_json::to_vec(event).map_err(std::io::Error::other)?;
-    line.push(b'\n');
-    out.write_all(&line).await
+fn write_one<W: Write>(event: &Event, out: &mut BufWriter<W>) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, event).map_err(io::Error::other)?;
+    out.write_all(b"\n")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::AsyncReadExt;
 
     fn event() -> Event {
         Event::new(
@@ -239,8 +237,9 @@ mod tests {
 
     #[tokio::test]
     async fn events_are_lines_in_order_and_closing_writes_them_out() {
-        let (out, mut read) = tokio::io::duplex(1 << 20);
-        let (audit, writer) = Audit::onto(out);
+        let (mut read, out) = io::pipe().unwrap();
+        let (audit, writer) = Audit::onto(out).unwrap();
+        let reader = thread::spawn(move || io::read_to_string(&mut read).unwrap());
         for rows in 0..2_000 {
             audit
                 .record(Event {
@@ -253,8 +252,7 @@ mod tests {
         }
         audit.close().await;
         writer.await.unwrap();
-        let mut text = String::new();
-        read.read_to_string(&mut text).await.unwrap();
+        let text = reader.join().unwrap();
         let rows: Vec<u64> = text
             .lines()
             .map(|l| {
@@ -275,12 +273,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_trail_that_cannot_be_written_refuses() {
-        let (out, read) = tokio::io::duplex(8);
+        let (read, out) = io::pipe().unwrap();
         drop(read);
-        let (audit, writer) = Audit::onto(out);
+        let (audit, writer) = Audit::onto(out).unwrap();
         audit.record(event()).await.unwrap();
         writer.await.unwrap();
         assert!(audit.record(event()).await.is_err() && !audit.is_open());
-        assert!(Audit::start(Some(Path::new("/nonexistent/audit.jsonl"))).await.is_err());
+        assert!(Audit::start(Some(Path::new("/nonexistent/audit.jsonl"))).is_err());
     }
 }

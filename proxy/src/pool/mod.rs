@@ -129,15 +129,19 @@ impl<M> Drop for Pools<M> {
 }
 
 impl<M: Default + Send + 'static> Pool<M> {
-    /// The ParameterStatus of a connection of this pool; connects if none was ever made. Cancel-safe.
-    pub async fn parameters(&self) -> Result<Arc<[(String, String)]>, PoolError> {
-        if let Some(known) = self.key.parameters() {
+    /// The ParameterStatus of a connection of this pool, under the client's own `application_name` if it has one; connects if none was
+    /// ever made. Cancel-safe.
+    pub async fn parameters(&self, application_name: Option<&str>) -> Result<Arc<[(String, String)]>, PoolError> {
+        if let Some(known) = self.key.parameters(application_name) {
             return Ok(known);
         }
         let lease = self.take(|_| true).await?;
-        let told = lease.parameters.as_slice().into();
+        let told = match application_name {
+            Some(own) => key::under(own, &lease.parameters),
+            None => lease.parameters.as_slice().into(),
+        };
         lease.give_back();
-        Ok(self.key.parameters().unwrap_or(told))
+        Ok(self.key.parameters(application_name).unwrap_or(told))
     }
 
     /// An idle connection, without waiting: one of this runtime that `prefer` likes, else one of this runtime, else any; among equals the

@@ -167,7 +167,7 @@ impl Visit {
             session::limit_statement_time(&mut settings, most);
         }
         let pool = self.shared.pools.of(manifest, login, &settings);
-        let told = told(pool.parameters().await?, startup.setting(APPLICATION_NAME));
+        let told = pool.parameters(startup.setting("application_name")).await?;
         Ok((
             pool,
             told,
@@ -203,19 +203,3 @@ impl Visit {
 }
 
 type Served = (Arc<Pool<Memory>>, Arc<[(String, String)]>, LoginContext);
-
-const APPLICATION_NAME: &str = "application_name";
-
-/// What a client is told of reported settings: the connections' own, under its own name.
-fn told(parameters: Arc<[(String, String)]>, application_name: Option<&str>) -> Arc<[(String, String)]> {
-    match application_name {
-        None => parameters,
-        Some(own) => {
-            let with_name = |(name, value): &(String, String)| match name.as_str() {
-                APPLICATION_NAME => (name.clone(), own.to_owned()),
-                _ => (name.clone(), value.clone()),
-            };
-            parameters.iter().map(with_name).collect()
-        }
-    }
-}

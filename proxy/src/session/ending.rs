@@ -55,10 +55,11 @@ impl Session {
         if let Some(end) = self.closes_at {
             return timeout_at(end, self.links.turn(reads)).await.unwrap_or(Ok(Turn::Moved));
         }
+        let follows = !self.open && !self.queue.is_empty();
         let Self { links, closing, .. } = self;
         let mut woken = false;
         poll_fn(|cx| {
-            let turn = links.poll_turn(cx, reads);
+            let turn = links.poll_turn(cx, reads, follows);
             if turn.is_pending() && (std::mem::replace(&mut woken, true) || !closing.asked) && closing.poll(cx).is_ready() {
                 return Poll::Ready(Ok(Turn::Moved));
             }

@@ -14,7 +14,7 @@ use postern_rewriter::plan::{Effect, Refusal, Transaction};
 use super::ask::too_long;
 use super::engine::Session;
 use super::expect::{After, Execute, Expect, Mode, Settles, To};
-use super::names::MAX_NAME;
+use super::names::{MAX_NAME, alike};
 use super::server::{Name, Step};
 use super::statement::{Cursor, Given, Origin, Portal, Stmt, Way, declared_type, misread, only_reads};
 use super::stop::{Stop, hinted, no_portal, refusal};
@@ -53,19 +53,31 @@ impl Session {
         let wanted = self.wanted(token.as_ref()).await?;
         self.check_valid_if(token.as_ref())?;
         let superadmin = wanted.is_super();
-        let (plans, generation, shared) = self
-            .plan(text, false, superadmin)
-            .await
-            .map_err(|stop| stop.behind(sql, text))?;
-        let stmt = Stmt::new(Origin {
-            source: Some(Arc::from(text)),
-            types,
-            plan: plans.first().cloned(),
-            generation,
-            superadmin,
-            token,
-            shared: shared || !name.is_empty(),
-        });
+        let again = match token {
+            None if name.is_empty() => self.unnamed_again(text, &types, superadmin),
+            _ => None,
+        };
+        let stmt = match again {
+            Some(stmt) => {
+                self.shared.metrics.plan_cache(true);
+                stmt
+            }
+            None => {
+                let (plans, generation, shared) = self
+                    .plan(text, false, superadmin)
+                    .await
+                    .map_err(|stop| stop.behind(sql, text))?;
+                Arc::new(Stmt::new(Origin {
+                    source: Some(Arc::from(text)),
+                    types,
+                    plan: plans.first().cloned(),
+                    generation,
+                    superadmin,
+                    token,
+                    shared: shared || !name.is_empty(),
+                }))
+            }
+        };
         if name.is_empty() && !self.statements.has_room(stmt.weight()) {
             // Of the unnamed one only the last stays; those before it must not pile up.
             self.drain_or_skip().await?;
@@ -80,7 +92,21 @@ impl Session {
         } else if *stmt.effect() == Effect::Transaction(Transaction::Begin) {
             self.ensure_ahead_of_begin(&wanted).await?;
         }
-        self.prepare(name, Arc::new(stmt), To::Client).await
+        self.prepare(name, stmt, To::Client).await
+    }
+
+    /// The unnamed statement, where it is what this Parse asks for and would be judged so again: many clients send the same text each time.
+    fn unnamed_again(&self, text: &str, types: &[u32], superadmin: bool) -> Option<Arc<Stmt>> {
+        let stmt = self.statements.get("")?;
+        let same = stmt.source.as_deref() == Some(text)
+            && alike(&stmt.types, types)
+            && stmt.superadmin == superadmin
+            && stmt.token.is_none()
+            && stmt.shared
+            && !stmt.by_prepare
+            && !stmt.by_batch
+            && self.still(stmt.generation);
+        same.then(|| stmt.clone())
     }
 
     /// The identity of a text's leading token comment, and the text without it.

@@ -164,8 +164,12 @@ impl Session {
 
     /// Tells the client of reported settings that are others on this connection than what it was told last.
     pub(super) fn tell_parameters(&mut self) {
-        let Some(server) = &self.links.server else { return };
+        let Some(server) = &mut self.links.server else { return };
+        if server.memory.told.as_ref().is_some_and(|told| Arc::ptr_eq(told, &self.told)) {
+            return;
+        }
         if server.parameters[..] == self.told[..] {
+            server.memory.told = Some(self.told.clone());
             return;
         }
         let mut told = self.told.to_vec();
@@ -179,6 +183,7 @@ impl Session {
             put_parameter_status(&mut self.links.client.output, name, value);
         }
         self.told = told.into();
+        server.memory.told = Some(self.told.clone());
     }
 }
 

@@ -65,6 +65,8 @@ pub(super) struct Buffers {
     pub input: BytesMut,
     /// To be written.
     pub output: BytesMut,
+    /// So many bytes at its beginning need not leave before what follows them.
+    pub held: usize,
     unflushed: bool,
     closed: bool,
 }
@@ -111,6 +113,20 @@ impl Buffers {
         self.input.is_empty() && self.output.is_empty() && !self.unflushed
     }
 
+    /// Appends what need not leave before what follows it, as PostgreSQL keeps ParseComplete until Sync.
+    pub(super) fn hold(&mut self, bytes: &[u8]) {
+        let all_held = self.held == self.output.len();
+        self.output.extend_from_slice(bytes);
+        if all_held {
+            self.held = self.output.len();
+        }
+    }
+
+    /// Whether what is to be written may wait for what follows it.
+    fn may_wait(&self) -> bool {
+        self.held > 0 && self.held == self.output.len() && !self.unflushed
+    }
+
     /// Reads once, into memory that is taken only when there is something to read. `Ready(0)` is the end.
     fn poll_read(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         match stream.poll_readable(cx) {
@@ -135,6 +151,7 @@ impl Buffers {
     /// Writes what it can. `Ready(true)`: bytes moved; `Ready(false)`: nothing to do.
     fn poll_write(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         let mut moved = false;
+        self.held = 0;
         while !self.output.is_empty() {
             match Pin::new(&mut *stream).poll_write(cx, &self.output) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
@@ -188,21 +205,26 @@ impl Links {
     /// Waits until bytes moved in any direction, or a side closed. `read_client` says whether the client may be read at all.
     /// Cancel-safe.
     pub(super) async fn turn(&mut self, read_client: bool) -> Result<Turn, Broken> {
-        poll_fn(|cx| self.poll_turn(cx, read_client)).await
+        poll_fn(|cx| self.poll_turn(cx, read_client, false)).await
     }
 
-    pub(super) fn poll_turn(&mut self, cx: &mut Context<'_>, read_client: bool) -> Poll<Result<Turn, Broken>> {
+    /// `follows` says that PostgreSQL owes the client an answer whatever happens: what is [held](Buffers::held) leaves together with it.
+    pub(super) fn poll_turn(&mut self, cx: &mut Context<'_>, read_client: bool, follows: bool) -> Poll<Result<Turn, Broken>> {
         let Self {
             client,
             client_stream,
             upstream,
             server,
         } = self;
-        let mut moved = false;
+        let (mut moved, mut read) = (false, false);
         // What is to be written goes first: it frees memory and lets the peers work while we read.
         if let Some(server) = server {
             match upstream.poll_write(&mut server.stream, cx) {
-                Poll::Ready(Ok(m)) => moved |= m,
+                Poll::Ready(Ok(m)) => {
+                    moved |= m;
+                    // Without an answer to come, what depends on this being written must look again.
+                    read |= m && !follows;
+                }
                 Poll::Ready(Err(_)) => {
                     // What PostgreSQL said before it went (an administrator's command) is still to be read.
                     upstream.output.clear();
@@ -211,32 +233,43 @@ impl Links {
                 Poll::Pending => {}
             }
         }
-        match client.poll_write(client_stream, cx) {
-            Poll::Ready(Ok(m)) => moved |= m,
-            Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Client)),
-            Poll::Pending => {}
+        if !(follows && client.may_wait()) {
+            match client.poll_write(client_stream, cx) {
+                Poll::Ready(Ok(m)) => moved |= m,
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Client)),
+                Poll::Pending => {}
+            }
         }
+        let (takes_replies, takes_requests) = (
+            client.output.len() < HIGH_WATER,
+            read_client && !client.closed && upstream.output.len() < HIGH_WATER,
+        );
         if let Some(server) = server
-            && client.output.len() < HIGH_WATER
+            && takes_replies
         {
             match upstream.poll_read(&mut server.stream, cx) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Ok(Turn::UpstreamClosed)),
-                Poll::Ready(Ok(_)) => moved = true,
+                Poll::Ready(Ok(_)) => read = true,
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Upstream)),
                 Poll::Pending => {}
             }
         }
-        if read_client && !client.closed && upstream.output.len() < HIGH_WATER {
+        if takes_requests {
             match client.poll_read(client_stream, cx) {
                 Poll::Ready(Ok(0)) => {
                     client.closed = true;
                     return Poll::Ready(Ok(Turn::ClientClosed));
                 }
-                Poll::Ready(Ok(_)) => moved = true,
+                Poll::Ready(Ok(_)) => read = true,
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Client)),
                 Poll::Pending => {}
             }
         }
-        if moved { Poll::Ready(Ok(Turn::Moved)) } else { Poll::Pending }
+        // Where both sides are watched, bytes that were only written change nothing for the caller.
+        if read || moved && !(takes_replies && takes_requests) {
+            Poll::Ready(Ok(Turn::Moved))
+        } else {
+            Poll::Pending
+        }
     }
 }

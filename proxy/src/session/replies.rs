@@ -197,6 +197,7 @@ impl Session {
         let (name, value) = message::parameter_status(body).map_err(|_| SessionEnd::UpstreamProtocol)?;
         self.settings.reported(name, value);
         if let Some(server) = &mut self.links.server {
+            server.memory.told = None;
             match server.parameters.iter_mut().find(|(n, _)| n == name) {
                 Some((_, known)) => value.clone_into(known),
                 None => server.parameters.push((name.to_owned(), value.to_owned())),
@@ -408,7 +409,7 @@ impl Session {
                     self.due -= bytes.len();
                     self.settle(settle, true);
                     if !self.mute {
-                        self.links.client.output.extend_from_slice(&bytes);
+                        self.links.client.hold(&bytes);
                     }
                 }
                 Some(Expect::Ready) => {

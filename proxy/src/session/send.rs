@@ -85,10 +85,13 @@ impl Session {
 
     /// Says a message without a body.
     pub(super) fn say_bare(&mut self, kind: u8, settle: Option<Settles>) {
-        self.expect(Expect::Say {
-            bytes: Bytes::copy_from_slice(&[kind, 0, 0, 0, 4]),
-            settle,
-        });
+        let bytes = match kind {
+            b'1' => Bytes::from_static(b"1\0\0\0\x04"),
+            b'2' => Bytes::from_static(b"2\0\0\0\x04"),
+            b'3' => Bytes::from_static(b"3\0\0\0\x04"),
+            _ => Bytes::copy_from_slice(&[kind, 0, 0, 0, 4]),
+        };
+        self.expect(Expect::Say { bytes, settle });
     }
 
     /// Appends ErrorResponse.

@@ -14,6 +14,7 @@ use postern_rewriter::plan::{Plan, Run, Statement};
 
 use super::ask::Own;
 use super::follow::Kept;
+use super::names::alike;
 use crate::identity::Identity;
 
 /// The number of the unnamed statement.
@@ -33,6 +34,8 @@ pub struct Memory {
     pub(super) settings: Arc<Kept>,
     /// Which of our own statements are prepared.
     pub(super) parsed: [bool; Own::COUNT],
+    /// A list that the connection's reported settings were found to be in.
+    pub(super) told: Option<Arc<[(String, String)]>>,
 }
 
 impl Default for Memory {
@@ -43,6 +46,7 @@ impl Default for Memory {
             claims: Some((Identity::guest(), None)),
             settings: Kept::none(),
             parsed: [false; Own::COUNT],
+            told: None,
         }
     }
 }
@@ -160,7 +164,9 @@ impl Prepared {
         let key = Key::new(plan, step);
         let once = self.once.as_mut().filter(|(k, _)| *k == key).map(|(_, entry)| entry);
         match self.entries.get_mut(&key).or(once) {
-            Some(entry) if *entry.types == *types && entry.sense == self.sense => {
+            Some(entry)
+                if alike(&entry.types, types) && (Arc::ptr_eq(&entry.sense, &self.sense) || entry.sense == self.sense) =>
+            {
                 entry.used = self.clock;
                 match entry.under_way {
                     Some(then) if then != group => Found::Unsure,
