@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::settings::Config;
 
@@ -87,7 +88,7 @@ fn read_all(file: &Path, problems: &mut Vec<Problem>) -> Option<Config> {
         let manifests: Vec<_> = modules.iter().map(|(_, m)| &m.manifest).collect();
         named.check(file, &manifests, problems);
     }
-    let mut modules: Vec<_> = modules.into_iter().map(|(_, m)| m.manifest).collect();
+    let mut modules: Vec<_> = modules.into_iter().map(|(_, m)| Arc::new(m.manifest)).collect();
     modules.sort_by(|a, b| a.module.cmp(&b.module));
     Some(Config {
         file: file.to_owned(),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::manifest::{Login, Manifest};
@@ -17,7 +18,7 @@ pub struct Config {
     /// Its settings; relative paths in it are resolved against the file's directory.
     pub settings: Settings,
     /// The modules, sorted by name.
-    pub modules: Vec<Manifest>,
+    pub modules: Vec<Arc<Manifest>>,
 }
 
 /// The settings of `postern.toml`.
@@ -315,12 +316,12 @@ impl Config {
     }
 
     /// The module of that name.
-    pub fn module(&self, name: &ModuleName) -> Option<&Manifest> {
+    pub fn module(&self, name: &ModuleName) -> Option<&Arc<Manifest>> {
         self.modules.iter().find(|m| m.module == *name)
     }
 
     /// The login of that name with its module.
-    pub fn login(&self, name: &str) -> Option<(&Manifest, &Login)> {
+    pub fn login(&self, name: &str) -> Option<(&Arc<Manifest>, &Login)> {
         self.modules
             .iter()
             .find_map(|m| m.logins.iter().find(|l| l.name.as_str() == name).map(|l| (m, l)))

@@ -87,7 +87,8 @@ impl OpenError {
 /// Nonces from the operating system's randomness, drawn 256 at a time (one system call costs more than sealing a short value).
 /// Belongs to one owner; a process that forks must make a new one in the child.
 pub struct NonceSource {
-    batch: Box<[u8; NONCE_BYTES * 256]>,
+    /// Nothing before the first one is drawn: most sessions seal nothing.
+    batch: Box<[u8]>,
     used: usize,
 }
 
@@ -95,14 +96,19 @@ impl NonceSource {
     /// An empty source; the first nonce fills it.
     pub fn new() -> Self {
         Self {
-            batch: Box::new([0; NONCE_BYTES * 256]),
-            used: NONCE_BYTES * 256,
+            batch: Box::default(),
+            used: 0,
         }
     }
 
     fn draw(&mut self) -> Result<[u8; NONCE_BYTES], SealError> {
         if self.used == self.batch.len() {
-            getrandom::fill(self.batch.as_mut_slice()).map_err(SealError::Randomness)?;
+            if self.batch.is_empty() {
+                self.batch = vec![0; NONCE_BYTES * 256].into();
+            }
+            // Where this fails, all of it counts as used.
+            self.used = self.batch.len();
+            getrandom::fill(&mut self.batch).map_err(SealError::Randomness)?;
             self.used = 0;
         }
         let nonce = self.batch[self.used..self.used + NONCE_BYTES]

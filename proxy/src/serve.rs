@@ -197,7 +197,7 @@ async fn prepare(config: Config, closing: watch::Receiver<bool>) -> Result<Prepa
 
 /// As many seats as each module's quota says.
 fn module_seats(config: &Config) -> HashMap<ModuleName, Arc<Semaphore>> {
-    let seats = |m: &Manifest| Some((m.module.clone(), Arc::new(Semaphore::new(config.quota(&m.module).clients?))));
+    let seats = |m: &Arc<Manifest>| Some((m.module.clone(), Arc::new(Semaphore::new(config.quota(&m.module).clients?))));
     config.modules.iter().filter_map(seats).collect()
 }
 

@@ -135,7 +135,7 @@ mod tests {
     fn each_is_read_by_postgresql_as_what_it_is() {
         let config = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/examples/postern.toml");
         let config = postern_config::load(&config).unwrap();
-        let owner = config.modules.first();
+        let owner = config.modules.first().map(|m| &**m);
         for (sql, statements) in [
             (Rewritten::read_settings(), 1),
             (Rewritten::put_settings(), 1),

@@ -32,6 +32,7 @@ pub(super) fn module<'c>(config: &'c Config, name: &str) -> Result<&'c Manifest,
         .modules
         .iter()
         .find(|m| m.module.as_str() == name)
+        .map(|m| &**m)
         .ok_or_else(|| CliError::Unknown {
             what: "module",
             name: name.to_owned(),

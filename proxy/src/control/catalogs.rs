@@ -77,7 +77,7 @@ impl Newest {
 
 /// The snapshots of all modules.
 pub struct Catalogs {
-    manifests: HashMap<ModuleName, Manifest>,
+    manifests: HashMap<ModuleName, Arc<Manifest>>,
     current: HashMap<ModuleName, Arc<Newest>>,
     generation: AtomicU64,
 }

@@ -157,6 +157,7 @@ impl<'a> Door<'a> {
             .modules
             .iter()
             .find(|m| m.module.as_str() == module)
+            .map(|m| &**m)
             .ok_or_else(|| DemoError::Missing(format!("module `{module}`")))
     }
 

@@ -115,7 +115,7 @@ impl Session {
     }
 
     /// The last words to both sides.
-    pub(super) async fn bury(mut self, end: SessionEnd) -> SessionEnd {
+    pub(super) async fn bury(mut self: Box<Self>, end: SessionEnd) -> SessionEnd {
         self.audit_broken_off();
         self.record_events().await;
         // Within a row that passes in pieces they would be taken for its rest.

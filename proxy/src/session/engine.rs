@@ -172,15 +172,15 @@ impl Session {
         login: LoginContext,
         shared: Arc<Shared>,
         startup: Option<Arc<Identity>>,
-    ) -> Result<Self, SessionEnd> {
+    ) -> Result<Box<Self>, SessionEnd> {
         let quota = shared.config.quota(&login.module);
         let closing = shared.closing.clone();
         let newest = shared.catalogs.newest(&login.module);
-        let manifest = Arc::new(shared.config.module(&login.module).ok_or(SessionEnd::Internal)?.clone());
+        let manifest = shared.config.module(&login.module).ok_or(SessionEnd::Internal)?.clone();
         let settings = Settings::new(&client.startup, &told);
         let start_name: Option<Box<str>> = client.startup.setting("application_name").map(Into::into);
         let identities = Identities::new(&login, startup);
-        Ok(Self {
+        Ok(Box::new(Self {
             likely: identities.standing().clone(),
             identities,
             links: Links {
@@ -239,7 +239,7 @@ impl Session {
             flushed: false,
             closing: Closing::new(closing),
             closes_at: None,
-        })
+        }))
     }
 
     /// Lives until one side ends it.

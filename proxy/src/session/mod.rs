@@ -181,6 +181,6 @@ mod tests {
     #[test]
     fn a_session_is_small() {
         let (task, state) = (size(run), size_of::<Session>());
-        assert!(state <= 2048 && task <= 5120, "state {state}, task {task}");
+        assert!(state <= 1792 && task <= 1792, "state {state}, task {task}");
     }
 }

@@ -72,7 +72,7 @@ fn sequence(name: &str, what: &str) -> ProvisionStep {
 
 /// The claims key, `verified()`, the key catalogue's table and the mapping tables.
 pub(super) fn steps(config: &Config) -> Vec<ProvisionStep> {
-    let everybody: Vec<String> = config.modules.iter().map(everybody).collect();
+    let everybody: Vec<String> = config.modules.iter().map(|m| everybody(m)).collect();
     let mut steps = vec![
         table(
             "key_catalogue",
@@ -153,7 +153,7 @@ pub(super) fn steps(config: &Config) -> Vec<ProvisionStep> {
         "declared_columns",
         "schema, relation, attribute, type_oid, typmod",
         "name, name, name, oid, int4",
-        config.modules.iter().flat_map(declared_rows).collect(),
+        config.modules.iter().flat_map(|m| declared_rows(m)).collect(),
     ));
     steps.push(retired_logins(config));
     steps

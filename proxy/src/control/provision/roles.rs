@@ -181,7 +181,7 @@ fn settings(config: &Config, manifest: &Manifest, login: &Login) -> ProvisionSte
 /// A login that is a member of anything but its own owner role would carry that role's rights past the second lock.
 fn foreign_memberships(config: &Config) -> ProvisionStep {
     let logins = literals(config.modules.iter().flat_map(|m| &m.logins).map(|l| l.name.as_str()));
-    let owners: Vec<String> = config.modules.iter().map(Manifest::owner_role).collect();
+    let owners: Vec<String> = config.modules.iter().map(|m| m.owner_role()).collect();
     let wanted: Vec<String> = config
         .modules
         .iter()

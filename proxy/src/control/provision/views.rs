@@ -13,7 +13,7 @@ use super::step::{ProvisionStep, literals};
 
 /// The views' schemas, the private views below them, the views, and who reads them.
 pub(super) fn steps(config: &Config) -> Vec<ProvisionStep> {
-    let everybody = config.modules.iter().map(everybody).collect::<Vec<_>>().join(", ");
+    let everybody = config.modules.iter().map(|m| everybody(m)).collect::<Vec<_>>().join(", ");
     let mut steps = Vec::new();
     for schema in ["postern_catalog", "postern_information"] {
         steps.push(ProvisionStep::asked(
