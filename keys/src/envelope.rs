@@ -9,8 +9,7 @@
 //! "Reducing Metadata Leakage from Encrypted Files and Communication with PURBs", 2019), in steps of at least 16 bytes, so at most
 //! 12.5 % from 128 bytes on. Types of fixed size are not padded.
 
-use aes_gcm_siv::aead::AeadInOut;
-use aes_gcm_siv::{Aes256GcmSiv, KeyInit};
+use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, Nonce, UnboundKey};
 use postern_config::ColumnType;
 use uuid::Uuid;
 use zeroize::Zeroize;
@@ -143,7 +142,8 @@ pub(crate) struct Place<'a> {
 /// One version of a column's data key, ready for use.
 pub(crate) struct EnvelopeKey {
     id: u32,
-    cipher: Aes256GcmSiv,
+    /// Keys are wrapped by another implementation of the same cipher (`wrap`); a test holds the two against each other.
+    cipher: LessSafeKey,
     /// The part of the associated data that is the same for all values of the column.
     place: Box<[u8]>,
     algorithm: u8,
@@ -160,9 +160,11 @@ impl EnvelopeKey {
             push_part(&mut bytes, uuid.as_bytes());
         }
         push_part(&mut bytes, &[tag, u8::from(place.row)]);
+        let key = data_key.derive("postern/v1/aead", &[]);
+        let key = UnboundKey::new(&AES_256_GCM_SIV, key.expose()).expect("a secret is as long as the cipher's key");
         Some(Self {
             id,
-            cipher: Aes256GcmSiv::new(data_key.derive("postern/v1/aead", &[]).expose().into()),
+            cipher: LessSafeKey::new(key),
             place: bytes.into(),
             algorithm: if place.ty.typlen() == -1 { PADDED } else { EXACT },
             row: place.row,
@@ -214,9 +216,9 @@ impl EnvelopeKey {
         let (text, tag) = envelope[HEADER_BYTES + NONCE_BYTES..].split_at_mut(body);
         let made = self
             .cipher
-            .encrypt_inout_detached(&nonce.into(), associated, text.into())
+            .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(&*associated), text)
             .expect("64 MiB and a row's keys are below the cipher's 64 GiB");
-        tag.copy_from_slice(&made);
+        tag.copy_from_slice(made.as_ref());
         out.truncate(end);
         Ok(())
     }
@@ -228,14 +230,18 @@ impl EnvelopeKey {
             return Err(OpenError);
         }
         let start = out.len();
+        let end = start + envelope.ciphertext.len();
         out.reserve(envelope.ciphertext.len() + self.associated_length(bound));
-        out.extend_from_slice(envelope.ciphertext);
-        let end = out.len();
+        out.resize(end, 0);
         self.push_associated(&header(envelope.algorithm, envelope.key_id), bound, out);
         let (text, associated) = out[start..].split_at_mut(end - start);
-        let opened = self
-            .cipher
-            .decrypt_inout_detached(&envelope.nonce.into(), associated, text.into(), &envelope.tag.into());
+        let opened = self.cipher.open_separate_gather(
+            Nonce::assume_unique_for_key(envelope.nonce),
+            Aad::from(&*associated),
+            envelope.ciphertext,
+            &envelope.tag,
+            text,
+        );
         out.truncate(end);
         let kept = match (opened, envelope.algorithm) {
             (Err(_), _) => None,

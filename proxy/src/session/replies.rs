@@ -9,7 +9,7 @@ use postern_rewriter::plan::Refusal;
 
 use super::SessionEnd;
 use super::engine::Session;
-use super::expect::{Expect, Made, Mode, Settles, To};
+use super::expect::{Execute, Expect, Made, Mode, Settles, To};
 use super::follow::{APPLICATION_NAME, put_parameter_status};
 use super::link::spare;
 use super::rows::RowFault;
@@ -354,12 +354,20 @@ impl Session {
             self.answer.push(body);
             return Ok(());
         }
-        let reading = execute.reading.clone().ok_or(SessionEnd::UpstreamProtocol)?;
+        if execute.reading.is_none() {
+            return Err(SessionEnd::UpstreamProtocol);
+        }
         self.count_result(body.len())?;
         if self.mute {
             return Ok(());
         }
-        let mut fields = Vec::new();
+        let Some(Expect::Execute(Execute {
+            reading: Some(reading), ..
+        })) = self.queue.front()
+        else {
+            return Err(SessionEnd::UpstreamProtocol);
+        };
+        let mut fields = self.scratch.fields();
         let read = message::data_row(body, &mut fields).map_err(RowFault::from).and_then(|()| {
             reading.row(
                 &fields,
@@ -368,6 +376,7 @@ impl Session {
                 &mut self.links.client.output,
             )
         });
+        self.scratch.keep(fields);
         match read {
             Ok(opened) => {
                 if opened > 0 {

@@ -11,11 +11,15 @@ use postern_config::ColumnType;
 use postern_keys::value::{self, ValueError};
 use postern_keys::{Bound, Canonical, ColumnKeys, KeyRing, SessionFormat};
 use postern_rewriter::plan::{Field, Open, Output, Plan, Refusal, Sealed};
+use smallvec::SmallVec;
 use zeroize::Zeroizing;
 
 use super::statement::output;
 use super::stop::{hinted, refusal};
 use crate::wire::message::{self, Column, Format, Formats, MessageError};
+
+/// A value is seldom bound to more than the parts of a primary key.
+const USUAL_BOUND: usize = 3;
 
 /// The envelope could not be opened, or is not what the predicate asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +76,22 @@ impl Door {
 pub(super) struct Scratch {
     plain: Zeroizing<Vec<u8>>,
     printed: Zeroizing<Vec<u8>>,
+    /// Empty between rows; only its memory is kept.
+    fields: Vec<Option<&'static [u8]>>,
+}
+
+impl Scratch {
+    /// Room for a row's fields.
+    pub(super) fn fields<'row>(&mut self) -> Vec<Option<&'row [u8]>> {
+        std::mem::take(&mut self.fields)
+    }
+
+    /// Takes the room back.
+    pub(super) fn keep(&mut self, mut fields: Vec<Option<&[u8]>>) {
+        fields.clear();
+        // Nothing is left to be converted; the allocation changes hands.
+        self.fields = fields.into_iter().map(|_| None).collect();
+    }
 }
 
 impl Reading {
@@ -183,7 +203,7 @@ impl Reading {
     ) -> Result<(), RowFault> {
         let keys = self.keys[index].as_ref().ok_or(RowFault::Integrity)?;
         self.open(keys, open, envelope, fields, session, scratch)?;
-        let Scratch { plain, printed } = scratch;
+        let Scratch { plain, printed, .. } = scratch;
         printed.clear();
         match self.formats[index] {
             Format::Text => value::to_text(&open.column.ty, plain, session, printed),
@@ -231,11 +251,11 @@ pub(super) fn open_field(
             _ => Ok(None),
         }
     };
-    let owned: Vec<Option<Canonical>> = match open.bound.iter().any(|(i, _)| is_text(*i)) {
+    let owned: SmallVec<[Option<Canonical>; USUAL_BOUND]> = match open.bound.iter().any(|(i, _)| is_text(*i)) {
         true => open.bound.iter().map(read).collect::<Result<_, _>>()?,
-        false => Vec::new(),
+        false => SmallVec::new(),
     };
-    let bound: Vec<Bound<'_>> = open
+    let bound: SmallVec<[Bound<'_>; USUAL_BOUND]> = open
         .bound
         .iter()
         .enumerate()
