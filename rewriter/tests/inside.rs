@@ -40,7 +40,7 @@ fn domain() -> Config {
         column.ty = ColumnType::parse(ty);
         table.columns.push(column);
     }
-    evilmod.tables[0] = table;
+    std::sync::Arc::make_mut(evilmod).tables[0] = table;
     config
 }
 
