@@ -91,6 +91,14 @@ impl Session {
 
     /// A statement is complete: what it did to the session.
     fn apply(&mut self, plan: &Arc<Plan>, tag: &[u8]) {
+        if self.status == b'E' {
+            // What ends a failure does so for what follows it before the next ReadyForQuery, too.
+            match &plan.effect {
+                Effect::Transaction(Transaction::RollbackTo) => self.status = b'T',
+                Effect::Transaction(_) => self.status = b'I',
+                _ => {}
+            }
+        }
         match &plan.effect {
             Effect::Transaction(Transaction::RollbackTo | Transaction::Savepoint) => self.at_savepoint(plan_sql(plan)),
             // The tag tells whether COMMIT committed or ended a failed transaction.

@@ -68,6 +68,11 @@ impl Session {
 
     /// `DISCARD ALL`: carried out by statements of our own, so that what is ours on the connection stays.
     async fn discard_all(&mut self) -> Result<(), Stop> {
+        if self.open && !self.executed && self.status == b'I' {
+            // What was only prepared, bound or closed is no transaction yet, and nothing of it outlives this.
+            self.put_sync(To::Ourselves);
+            self.drain_or_skip().await?;
+        }
         if self.in_transaction() {
             return Err(refusal("25001", "discard", "DISCARD ALL cannot run inside a transaction block").into());
         }
@@ -105,7 +110,7 @@ impl Session {
             token: None,
             shared: true,
         });
-        self.check_name(name, &prepared)?;
+        self.check_name(name, &prepared).await?;
         self.prepare(name, Arc::new(prepared), To::Quiet).await
     }
 }

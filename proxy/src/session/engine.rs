@@ -55,6 +55,8 @@ pub(super) struct Session {
     pub status: u8,
     /// Something was sent since the last Sync.
     pub open: bool,
+    /// Something was executed since then.
+    pub executed: bool,
     /// An error was told; everything up to the client's Sync is discarded.
     pub discarding: bool,
     /// A row failed; until ReadyForQuery nothing more is told.
@@ -210,6 +212,7 @@ impl Session {
             due: 0,
             status: b'I',
             open: false,
+            executed: false,
             discarding: false,
             mute: false,
             passing: 0,

@@ -82,7 +82,7 @@ impl Session {
             // Of the unnamed one only the last stays; those before it must not pile up.
             self.drain_or_skip().await?;
         }
-        self.check_name(name, &stmt)?;
+        self.check_name(name, &stmt).await?;
         if let Some(plan) = &stmt.plan {
             self.check_mode(plan).await?;
         }

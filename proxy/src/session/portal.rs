@@ -66,6 +66,9 @@ impl Session {
             let wanted = self.wanted(None).await?;
             self.ensure_ahead_of_begin(&wanted).await?;
         }
+        if stmt.way != Way::Relay {
+            self.check_not_failed().await?;
+        }
         if stmt.way != Way::Relay && !portal.is_empty() && self.portals.get(portal).is_some() {
             return Err(taken("cursor", portal).into());
         }

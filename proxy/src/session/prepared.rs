@@ -19,25 +19,38 @@ use crate::identity::Identity;
 use crate::wire::message;
 
 impl Session {
+    /// A transaction that has failed takes only what may end it; what was sent before decides whether it still has.
+    pub(super) async fn check_not_failed(&mut self) -> Result<(), Stop> {
+        if self.status == b'E' {
+            self.drain_or_skip().await?;
+        }
+        if self.status == b'E' { Err(aborted().into()) } else { Ok(()) }
+    }
+
     /// A named statement cannot be made twice, and there cannot be too many.
-    pub(super) fn check_name(&self, name: &str, stmt: &Stmt) -> Result<(), Refusal> {
+    pub(super) async fn check_name(&mut self, name: &str, stmt: &Stmt) -> Result<(), Stop> {
+        if !stmt.may_end_failure() {
+            self.check_not_failed().await?;
+        }
         if name.is_empty() {
             return Ok(());
         }
         if self.statements.get(name).is_some() {
-            return Err(taken("prepared statement", name));
+            // Something before it may fail, and be what the client is told.
+            self.drain_or_skip().await?;
+            if !stmt.may_end_failure() {
+                self.check_not_failed().await?;
+            }
+            return Err(taken("prepared statement", name).into());
         }
         if !self.statements.has_room(stmt.weight()) {
-            return Err(too_many("prepared statements"));
+            return Err(too_many("prepared statements").into());
         }
         Ok(())
     }
 
     /// Makes a name stand for a statement. PostgreSQL sees it now, so that what it says of it is told in its place.
     pub(super) async fn prepare(&mut self, name: &str, stmt: Arc<Stmt>, to: To) -> Result<(), Stop> {
-        if self.status == b'E' && self.queue.is_empty() && stmt.needs_identity() {
-            return Err(aborted().into());
-        }
         match stmt.way {
             Way::Ours => self.stands_for(name, stmt, to),
             Way::Relay => drop(self.on_server(&stmt, Step::Main, to, Some(name)).await?),
@@ -65,14 +78,20 @@ impl Session {
             self.drain_or_skip().await?;
             found = self.memory().prepared.find(plan, step, types, group);
         }
+        let mut keeping = stmt.shared;
         if let Found::There(number) = found {
-            if let Some(name) = names {
-                self.stands_for(name, stmt.clone(), to);
+            match names {
+                None => return Ok(number),
+                // PostgreSQL may refuse to prepare anything now, and only it knows: it reads the text once more, beside the one that it has.
+                Some(_) if self.may_have_failed() => keeping = false,
+                Some(name) => {
+                    self.stands_for(name, stmt.clone(), to);
+                    return Ok(number);
+                }
             }
-            return Ok(number);
         }
         let statement = server::statement(plan, step).ok_or(super::SessionEnd::Internal)?;
-        let (key, number, close) = self.memory().prepared.add(plan, step, types, group, stmt.shared);
+        let (key, number, close) = self.memory().prepared.add(plan, step, types, group, keeping);
         for old in close {
             self.put_close_judged(old)?;
         }
@@ -95,6 +114,11 @@ impl Session {
             made,
         });
         Ok(number)
+    }
+
+    /// Whether the transaction in which a message sent now arrives may be one that has failed.
+    fn may_have_failed(&self) -> bool {
+        self.status == b'T' && self.queue.iter().any(|e| matches!(e, Expect::Sync { .. } | Expect::Query(_)))
     }
 
     /// The statement of that name, planned again where the catalogue or the right of its user has changed.

@@ -5,7 +5,7 @@ use postern_rewriter::plan::Refusal;
 
 use super::SessionEnd;
 use super::engine::Session;
-use super::stop::{Stop, hinted};
+use super::stop::{Stop, aborted, hinted};
 use crate::wire::message;
 
 impl Session {
@@ -37,7 +37,11 @@ impl Session {
             return Ok(());
         }
         self.audit_refusal(refusal).await;
-        self.put_refusal(refusal);
+        // In a transaction that has failed PostgreSQL does not come to look at what a statement means.
+        match self.status == b'E' && of_meaning(refusal) {
+            true => self.put_refusal(&aborted()),
+            false => self.put_refusal(refusal),
+        }
         self.identities.failed();
         if self.open || self.status == b'T' {
             self.abort().map_err(|_| SessionEnd::Internal)?;
@@ -57,6 +61,12 @@ impl Session {
         self.refuse(&refused).await?;
         self.finish_group().await
     }
+}
+
+/// Whether a refusal is of what a statement means rather than of its syntax, its name or a message.
+fn of_meaning(refusal: &Refusal) -> bool {
+    let code = refusal.sqlstate;
+    (code.starts_with("42") || code.starts_with("0A")) && !matches!(code, "42601" | "42P05")
 }
 
 pub(super) fn put_refusal(out: &mut BytesMut, severity: &str, refusal: &Refusal) {

@@ -24,10 +24,15 @@ impl Session {
                     self.constants_move();
                 }
                 self.open = false;
+                self.executed = false;
                 self.group += 1;
             }
             Expect::Say { ref bytes, .. } => self.due += bytes.len(),
             Expect::Ready => {}
+            Expect::Execute(_) => {
+                self.open = true;
+                self.executed = true;
+            }
             _ => self.open = true,
         }
         self.queue.push_back(expect);

@@ -204,6 +204,12 @@ impl Stmt {
         ) && self.way != Way::Ours
     }
 
+    /// Whether PostgreSQL takes it in a transaction that has failed: what may end one, and the empty statement.
+    pub(super) fn may_end_failure(&self) -> bool {
+        use postern_rewriter::plan::Transaction::{Commit, Rollback, RollbackTo};
+        self.plan.is_none() || matches!(self.effect(), Effect::Transaction(Commit | Rollback | RollbackTo))
+    }
+
     /// What the client is told of its parameters, from what PostgreSQL says of those of the statements upstream.
     pub(super) fn client_types(&self, upstream: &[(&Statement, Vec<u32>)]) -> Vec<u32> {
         let declared = self.plan.as_ref().map_or(&[][..], |p| &p.param_types);
