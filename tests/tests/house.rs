@@ -8,18 +8,29 @@ use std::process::Command;
 use postern_tests::product::workspace;
 use serde_json::Value;
 
-/// `cargo metadata` of the workspace, offline: nothing is fetched for a question about what is here.
+/// `cargo metadata` of the workspace, offline: nothing is fetched for a question about what is here. Other platforms' dependencies are left
+/// out, since a machine that has only built for its own does not have them.
 fn metadata(dependencies: bool) -> Value {
     let mut command = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()));
     command
         .args(["metadata", "--format-version", "1", "--offline", "--locked"])
         .current_dir(workspace());
-    if !dependencies {
-        command.arg("--no-deps");
-    }
+    match dependencies {
+        true => command.args(["--filter-platform", &host()]),
+        false => command.arg("--no-deps"),
+    };
     let output = command.output().expect("cargo can be started");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("cargo metadata speaks JSON")
+}
+
+/// The platform that is built for.
+fn host() -> String {
+    let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
+    let output = Command::new(rustc).arg("-vV").output().expect("rustc can be started");
+    let said = String::from_utf8(output.stdout).expect("rustc speaks UTF-8");
+    let host = said.lines().find_map(|line| line.strip_prefix("host: "));
+    host.expect("rustc names its host").to_owned()
 }
 
 fn texts<'v>(value: &'v Value, pointer: &str) -> Vec<&'v str> {
