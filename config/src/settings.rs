@@ -207,6 +207,8 @@ impl PoolMode {
 pub struct PoolSettings {
     /// When one belongs to a client.
     pub mode: PoolMode,
+    /// Whether statements of the simple protocol that come again are prepared, their literals as parameters.
+    pub prepare_simple: bool,
     /// How many there may be.
     pub size: usize,
     /// How many are kept, in use or idle, while the database answers.

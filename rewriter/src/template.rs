@@ -62,7 +62,18 @@ pub struct Template {
     statement: Statement,
     /// What was decided.
     plan: Arc<Plan>,
+    /// Where [`Template::is_plain`]: the statement as it was judged.
+    prepared: Option<Prepared>,
     weight: usize,
+}
+
+/// The statement with its literals as parameters.
+struct Prepared {
+    plan: Arc<Plan>,
+    /// PostgreSQL's types for literals of their kinds, one for each parameter; 0 leaves `unknown` ones to be inferred.
+    types: Box<[u32]>,
+    /// What each parameter is.
+    arguments: Box<[Open]>,
 }
 
 /// Where something goes into a text, in order.
@@ -120,6 +131,23 @@ impl Template {
     /// Whether [`Template::fill_plain`] serves: one text, no parameters, and rows pass unread.
     pub fn is_plain(&self) -> bool {
         self.params.is_empty() && self.statement.output.is_none() && self.statement.generate.is_empty()
+    }
+
+    /// The statement with its literals as parameters, as it was judged, so that it can be prepared once and run with any literals that the
+    /// template takes; and the types to declare for its parameters. `None` where [`Template::is_plain`] does not hold.
+    ///
+    /// PostgreSQL resolves the types of operators and functions for an undeclared parameter as for a literal of type `unknown`, so where it
+    /// prepares this at all, what runs means what the text with literals would. It may refuse to (42P18, where a literal would have become
+    /// `text` at last; 42803, where two equal literals made two expressions one): then only [`Template::fill_plain`] serves.
+    pub fn prepared(&self) -> Option<(&Arc<Plan>, &[u32])> {
+        self.prepared.as_ref().map(|p| (&p.plan, &*p.types))
+    }
+
+    /// The values of [`Template::prepared`]'s parameters, in order and in text form: a sign, and what follows it.
+    pub fn arguments<'m>(&'m self, masked: &'m Masked) -> impl ExactSizeIterator<Item = (&'static str, &'m str)> + 'm {
+        let arguments = self.prepared.as_ref().map_or(&[][..], |p| &p.arguments);
+        let value = |open: &Open| (if open.negated { "-" } else { "" }, masked.value(open.hole));
+        arguments.iter().map(value)
     }
 
     /// The plan with these literals, equal to the one that planning their text gives; `None` where it does not take them.
@@ -182,10 +210,15 @@ impl Template {
             })
             .collect::<Option<_>>()?;
         let (text, slots) = cut(statement.sql.sql(), &slot_of)?;
-        statement.sql = Rewritten::new(String::new());
+        let whole = std::mem::replace(&mut statement.sql, Rewritten::new(String::new()));
         // The text has no parameters of the client's.
         plan.param_types = Vec::new();
         plan.client_params = 0;
+        let plain = params.is_empty() && statement.output.is_none() && statement.generate.is_empty();
+        let prepared = match plain {
+            true => Some(Prepared::of(whole, &statement, &plan, &slot_of, masked)?),
+            false => None,
+        };
         let exact: Vec<(usize, Box<str>)> = (0..masked.holes())
             .filter(|hole| !holes.iter().any(|o| o.hole == *hole))
             .map(|hole| (hole, masked.value(hole).into()))
@@ -195,6 +228,7 @@ impl Template {
             + masked.key().len()
             + text.len()
             + slots.len() * size_of::<(usize, Slot)>()
+            + prepared.as_ref().map_or(0, |p| p.plan.weight + p.types.len() * size_of::<(u32, Open)>())
             + exact
                 .iter()
                 .map(|(_, v)| v.len() + size_of::<(usize, Box<str>)>())
@@ -209,6 +243,7 @@ impl Template {
             holes: holes.into(),
             statement,
             plan: Arc::new(plan),
+            prepared,
             weight,
         })
     }
@@ -295,6 +330,36 @@ impl Template {
             Value::Tag(_, inner) => self.fill_value(inner, masked),
             Value::Text(..) | Value::Generated(_) | Value::Row(..) | Value::Opened(_) => {}
         }
+    }
+}
+
+impl Prepared {
+    /// `sql` has one parameter for each slot.
+    fn of(sql: Rewritten, rest: &Statement, plan: &Plan, slots: &[Slot], masked: &Masked) -> Option<Self> {
+        let arguments: Box<[Open]> = slots
+            .iter()
+            .map(|slot| match slot {
+                Slot::Literal(open) => Some(*open),
+                Slot::Param(_) => None,
+            })
+            .collect::<Option<_>>()?;
+        let types = arguments.iter().map(|open| masked.kind(open.hole).map(Kind::type_oid));
+        let types = types.collect::<Option<_>>()?;
+        let run = Run::Once(Statement {
+            sql,
+            params: (0..u16::try_from(arguments.len()).ok()?).map(Param::Client).collect(),
+            ..rest.clone()
+        });
+        let plan = Plan {
+            weight: weight(&run),
+            run,
+            ..plan.clone()
+        };
+        Some(Self {
+            plan: Arc::new(plan),
+            types,
+            arguments,
+        })
     }
 }
 

@@ -152,6 +152,10 @@ impl<M> LoginPool<M> {
         self.settings.mode
     }
 
+    pub(super) fn prepares_simple(&self) -> bool {
+        self.settings.prepare_simple
+    }
+
     pub(super) fn key(&self, settings: &[Setting]) -> Arc<Key> {
         self.keys.get(settings)
     }

@@ -167,4 +167,9 @@ impl<M: Default + Send + 'static> Pool<M> {
     pub fn mode(&self) -> PoolMode {
         self.login.mode()
     }
+
+    /// Whether statements of the simple protocol that come again are prepared.
+    pub fn prepares_simple(&self) -> bool {
+        self.login.prepares_simple()
+    }
 }

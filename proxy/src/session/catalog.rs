@@ -13,6 +13,7 @@ use postern_rewriter::template::{Masked, Template, mask};
 use postern_rewriter::{Ask, plan_batch, plan_one};
 
 use super::SessionEnd;
+use super::again::Bound;
 use super::ask::Own;
 use super::engine::Session;
 use super::plans::{PlanKey, Plans};
@@ -31,6 +32,8 @@ pub(super) enum Judged {
     Plans(Plans, u64, bool),
     /// One statement that goes as it is: its plan apart from the text, and the text.
     Filled(Arc<Plan>, Rewritten),
+    /// One statement that the connection has prepared.
+    Bound(Bound),
 }
 
 /// A session's own snapshot.
@@ -133,26 +136,33 @@ impl Session {
         }
         let shared = self.shared.clone();
         let generation = catalog.generation;
-        if let Some(plans) = shared.plans.get(&self.key(sql.as_bytes(), superadmin, true, generation)) {
-            shared.metrics.plan_cache(true);
-            return Ok(Judged::Plans(plans, catalog.generation, true));
-        }
-        let filled = MASKED.with_borrow_mut(|masked| {
-            if !mask(sql, masked) || masked.is_empty() {
-                return None;
+        let known = MASKED.with_borrow_mut(|masked| {
+            let literals = mask(sql, masked).then(|| !masked.is_empty());
+            if literals == Some(true)
+                && let Some(template) = shared
+                    .plans
+                    .template(&self.key(masked.key(), superadmin, true, generation), masked)
+            {
+                if let Some(bound) = self.bound(&template, masked) {
+                    return Some(Judged::Bound(bound));
+                }
+                if template.is_plain() {
+                    return Some(Judged::Filled(template.plan().clone(), template.fill_plain(masked)?));
+                }
+                let plan = Arc::new(template.fill(masked)?);
+                return Some(Judged::Plans([plan].into(), generation, false));
             }
-            let template = shared
-                .plans
-                .template(&self.key(masked.key(), superadmin, true, generation), masked)?;
-            if template.is_plain() {
-                return Some(Judged::Filled(template.plan().clone(), template.fill_plain(masked)?));
+            let plans = shared.plans.get(&self.key(sql.as_bytes(), superadmin, true, generation))?;
+            if let ([plan], Some(false)) = (&*plans, literals)
+                && let Some(bound) = self.bound_as_it_is(plan)
+            {
+                return Some(Judged::Bound(bound));
             }
-            let plan = Arc::new(template.fill(masked)?);
-            Some(Judged::Plans([plan].into(), catalog.generation, false))
+            Some(Judged::Plans(plans, generation, true))
         });
-        if let Some(filled) = filled {
+        if let Some(known) = known {
             shared.metrics.plan_cache(true);
-            return Ok(filled);
+            return Ok(known);
         }
         let (plans, generation, found) = self.plan(sql, true, superadmin).await?;
         if let ([plan], true) = (&*plans, self.own_catalog.is_none() && generation == catalog.generation) {

@@ -73,6 +73,8 @@ pub(super) enum Made {
     Own(Own),
     /// A judged statement under that number.
     Judged(Key, u32),
+    /// The same, of which it is not known whether PostgreSQL takes it.
+    Tried(Key, u32),
 }
 
 /// What becomes of rows and tag.

@@ -9,6 +9,7 @@
 //!
 //! It stands on `wire`, `identity` and `control`, and is started by `serve`.
 
+mod again;
 mod ask;
 mod assign;
 mod attach;

@@ -13,6 +13,7 @@ use super::expect::{Execute, Expect, Made, Mode, Settles, To};
 use super::follow::{APPLICATION_NAME, put_parameter_status};
 use super::link::spare;
 use super::rows::RowFault;
+use super::simple::Sent;
 use super::scrub::Told;
 use crate::wire::frame::{self, HEADER, MAX_UPSTREAM_FRAME};
 use crate::wire::message;
@@ -137,6 +138,7 @@ impl Session {
                 }
                 _ => Err(SessionEnd::UpstreamProtocol),
             },
+            b'2' | b'n' if self.runs_bound() => Ok(()),
             b'2' => match self.queue.pop_front() {
                 Some(Expect::Bind { to, settle }) => {
                     if settle {
@@ -164,6 +166,11 @@ impl Session {
         }
     }
 
+    /// Whether a simple query runs as a statement that was prepared: the client did not ask for BindComplete and NoData.
+    fn runs_bound(&self) -> bool {
+        matches!(self.queue.front(), Some(Expect::Query(batch)) if matches!(batch.sent, Sent::Bound(_)))
+    }
+
     /// Relays what is the client's.
     pub(super) fn tell(&mut self, to: To, whole: &[u8]) {
         if to == To::Client && !self.mute {
@@ -176,7 +183,8 @@ impl Session {
         let memory = self.memory();
         match made {
             Made::Own(own) => memory.parsed[own as usize] |= came_true,
-            Made::Judged(key, number) => memory.prepared.settle(key, number, came_true),
+            Made::Tried(key, number) if !came_true => memory.prepared.unfit(key, number),
+            Made::Judged(key, number) | Made::Tried(key, number) => memory.prepared.settle(key, number, came_true),
         }
     }
 
@@ -236,6 +244,19 @@ impl Session {
         if told.is_fatal() {
             self.said_last = told.put(&mut self.links.client.output, b'E').is_ok();
             return Err(SessionEnd::Upstream);
+        }
+        if let Some(Expect::Parse { made: Made::Tried(..), .. }) = self.queue.front() {
+            // It stands in an exchange of its own, so nothing of the client's has failed.
+            self.skip_to_sync();
+            return Ok(());
+        }
+        if let Some(Expect::Query(batch)) = self.queue.front()
+            && let Sent::Bound(bound) = &batch.sent
+            && told.sqlstate() == "0A000"
+        {
+            // "cached plan must not change result type": the next one reads the text again.
+            let key = bound.key;
+            self.memory().prepared.forget(&key);
         }
         self.identities.failed();
         self.copying = false;

@@ -66,6 +66,11 @@ impl Told {
         matches!(self.field(b'V'), "FATAL" | "PANIC")
     }
 
+    /// Its SQLSTATE.
+    pub(super) fn sqlstate(&self) -> &str {
+        self.field(b'C')
+    }
+
     fn field(&self, code: u8) -> &str {
         self.fields.iter().find(|(c, _)| *c == code).map_or("", |(_, t)| t)
     }

@@ -84,7 +84,7 @@ pub(super) fn statement(plan: &Plan, step: Step) -> Option<&Statement> {
 pub(super) struct Key(u64);
 
 impl Key {
-    fn new(plan: &Arc<Plan>, step: Step) -> Self {
+    pub(super) fn new(plan: &Arc<Plan>, step: Step) -> Self {
         // A plan is larger than two bytes, so its address and the next one are nobody else's.
         Self(Arc::as_ptr(plan) as u64 + u64::from(step == Step::Read))
     }
@@ -116,7 +116,16 @@ struct Entry {
     number: u32,
     /// The group of messages in which its Parse was sent; `None` once it has succeeded.
     under_way: Option<u64>,
+    /// PostgreSQL did not take it.
+    unfit: bool,
     used: u64,
+}
+
+impl Entry {
+    /// What is to be closed in PostgreSQL when it goes.
+    fn closes(&self) -> Option<u32> {
+        (!self.unfit).then_some(self.number)
+    }
 }
 
 /// What a look-up found.
@@ -128,6 +137,8 @@ pub(super) enum Found {
     Unsure,
     /// It is not there.
     Missing,
+    /// It was tried out, and PostgreSQL did not take it.
+    Unfit,
 }
 
 impl Default for Prepared {
@@ -169,6 +180,7 @@ impl Prepared {
             {
                 entry.used = self.clock;
                 match entry.under_way {
+                    _ if entry.unfit => Found::Unfit,
                     Some(then) if then != group => Found::Unsure,
                     _ => Found::There(entry.number),
                 }
@@ -190,6 +202,7 @@ impl Prepared {
                 sense: self.sense.clone(),
                 number: UNNAMED,
                 under_way: Some(group),
+                unfit: false,
                 used: self.clock,
             };
             self.once = Some((key, entry));
@@ -208,11 +221,12 @@ impl Prepared {
             sense: self.sense.clone(),
             number: self.next,
             under_way: Some(group),
+            unfit: false,
             used: self.clock,
         };
         if let Some(other_types) = self.entries.insert(key, entry) {
             self.bytes -= other_types.plan.weight;
-            close.push(other_types.number);
+            close.extend(other_types.closes());
         }
         (key, self.next, close)
     }
@@ -237,6 +251,20 @@ impl Prepared {
                 false => drop(self.remove(&key)),
             }
         }
+    }
+
+    /// PostgreSQL does not take the statement that was tried out under that number; that is remembered.
+    pub(super) fn unfit(&mut self, key: Key, number: u32) {
+        if let Some(entry) = self.entries.get_mut(&key).filter(|e| e.number == number) {
+            entry.under_way = None;
+            entry.unfit = true;
+        }
+    }
+
+    /// What stands there is of no use any more: it is closed with the next ones.
+    pub(super) fn forget(&mut self, key: &Key) {
+        let gone = self.remove(key).and_then(|e| e.closes());
+        self.closing.extend(gone);
     }
 
     /// PostgreSQL skipped the Close of that statement, so it is still there: it is closed with the next ones.
@@ -270,7 +298,7 @@ impl Prepared {
             if self.entries.len() <= MOST / 4 * 3 && self.bytes <= MOST_BYTES / 4 * 3 {
                 break;
             }
-            gone.extend(self.remove(&key).map(|e| e.number));
+            gone.extend(self.remove(&key).and_then(|e| e.closes()));
         }
         gone
     }

@@ -2,7 +2,8 @@
 //!
 //! Promised: a batch is judged as a whole before any of it runs; it is one implicit transaction; the client gets exactly one
 //! ReadyForQuery. Where nothing must be bound or read, the judged texts go on as one Query; otherwise each statement runs by the
-//! extended protocol before one Sync, and its replies are told in the simple protocol's form.
+//! extended protocol before one Sync, and its replies are told in the simple protocol's form. A statement that comes again is one that
+//! the connection has prepared ([`super::again`]).
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,6 +15,7 @@ use super::ask::too_long;
 use super::catalog::Judged;
 use super::engine::Session;
 use super::expect::{Batch, Expect, To};
+use super::again::Bound;
 use super::plans::Plans;
 use super::statement::{Given, Origin, Stmt, Way, misread};
 use super::stop::{Stop, hinted, refusal};
@@ -34,6 +36,11 @@ impl Session {
             // As in PostgreSQL, a Query takes the unnamed statement away, whatever comes of it.
             self.settle_all().await?;
             self.statements.set("".into(), None);
+        }
+        if self.portals.get("").is_some() {
+            // And the unnamed portal.
+            self.settle_all().await?;
+            self.portals.set("".into(), None);
         }
         match self.simple(body).await {
             // The Query's own ReadyForQuery follows.
@@ -56,6 +63,11 @@ impl Session {
             Judged::Filled(plan, sql) => {
                 self.check_mode(&plan).await?;
                 self.send_whole(Sent::Filled(plan, sql), &wanted).await?;
+                return Ok(true);
+            }
+            Judged::Bound(bound) => {
+                self.check_mode(&bound.plan).await?;
+                self.send_whole(Sent::Bound(bound), &wanted).await?;
                 return Ok(true);
             }
         };
@@ -120,6 +132,7 @@ impl Session {
         let out = &mut self.links.upstream.output;
         match &sent {
             Sent::Filled(_, sql) => message::put_query(out, std::iter::once(sql)),
+            Sent::Bound(bound) => message::put_run(out, bound.name().as_str(), &bound.arguments),
             Sent::Plans(plans) => {
                 let statements = plans.iter().filter_map(|p| match &p.run {
                     Run::Once(statement) => Some(&statement.sql),
@@ -168,6 +181,8 @@ pub(super) enum Sent {
     Plans(Plans),
     /// One statement from a template: its plan apart from the text, and the text.
     Filled(Arc<Plan>, Rewritten),
+    /// One statement that the connection has prepared, with its literals as parameters.
+    Bound(Bound),
 }
 
 impl Sent {
@@ -176,6 +191,7 @@ impl Sent {
         match self {
             Self::Plans(plans) => plans,
             Self::Filled(plan, _) => std::slice::from_ref(plan),
+            Self::Bound(bound) => std::slice::from_ref(&bound.plan),
         }
     }
 }

@@ -44,6 +44,16 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    /// The type that PostgreSQL gives such a literal; 0 for `unknown`.
+    pub(super) fn type_oid(self) -> u32 {
+        match self {
+            Self::String => 0,
+            Self::Integer => 23,
+            Self::Bigint => 20,
+            Self::Decimal => 1700,
+        }
+    }
+
     /// What stands for a literal of this kind in a key.
     fn mark(self) -> u8 {
         self as u8

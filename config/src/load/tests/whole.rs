@@ -346,6 +346,7 @@ fn pools_and_quotas() {
     let config = load("").unwrap();
     let default = PoolSettings {
         mode: PoolMode::Session,
+        prepare_simple: true,
         size: 64,
         min_idle: 0,
         queue: 1000,
@@ -358,12 +359,13 @@ fn pools_and_quotas() {
 
     let config = load(
         "[pool]\nsize = 8\nmin_idle = 2\nqueue = 0\nqueue_timeout_seconds = 1\nidle_timeout_seconds = 2\nlifetime_seconds = 3\n\
-         [pool.logins.acme]\npool_mode = \"transaction\"\nsize = 4\n\
+         [pool.logins.acme]\npool_mode = \"transaction\"\nprepare_simple = false\nsize = 4\n\
          [quotas.acme]\nclients = 1\nconnections = 2\nqueue = 3\nstatement_seconds = 4\nresult_bytes = 5_000\n",
     )
     .unwrap();
     let own = PoolSettings {
         mode: PoolMode::Transaction,
+        prepare_simple: false,
         size: 4,
         min_idle: 2,
         queue: 0,
@@ -389,6 +391,7 @@ fn pools_and_quotas() {
             "write \"session\" or \"transaction\"",
         ),
         ("[pool]\nsize = 0", 27, "from 1 to 10000"),
+        ("[pool]\nprepare_simple = 1", 27, "prepare_simple"),
         ("[pool]\nsize = 3\nmin_idle = 4", 28, "above `size`"),
         ("[pool]\nmin_idle = 4\n[pool.logins.acme]\nsize = 3", 28, "above `size`"),
         ("[pool]\nsizes = 3", 27, "did you mean `size`?"),
