@@ -1,4 +1,4 @@
-# Postern: make demo | test | test-full | fuzz-smoke | fuzz | check | bench | bench-micro | soak | clean
+# Postern: make demo | dist | test | test-full | fuzz-smoke | fuzz | check | bench | bench-micro | soak | clean
 #
 # Needs Rust, git and make; `setup` installs the rest from Debian's packages where it is missing.
 
@@ -13,7 +13,7 @@ TARGET ?=
 RELEASE := --release --locked
 POSTERN := $(or $(CARGO_TARGET_DIR),target)/release/postern
 
-.PHONY: help demo tour build setup setup-demo setup-test setup-bench setup-fuzz setup-deny test test-full fuzz-smoke fuzz check deny bench bench-micro soak clean
+.PHONY: help demo tour build dist setup setup-demo setup-test setup-bench setup-fuzz setup-deny test test-full fuzz-smoke fuzz check deny bench bench-micro soak clean
 
 help:
 	@echo "make demo       PostgreSQL, proxy, data set and tour; stays up until Ctrl-C (PORT=$(PORT), DIR=/var/tmp/postern-demo)"
@@ -27,6 +27,7 @@ help:
 	@echo "make bench-micro  the parts that a query passes, one by one"
 	@echo "make soak       mixed load for SOAK=$(SOAK) s; fails if memory grows"
 	@echo "make setup      install what is missing (Debian; root or sudo)"
+	@echo "make dist       the binary to deploy, optimised as a whole (some minutes): target/dist/postern"
 	@echo "make clean      remove what was built"
 
 demo: setup-demo build
@@ -38,6 +39,10 @@ tour: setup-demo build
 # The whole workspace's features are unified, as the tests do, so that nothing is built twice.
 build:
 	@$(CARGO) build $(RELEASE) --workspace --bins
+
+# What is deployed and measured: optimised as a whole.
+dist: setup-demo
+	@$(CARGO) build --profile dist --locked -p postern --bins
 
 setup: setup-demo setup-test setup-bench setup-fuzz
 setup-demo setup-test setup-bench setup-fuzz:
@@ -70,15 +75,15 @@ setup-deny:
 deny:
 	$(CARGO) deny --offline --locked check licenses bans sources
 
-BENCHING := $(or $(CARGO_TARGET_DIR),target)/release/postern-bench
+BENCHING := $(or $(CARGO_TARGET_DIR),target)/release/postern-bench --postern $(or $(CARGO_TARGET_DIR),target)/dist/postern
 
-bench: setup-demo setup-bench build
+bench: setup-demo setup-bench build dist
 	@$(BENCHING) $(BENCH)
 
 bench-micro: setup-demo
 	$(CARGO) bench --locked -p postern-bench --profile release --bench parts $(if $(BENCH),-- $(BENCH))
 
-soak: setup-demo setup-bench build
+soak: setup-demo setup-bench build dist
 	@$(BENCHING) soak --seconds $(SOAK) $(BENCH)
 
 clean:

@@ -228,7 +228,9 @@ impl Template {
             + masked.key().len()
             + text.len()
             + slots.len() * size_of::<(usize, Slot)>()
-            + prepared.as_ref().map_or(0, |p| p.plan.weight + p.types.len() * size_of::<(u32, Open)>())
+            + prepared
+                .as_ref()
+                .map_or(0, |p| p.plan.weight + p.types.len() * size_of::<(u32, Open)>())
             + exact
                 .iter()
                 .map(|(_, v)| v.len() + size_of::<(usize, Box<str>)>())

@@ -69,7 +69,9 @@ fn overridable(section: &mut Section<'_, '_>, base: PoolSettings, notes: &mut No
     let line = section.line_of_key("min_idle", notes).unwrap_or(section.line());
     let pool = PoolSettings {
         mode: choice(section, "pool_mode", modes, base.mode, notes),
-        prepare_simple: section.flag("prepare_simple", notes).map_or(base.prepare_simple, |at| at.value),
+        prepare_simple: section
+            .flag("prepare_simple", notes)
+            .map_or(base.prepare_simple, |at| at.value),
         size: size(section, "size", 1..=MAX_CONNECTIONS, base.size, notes),
         min_idle: size(section, "min_idle", 0..=MAX_CONNECTIONS, base.min_idle, notes),
         ..base

@@ -4,6 +4,7 @@
 //! and bounded; a missing or empty one is empty towards PostgreSQL, which reads that as NULL. Refused: every token that is not exactly
 //! what the issuer signs for this module (see [`token`]). Pure: `now` is an argument.
 
+mod known;
 pub mod mac;
 pub mod mint;
 pub mod token;

@@ -4,6 +4,8 @@
 //! not revoked, and carries only claims of the right types. The algorithm is pinned before the signature is looked at, so `none` and a
 //! MAC keyed with the public key never reach a verifier. Every claim is checked here, not by the library, with `now` as an argument.
 //!
+//! A token that comes again is known ([`super::known`]); whether it has ended or was revoked since is looked at each time.
+//!
 //! `exp` counts seconds and must lie at most [`MAX_LIFE`] ahead: a token that counts milliseconds or nanoseconds is thereby refused
 //! rather than immortal.
 
@@ -19,6 +21,7 @@ use postern_config::names::ModuleName;
 use postern_config::settings::TokenSettings;
 use serde_json::{Map, Value};
 
+use super::known::{Known, Print};
 use super::{ClaimValue, Claims, Identity, Origin, slot, unix_seconds};
 
 /// The longest a token may still live when it is shown.
@@ -152,6 +155,7 @@ pub struct TokenVerifier {
     keys: Vec<DecodingKey>,
     validation: Validation,
     revoked: RwLock<Arc<HashSet<Box<str>>>>,
+    known: Known,
 }
 
 impl TokenVerifier {
@@ -180,6 +184,7 @@ impl TokenVerifier {
             keys,
             validation,
             revoked: RwLock::default(),
+            known: Known::default(),
         })
     }
 
@@ -193,6 +198,17 @@ impl TokenVerifier {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::TooLong);
         }
+        let print = Print::of(token, module.as_str());
+        if let Some(identity) = self.known.get(&print, now) {
+            self.still_valid(&identity, now)?;
+            return Ok(identity);
+        }
+        let identity = self.verify_anew(token, module, now)?;
+        self.known.keep(print, &identity, now);
+        Ok(identity)
+    }
+
+    fn verify_anew(&self, token: &str, module: &ModuleName, now: SystemTime) -> Result<Arc<Identity>, TokenError> {
         let claims = self.signed_claims(token)?;
         let text = |name: &str| claims.get(name).and_then(Value::as_str);
         if text("iss") != Some(&self.issuer) {

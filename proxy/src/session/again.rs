@@ -4,19 +4,24 @@
 //! ([`postern_rewriter::template`]), or no literals at all, is prepared when it is next seen on a connection, and from then on bound and run.
 //!
 //! Promised: the client notices nothing. The text is tried out ahead of its first use, outside of any transaction, in an exchange of its
-//! own; where PostgreSQL does not take it with parameters, it goes as it is from then on. What is bound is a judged text, found for these
-//! very bytes but for its literals, and the literals are values of their own that no scanner reads again.
+//! own; where PostgreSQL does not take it with parameters, it goes as it is from then on. Where what is prepared has become outdated (a
+//! column's type was changed), PostgreSQL says so before it runs anything: the text goes once more, as it is. Only in a transaction, which
+//! has failed by then, is the client told. What is bound is a judged text, found for these very bytes but for its literals, and the literals
+//! are values of their own that no scanner reads again.
 
 use std::sync::Arc;
 
 use bytes::BufMut;
-use postern_rewriter::plan::{Effect, Plan, Run};
+use postern_rewriter::plan::{Effect, Plan, Rewritten, Run};
 use postern_rewriter::template::{Masked, Template};
 
+use super::SessionEnd;
 use super::ask::too_long;
 use super::engine::Session;
-use super::expect::{Expect, Made, To};
+use super::expect::{Batch, Expect, Made, To};
+use super::scrub::Told;
 use super::server::{Found, Key, Name, Step};
+use super::simple::Sent;
 use super::stop::Stop;
 use crate::wire::message;
 
@@ -29,12 +34,33 @@ pub(super) struct Bound {
     number: u32,
     /// How many values a Bind gives, and the values.
     pub arguments: Box<[u8]>,
+    /// The same with literals.
+    text: Text,
+    /// BindComplete has come: it runs.
+    pub runs: bool,
+    /// Why it does not, where it is to be sent as it is instead.
+    pub outdated: Option<Box<Told>>,
+}
+
+enum Text {
+    /// Of a template.
+    Filled(Rewritten),
+    /// The plan's own.
+    Own,
 }
 
 impl Bound {
     /// Its name on the connection.
     pub(super) fn name(&self) -> Name {
         Name::new(self.number)
+    }
+
+    /// The statement as it is, to be sent as a Query.
+    pub(super) fn as_it_is(self) -> Sent {
+        match self.text {
+            Text::Filled(text) => Sent::Filled(self.plan, text),
+            Text::Own => Sent::Plans([self.plan].into()),
+        }
     }
 }
 
@@ -56,6 +82,9 @@ impl Session {
             key,
             number,
             arguments: bytes.into(),
+            text: Text::Filled(template.fill_plain(masked)?),
+            runs: false,
+            outdated: None,
         })
     }
 
@@ -64,7 +93,9 @@ impl Session {
         let Run::Once(statement) = &plan.run else { return None };
         let text = statement.sql.sql();
         // Other statements cannot be prepared, or gain nothing. Deparsed text begins with its keyword.
-        let serves = ["SELECT ", "INSERT ", "UPDATE ", "DELETE ", "WITH "].iter().any(|k| text.starts_with(k));
+        let serves = ["SELECT ", "INSERT ", "UPDATE ", "DELETE ", "WITH "]
+            .iter()
+            .any(|k| text.starts_with(k));
         let plain = statement.params.is_empty() && statement.generate.is_empty() && statement.output.is_none();
         if !(serves && plain && plan.effect == Effect::None) {
             return None;
@@ -75,6 +106,9 @@ impl Session {
             key,
             number,
             arguments: Box::new([0, 0]),
+            text: Text::Own,
+            runs: false,
+            outdated: None,
         })
     }
 
@@ -93,6 +127,78 @@ impl Session {
         None
     }
 
+    /// BindComplete or NoData of what runs bound; the client did not ask for them.
+    pub(super) fn passes_over(&mut self, kind: u8) -> bool {
+        let Some(Expect::Query(batch)) = self.queue.front_mut() else {
+            return false;
+        };
+        match &mut batch.sent {
+            Sent::Bound(bound) => {
+                bound.runs |= kind == b'2';
+                matches!(kind, b'2' | b'n')
+            }
+            Sent::Plans(_) | Sent::Filled(..) => false,
+        }
+    }
+
+    /// Whether an error says that what is prepared has become outdated, so that it is not for the client: the text follows as it is.
+    pub(super) fn outdated(&mut self, told: &Told) -> bool {
+        let (alone, status) = (self.queue.len() == 1, self.status);
+        let Some(Expect::Query(batch)) = self.queue.front_mut() else {
+            return false;
+        };
+        let Sent::Bound(bound) = &mut batch.sent else { return false };
+        let code = told.sqlstate();
+        // "cached plan must not change result type"; or an operator, function or column that is not there for types that were once inferred.
+        if bound.runs || !(code == "0A000" || code.starts_with("42") && code != "42501") {
+            return false;
+        }
+        let key = bound.key;
+        let again = alone && status == b'I';
+        if again {
+            bound.outdated = Some(Box::new(told.clone()));
+        }
+        self.memory().prepared.forget(&key);
+        again
+    }
+
+    /// ReadyForQuery after [`Session::outdated`]: sends the text as it is. Gives the batch back where something else was sent meanwhile,
+    /// which it must not follow.
+    pub(super) fn sent_as_it_is(&mut self, batch: Box<Batch>) -> Result<Option<Box<Batch>>, SessionEnd> {
+        let outdated = matches!(&batch.sent, Sent::Bound(bound) if bound.outdated.is_some());
+        if !outdated {
+            return Ok(Some(batch));
+        }
+        let Batch {
+            sent, identity, started, ..
+        } = *batch;
+        let Sent::Bound(mut bound) = sent else {
+            return Err(SessionEnd::Internal);
+        };
+        if !self.queue.is_empty() || self.open {
+            let told = bound.outdated.take().ok_or(SessionEnd::Internal)?;
+            self.identities.failed();
+            told.put(&mut self.links.client.output, b'E')
+                .map_err(|_| SessionEnd::Internal)?;
+            let sent = Sent::Bound(bound);
+            return Ok(Some(Box::new(Batch {
+                sent,
+                at: 0,
+                identity,
+                started,
+            })));
+        }
+        let sent = bound.as_it_is();
+        sent.put(&mut self.links.upstream.output).map_err(|_| SessionEnd::Internal)?;
+        self.expect(Expect::Query(Box::new(Batch {
+            sent,
+            at: 0,
+            identity,
+            started,
+        })));
+        Ok(None)
+    }
+
     /// Sends its Parse in an exchange of its own. Nobody waits for the answer.
     fn try_out(&mut self, plan: &Arc<Plan>, types: &[u32]) -> Result<(), Stop> {
         let group = self.group;
@@ -101,7 +207,7 @@ impl Session {
             self.put_close_judged(old)?;
         }
         let Run::Once(statement) = &plan.run else {
-            return Err(super::SessionEnd::Internal.into());
+            return Err(SessionEnd::Internal.into());
         };
         let name = Name::new(number);
         let put = message::put_parse(&mut self.links.upstream.output, name.as_str(), &statement.sql, types);

@@ -13,7 +13,6 @@ use super::expect::{Execute, Expect, Made, Mode, Settles, To};
 use super::follow::{APPLICATION_NAME, put_parameter_status};
 use super::link::spare;
 use super::rows::RowFault;
-use super::simple::Sent;
 use super::scrub::Told;
 use crate::wire::frame::{self, HEADER, MAX_UPSTREAM_FRAME};
 use crate::wire::message;
@@ -138,7 +137,7 @@ impl Session {
                 }
                 _ => Err(SessionEnd::UpstreamProtocol),
             },
-            b'2' | b'n' if self.runs_bound() => Ok(()),
+            b'2' | b'n' if self.passes_over(kind) => Ok(()),
             b'2' => match self.queue.pop_front() {
                 Some(Expect::Bind { to, settle }) => {
                     if settle {
@@ -164,11 +163,6 @@ impl Session {
             // Everything else was never asked for.
             _ => Err(SessionEnd::UpstreamProtocol),
         }
-    }
-
-    /// Whether a simple query runs as a statement that was prepared: the client did not ask for BindComplete and NoData.
-    fn runs_bound(&self) -> bool {
-        matches!(self.queue.front(), Some(Expect::Query(batch)) if matches!(batch.sent, Sent::Bound(_)))
     }
 
     /// Relays what is the client's.
@@ -245,18 +239,16 @@ impl Session {
             self.said_last = told.put(&mut self.links.client.output, b'E').is_ok();
             return Err(SessionEnd::Upstream);
         }
-        if let Some(Expect::Parse { made: Made::Tried(..), .. }) = self.queue.front() {
+        if let Some(Expect::Parse {
+            made: Made::Tried(..), ..
+        }) = self.queue.front()
+        {
             // It stands in an exchange of its own, so nothing of the client's has failed.
             self.skip_to_sync();
             return Ok(());
         }
-        if let Some(Expect::Query(batch)) = self.queue.front()
-            && let Sent::Bound(bound) = &batch.sent
-            && told.sqlstate() == "0A000"
-        {
-            // "cached plan must not change result type": the next one reads the text again.
-            let key = bound.key;
-            self.memory().prepared.forget(&key);
+        if self.outdated(&told) {
+            return Ok(());
         }
         self.identities.failed();
         self.copying = false;
@@ -333,10 +325,13 @@ impl Session {
         let to = match self.queue.pop_front() {
             Some(Expect::Sync { to }) => to,
             Some(Expect::OwnQuery) => To::Ourselves,
-            Some(Expect::Query(batch)) => {
-                self.shared.metrics.query("simple", batch.started.elapsed());
-                To::Client
-            }
+            Some(Expect::Query(batch)) => match self.sent_as_it_is(batch)? {
+                Some(batch) => {
+                    self.shared.metrics.query("simple", batch.started.elapsed());
+                    To::Client
+                }
+                None => return Ok(()),
+            },
             _ => return Err(SessionEnd::UpstreamProtocol),
         };
         self.zone.unsure = false;

@@ -8,19 +8,20 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::BytesMut;
 use postern_rewriter::plan::{Effect, Plan, Rewritten, Run, Transaction};
 
 use super::SessionEnd;
+use super::again::Bound;
 use super::ask::too_long;
 use super::catalog::Judged;
 use super::engine::Session;
 use super::expect::{Batch, Expect, To};
-use super::again::Bound;
 use super::plans::Plans;
 use super::statement::{Given, Origin, Stmt, Way, misread};
 use super::stop::{Stop, hinted, refusal};
 use crate::identity::Identity;
-use crate::wire::message::{self, Formats};
+use crate::wire::message::{self, Formats, MessageError};
 
 impl Session {
     /// Query from the client.
@@ -129,19 +130,7 @@ impl Session {
         if plans.iter().any(|p| p.effect == Effect::Transaction(Transaction::Commit)) {
             self.check_before_commit().await?;
         }
-        let out = &mut self.links.upstream.output;
-        match &sent {
-            Sent::Filled(_, sql) => message::put_query(out, std::iter::once(sql)),
-            Sent::Bound(bound) => message::put_run(out, bound.name().as_str(), &bound.arguments),
-            Sent::Plans(plans) => {
-                let statements = plans.iter().filter_map(|p| match &p.run {
-                    Run::Once(statement) => Some(&statement.sql),
-                    Run::PerRow(_) | Run::Answer(_) => None,
-                });
-                message::put_query(out, statements)
-            }
-        }
-        .map_err(too_long)?;
+        sent.put(&mut self.links.upstream.output).map_err(too_long)?;
         for plan in plans.iter() {
             self.foresee(&plan.effect);
             self.sends_copy(&plan.effect);
@@ -186,6 +175,21 @@ pub(super) enum Sent {
 }
 
 impl Sent {
+    /// Appends what PostgreSQL gets.
+    pub(super) fn put(&self, out: &mut BytesMut) -> Result<(), MessageError> {
+        match self {
+            Self::Filled(_, sql) => message::put_query(out, std::iter::once(sql)),
+            Self::Bound(bound) => message::put_run(out, bound.name().as_str(), &bound.arguments),
+            Self::Plans(plans) => {
+                let statements = plans.iter().filter_map(|p| match &p.run {
+                    Run::Once(statement) => Some(&statement.sql),
+                    Run::PerRow(_) | Run::Answer(_) => None,
+                });
+                message::put_query(out, statements)
+            }
+        }
+    }
+
     /// One plan for each statement.
     pub(super) fn plans(&self) -> &[Arc<Plan>] {
         match self {

@@ -3,6 +3,7 @@
 //! Tests that only add to the data or roll back run beside each other; those that need the data to hold still, or that break something
 //! and mend it, take the stand for themselves (`Stand::alone`).
 
+mod again;
 mod attacks;
 mod canary;
 mod differential;

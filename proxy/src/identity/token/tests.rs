@@ -364,3 +364,50 @@ fn wrong_key_files_are_named() {
         "a private key is no public key"
     );
 }
+
+#[test]
+fn a_token_that_comes_again_is_known_by_all_of_its_bytes_for_its_module_and_time() {
+    let issuer = Issuer::new("known");
+    let verifier = issuer.verifier();
+    let token = issuer.sign(&good());
+    let first = verifier.verify(&token, &disco(), at(NOW)).unwrap();
+    let again = verifier.verify(&token, &disco(), at(NOW)).unwrap();
+    assert!(Arc::ptr_eq(&first, &again) && verifier.known.len() == 1);
+
+    // Another module, a changed byte, a later time, an earlier one, and a revocation: each is looked at as if it had never been seen.
+    let chat = ModuleName::new("chat").unwrap();
+    assert_eq!(verifier.verify(&token, &chat, at(NOW)).err(), Some(TokenError::Module));
+    let (body, signature) = token.rsplit_once('.').unwrap();
+    let changed = format!(
+        "{body}.{}{}",
+        if signature.starts_with('A') { 'B' } else { 'A' },
+        &signature[1..]
+    );
+    assert_eq!(
+        verifier.verify(&changed, &disco(), at(NOW)).err(),
+        Some(TokenError::Signature)
+    );
+    let ends = good()["exp"].as_u64().unwrap();
+    assert!(verifier.verify(&token, &disco(), at(ends - 1)).is_ok());
+    assert_eq!(verifier.verify(&token, &disco(), at(ends)).err(), Some(TokenError::Expired));
+    let early = issuer.with("nbf", json!(NOW));
+    assert!(verifier.verify(&early, &disco(), at(NOW)).is_ok());
+    assert_eq!(verifier.verify(&early, &disco(), at(NOW - 1)).err(), Some(TokenError::NotYet));
+    verifier.set_revoked(HashSet::from([first.jti().unwrap().into()]));
+    assert_eq!(verifier.verify(&token, &disco(), at(NOW)).err(), Some(TokenError::Revoked));
+    // What was refused is not known.
+    assert_eq!(verifier.known.len(), 2);
+}
+
+#[test]
+fn the_number_of_known_tokens_is_bounded() {
+    let issuer = Issuer::new("bounded");
+    let verifier = issuer.verifier();
+    let identity = verifier.verify(&issuer.sign(&good()), &disco(), at(NOW)).unwrap();
+    for i in 0..super::super::known::MOST + 10 {
+        verifier.known.keep(Print::of(&i.to_string(), "disco"), &identity, at(NOW));
+    }
+    assert_eq!(verifier.known.len(), super::super::known::MOST);
+    let oldest = Print::of("0", "disco");
+    assert!(verifier.known.get(&oldest, at(NOW)).is_none());
+}

@@ -1,0 +1,248 @@
+//! Statements of the simple protocol that come again run prepared, their literals as parameters: nobody notices but PostgreSQL.
+
+use std::time::Duration;
+
+use postern_tests::connection::Connection;
+use postern_tests::message::{Reply, bind_body, message, parse_body};
+use postern_tests::proxy::Proxy;
+use postern_tests::stand::{Stand, eventually};
+use postern_tests::target::Target;
+
+/// Shapes, each with several literals in its places; `#` stands for them. The last of them are such that PostgreSQL refuses at once, or
+/// takes with literals but not with parameters.
+const SHAPES: &[(&str, &[&str])] = &[
+    (
+        "SELECT body, n FROM again WHERE id = #",
+        &["1", "2", "-1", "3000000000", "2.5", "'2'", "'x'"],
+    ),
+    (
+        "SELECT count(*) FROM again WHERE body = #",
+        &["'one'", "'o''ne'", r"'back\slash'", "''", "'$1'", "'; DROP TABLE again; --'"],
+    ),
+    (
+        "SELECT id FROM again WHERE body LIKE # ORDER BY id",
+        &["'o%'", "'%e'", "'_wo'", "'$1%'"],
+    ),
+    (
+        "SELECT id FROM again WHERE n < # ORDER BY 1",
+        &["5", "5.5", "-0.5", "100000000000", "'4'", "'none'"],
+    ),
+    (
+        "SELECT id FROM again WHERE day = # OR day > '2024-06-01'",
+        &["'2024-01-02'", "'today'", "'infinity'", "'31 December'"],
+    ),
+    (
+        "SELECT # AS said, 7 AS seven, 2.50 AS more",
+        &["'a'", "'b'", "1", "-2147483648", "9223372036854775807", "1.10"],
+    ),
+    (
+        "SELECT CASE WHEN n > # THEN 'many' ELSE 'few' END FROM again ORDER BY id",
+        &["1", "2", "3.5"],
+    ),
+    (
+        "SELECT coalesce(body, #) || # FROM again ORDER BY id LIMIT 2",
+        &["'x'", "'y'", "'z'"],
+    ),
+    ("SELECT # UNION ALL SELECT 2", &["1", "3", "'4'", "'five'"]),
+    ("SELECT n / # FROM again WHERE id = 1", &["2", "0", "3", "0.5"]),
+    (
+        "SELECT id FROM again WHERE n IN (#, 8) AND body IN ('one', #)",
+        &["1", "8", "'1'"],
+    ),
+    ("SELECT now() - # > now()", &["'-1 day'", "'2000-01-01'", "'no time'"]),
+    ("SELECT '{1,2}'::int[] = #", &["'{1,2}'", "'{}'", "'nonsense'"]),
+    ("SELECT doc -> # FROM again ORDER BY id LIMIT 1", &["'k'", "0", "'none'"]),
+    (
+        "SELECT substr(body, #, 2), count(*) FROM again GROUP BY substr(body, #, 2) ORDER BY 1",
+        &["1", "2", "1"],
+    ),
+    ("SELECT # IS NULL, # = #", &["'a'", "'b'", "1"]),
+    ("SELECT row(#, 1)", &["'a'", "2", "'b'"]),
+    (
+        "SELECT row_to_json(row(#, body)) FROM again WHERE id = 1",
+        &["'a'", "2", "'b'"],
+    ),
+    (
+        "SELECT max(id) FROM again WHERE id <> # HAVING count(*) > #",
+        &["1", "0", "100"],
+    ),
+    ("SELECT generate_series(1, #)", &["1", "3", "-1"]),
+    (
+        "INSERT INTO again (id, body, n, day) VALUES (#, 'new', #, '2024-05-05')",
+        &["90", "91", "90", "'92'", "'z'"],
+    ),
+    (
+        "INSERT INTO again (id, body) VALUES (#, 'long'), (1000, 'x') ON CONFLICT DO NOTHING",
+        &["93", "94", "95"],
+    ),
+    (
+        "UPDATE again SET n = n + # WHERE id > 80 RETURNING id, n",
+        &["1", "-3", "0.4", "'2'"],
+    ),
+    ("UPDATE again SET short = # WHERE id = 1", &["'ab'", "'abcdef'", "'abc   '"]),
+    ("DELETE FROM again WHERE id > #", &["94", "80", "80"]),
+    ("SELECT now() = now()", &[""]),
+    ("SELECT id FROM again ORDER BY id", &[""]),
+];
+
+fn pair(stand: &Stand) -> (Connection, Connection) {
+    let named = |target: Target| target.with("application_name", "again");
+    let direct = named(stand.dba()).with("options", "-c search_path=lab");
+    (
+        Connection::open(&named(stand.login("lab"))).unwrap_or_else(|e| panic!("{e}")),
+        Connection::open(&direct).unwrap_or_else(|e| panic!("straight to PostgreSQL: {e}")),
+    )
+}
+
+/// What a client sees of an answer.
+fn seen(reply: Reply) -> String {
+    match &reply.error {
+        Some(error) => format!("error {}: {}", error.sqlstate(), error.message()),
+        None => format!("{:?} {:?} {:?}", reply.columns, reply.texts(), reply.tag),
+    }
+}
+
+/// What the connection's server process was asked for last.
+fn asked(stand: &Stand) -> Vec<String> {
+    let sql =
+        "SELECT query FROM pg_stat_activity WHERE application_name = 'again' AND usename LIKE 'lab%' AND query LIKE '%again%'";
+    stand
+        .dba_connection()
+        .run(sql)
+        .good(sql)
+        .texts()
+        .into_iter()
+        .flatten()
+        .flatten()
+        .collect()
+}
+
+#[test]
+fn what_comes_again_is_answered_as_by_postgresql() {
+    let stand = Stand::shared();
+    let _alone = stand.alone();
+    let (mut ours, mut theirs) = pair(stand);
+    let table = "CREATE TABLE again (id int PRIMARY KEY, body text, n int, day date, doc jsonb, short varchar(4))";
+    ours.run("DROP TABLE IF EXISTS again").good("DROP");
+    ours.run(table).good(table);
+    let rows =
+        r#"INSERT INTO again VALUES (1, 'one', 1, '2024-01-02', '{"k": [1]}', 'a'), (2, 'two', 8, '2024-07-01', '[5]', 'b')"#;
+    ours.run(rows).good(rows);
+    let mut problems = Vec::new();
+    for in_transaction in [false, true] {
+        for round in 0..4 {
+            for (shape, literals) in SHAPES {
+                for literal in *literals {
+                    let sql = shape.replace('#', literal);
+                    // What writes is undone on either side before the other looks.
+                    let answers = [&mut ours, &mut theirs].map(|c| {
+                        if in_transaction {
+                            c.run("BEGIN").good("BEGIN");
+                        }
+                        let answer = seen(c.run(&sql));
+                        let state = match in_transaction {
+                            true => seen(c.run("ROLLBACK")),
+                            false => String::new(),
+                        };
+                        let undo = "DELETE FROM again WHERE id > 2";
+                        c.run(undo).good(undo);
+                        let undo = "UPDATE again SET short = 'a' WHERE id = 1";
+                        c.run(undo).good(undo);
+                        (answer, state)
+                    });
+                    if answers[0] != answers[1] {
+                        problems.push(format!(
+                            "round {round}: {sql}\n  Postern    {:?}\n  PostgreSQL {:?}",
+                            answers[0], answers[1]
+                        ));
+                    }
+                }
+            }
+        }
+    }
+    ours.run("DROP TABLE again").good("DROP");
+    assert!(problems.is_empty(), "{} differ:\n{}", problems.len(), problems.join("\n"));
+}
+
+#[test]
+fn postgresql_is_asked_with_parameters_unless_the_settings_say_otherwise() {
+    let stand = Stand::shared();
+    let _alone = stand.alone();
+    for (settings, prepared) in [("", true), ("[pool]\nprepare_simple = false\n", false)] {
+        let proxy = Proxy::start(stand, "again", settings);
+        let target = proxy.login(stand, "lab", None).with("application_name", "again");
+        let mut c = Connection::open(&target).unwrap_or_else(|e| panic!("{e}"));
+        let table = "CREATE TABLE again (id int PRIMARY KEY, body text)";
+        c.run(table).good(table);
+        for id in 0..6 {
+            let sql = format!("SELECT body FROM again WHERE id = {id} AND body <> 'canary-{id}'");
+            c.run(&sql).good(&sql);
+        }
+        let last = eventually(Duration::from_secs(5), || asked(stand).pop()).expect("PostgreSQL says what it was asked");
+        assert_eq!(last.contains("id = $1") && last.contains("body <> $2"), prepared, "{last}");
+        assert_eq!(last.contains("canary-5"), !prepared, "{last}");
+
+        // A changed table, of which the proxy has not heard yet: what was prepared is outdated, and nobody notices.
+        let mut dba = stand.dba_connection();
+        dba.run("INSERT INTO lab.again VALUES (1, '42')").good("a row");
+        dba.run("ALTER TABLE lab.again ALTER body TYPE int USING body::int")
+            .good("ALTER");
+        let sql = "SELECT body FROM again WHERE id = 1 AND body <> '7'";
+        let first = c.run(sql);
+        assert!(
+            first.error.as_ref().is_none_or(|e| e.sqlstate() == "0A000"),
+            "{:?}",
+            first.error
+        );
+        assert_eq!(c.run(sql).good(sql).scalar().as_deref(), Some("42"));
+        // In a transaction, which has failed by then, it is told once; behind another Query too.
+        for behind in [false, true] {
+            for _ in 0..3 {
+                c.run(sql).good(sql);
+            }
+            let ty = if behind { "int USING body::int" } else { "text" };
+            dba.run(&format!("ALTER TABLE lab.again ALTER body TYPE {ty}")).good("ALTER");
+            if behind {
+                let query = message(b'Q', format!("{sql}\0").as_bytes());
+                c.send_raw(&[query.clone(), query].concat()).expect("sent");
+                let replies = [c.replies().expect("an answer"), c.replies().expect("an answer")].concat();
+                assert!(
+                    replies.iter().all(|r| ["", "0A000", "42883"].contains(&r.sqlstate())),
+                    "{replies:?}"
+                );
+            } else {
+                c.run("BEGIN").good("BEGIN");
+                let told = c.run(sql);
+                assert!(["", "0A000", "42883"].contains(&told.sqlstate()), "{told:?}");
+                c.run("ROLLBACK").good("ROLLBACK");
+            }
+            assert_eq!(c.run(sql).good(sql).scalar().as_deref(), Some("42"));
+        }
+        c.run("DROP TABLE again").good("DROP");
+    }
+}
+
+/// A Query takes the client's unnamed portal away: Execute afterwards runs nothing.
+#[test]
+fn the_unnamed_portal_goes_with_a_query() {
+    let stand = Stand::shared();
+    let _beside = stand.beside_others();
+    let mut c = stand.connect("evilmod", None);
+    c.run("BEGIN").good("BEGIN");
+    let bound = [
+        message(b'P', &parse_body("", "SELECT 'bound'", &[])),
+        message(b'B', &bind_body("", "", &[], 0, 0)),
+        message(b'S', b""),
+    ];
+    for _ in 0..4 {
+        c.send_raw(&bound.concat()).expect("sent");
+        c.replies().expect("answers");
+        c.run("SAVEPOINT s").good("SAVEPOINT");
+        c.run("SELECT 'ran'").good("SELECT");
+        c.send_raw(&[message(b'E', b"\0\0\0\0\0"), message(b'S', b"")].concat())
+            .expect("sent");
+        let replies = c.replies().expect("answers");
+        assert_eq!(replies.last().map(Reply::sqlstate), Some("34000"));
+        c.run("ROLLBACK TO s").good("ROLLBACK TO");
+    }
+}
