@@ -20,6 +20,7 @@
 
 mod holes;
 mod mask;
+mod parameters;
 #[cfg(test)]
 mod tests;
 
@@ -62,7 +63,7 @@ pub struct Template {
     statement: Statement,
     /// What was decided.
     plan: Arc<Plan>,
-    /// Where [`Template::is_plain`]: the statement as it was judged.
+    /// The statement as it was judged, where it is plain and parameters serve.
     prepared: Option<Prepared>,
     weight: usize,
 }
@@ -134,11 +135,11 @@ impl Template {
     }
 
     /// The statement with its literals as parameters, as it was judged, so that it can be prepared once and run with any literals that the
-    /// template takes; and the types to declare for its parameters. `None` where [`Template::is_plain`] does not hold.
+    /// template takes; and the types to declare for its parameters. `None` where [`Template::is_plain`] does not hold, or where a parameter
+    /// might mean something else than the literal in its place.
     ///
-    /// PostgreSQL resolves the types of operators and functions for an undeclared parameter as for a literal of type `unknown`, so where it
-    /// prepares this at all, what runs means what the text with literals would. It may refuse to (42P18, where a literal would have become
-    /// `text` at last; 42803, where two equal literals made two expressions one): then only [`Template::fill_plain`] serves.
+    /// Where PostgreSQL prepares this at all, what runs means what the text with literals would. It may refuse to (42P18, where a literal
+    /// would have become `text` at last; 42803, where two equal literals made two expressions one): then only [`Template::fill_plain`] serves.
     pub fn prepared(&self) -> Option<(&Arc<Plan>, &[u32])> {
         self.prepared.as_ref().map(|p| (&p.plan, &*p.types))
     }
@@ -191,6 +192,7 @@ impl Template {
     /// The statement with its holes as parameters, judged, cut at them.
     fn judged(stmt: &Node, masked: &Masked, ask: &Ask<'_>) -> Option<Self> {
         let Opened { stmt, holes } = open(stmt, masked)?;
+        let with_parameters = stmt.clone();
         let mut plan = plan_node(stmt, ask).ok()?;
         let Run::Once(mut statement) = std::mem::replace(&mut plan.run, Run::Answer("")) else {
             return None;
@@ -215,7 +217,7 @@ impl Template {
         plan.param_types = Vec::new();
         plan.client_params = 0;
         let plain = params.is_empty() && statement.output.is_none() && statement.generate.is_empty();
-        let prepared = match plain {
+        let prepared = match plain && parameters::serve(&with_parameters, &holes, masked, whole.sql()) {
             true => Some(Prepared::of(whole, &statement, &plan, &slot_of, masked)?),
             false => None,
         };

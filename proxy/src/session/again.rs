@@ -3,13 +3,16 @@
 //! PostgreSQL reads and plans a Query each time; what is prepared it only runs. So a text that has a template
 //! ([`postern_rewriter::template`]), or no literals at all, is prepared when it is next seen on a connection, and from then on bound and run.
 //!
-//! Promised: the client notices nothing. The text is tried out ahead of its first use, outside of any transaction, in an exchange of its
-//! own; where PostgreSQL does not take it with parameters, it goes as it is from then on. Where what is prepared has become outdated (a
-//! column's type was changed), PostgreSQL says so before it runs anything: the text goes once more, as it is. Only in a transaction, which
-//! has failed by then, is the client told. What is bound is a judged text, found for these very bytes but for its literals, and the literals
-//! are values of their own that no scanner reads again.
+//! Promised: the client notices nothing. Only a SELECT is prepared so, outside of a superadmin's sessions, and only while nothing else is
+//! under way. The text is tried out behind a Query that had to go as it is, outside of any transaction, in an exchange of its own; where
+//! PostgreSQL does not take it with parameters, it goes on going as it is. Where Bind fails (a column's type was changed, so that what is
+//! prepared is outdated; a literal that its type does not take), nothing has run, and the text goes once more as it is; only in a
+//! transaction, which has failed by then, is the client told at once. What is prepared serves for [`SERVES`], so that types that were
+//! inferred then do not outlive a change of the table for long. What is bound is a judged text, found for these very bytes but for its
+//! literals, and the literals are values of their own that no scanner reads again.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::BufMut;
 use postern_rewriter::plan::{Effect, Plan, Rewritten, Run};
@@ -24,6 +27,15 @@ use super::server::{Found, Key, Name, Step};
 use super::simple::Sent;
 use super::stop::Stop;
 use crate::wire::message;
+
+/// For so long a statement that was tried out is believed to be what its text would be.
+pub(super) const SERVES: Duration = Duration::from_secs(60);
+
+/// A statement to be tried out behind the Query that it goes as now.
+pub(super) struct Trial {
+    plan: Arc<Plan>,
+    types: Box<[u32]>,
+}
 
 /// A statement that the connection has prepared, and values for it.
 pub(super) struct Bound {
@@ -91,13 +103,9 @@ impl Session {
     /// The same for a text without literals.
     pub(super) fn bound_as_it_is(&mut self, plan: &Arc<Plan>) -> Option<Bound> {
         let Run::Once(statement) = &plan.run else { return None };
-        let text = statement.sql.sql();
-        // Other statements cannot be prepared, or gain nothing. Deparsed text begins with its keyword.
-        let serves = ["SELECT ", "INSERT ", "UPDATE ", "DELETE ", "WITH "]
-            .iter()
-            .any(|k| text.starts_with(k));
         let plain = statement.params.is_empty() && statement.generate.is_empty() && statement.output.is_none();
-        if !(serves && plain && plan.effect == Effect::None) {
+        // Deparsed text begins with its keyword.
+        if !(statement.sql.sql().starts_with("SELECT ") && plain && plan.effect == Effect::None) {
             return None;
         }
         let (key, number) = self.prepared_again(plan, &[])?;
@@ -113,31 +121,95 @@ impl Session {
     }
 
     fn prepared_again(&mut self, plan: &Arc<Plan>, types: &[u32]) -> Option<(Key, u32)> {
-        if !self.pool.prepares_simple() || self.links.server.is_none() {
+        if !self.pool.prepares_simple() || self.links.server.is_none() || self.open || !self.queue.is_empty() {
             return None;
         }
-        let group = self.group;
-        match self.memory().prepared.find(plan, Step::Main, types, group) {
+        let (group, now) = (self.group, Instant::now());
+        match self.memory().prepared.find_tried(plan, types, group, now) {
             Found::There(number) => return Some((Key::new(plan, Step::Main), number)),
             Found::Unsure | Found::Unfit => {}
-            Found::Missing if self.in_transaction() || !self.queue.is_empty() => {}
-            // Nothing of it can be wrong but its length; then it is not tried.
-            Found::Missing => drop(self.try_out(plan, types)),
+            Found::Missing if self.in_transaction() => {}
+            Found::Missing => {
+                let (plan, types) = (plan.clone(), types.into());
+                self.trial = Some(Box::new(Trial { plan, types }));
+            }
         }
         None
     }
 
-    /// BindComplete or NoData of what runs bound; the client did not ask for them.
+    /// Sends the Parse of what is to be tried out, behind the Query that was sent. Nobody waits for the answer.
+    pub(super) fn try_out(&mut self, trial: &Trial) -> Result<(), Stop> {
+        let Trial { plan, types } = trial;
+        let group = self.group;
+        let Run::Once(statement) = &plan.run else {
+            return Err(SessionEnd::Internal.into());
+        };
+        let (key, number, close) = self.memory().prepared.add(plan, Step::Main, types, group, true);
+        self.memory().prepared.tried(&key, Instant::now());
+        for old in close {
+            self.put_close_judged(old, To::Nobody)?;
+        }
+        let name = Name::new(number);
+        let put = message::put_parse(&mut self.links.upstream.output, name.as_str(), &statement.sql, types);
+        if let Err(error) = put {
+            self.memory().prepared.unfit(key, number);
+            return Err(too_long(error));
+        }
+        self.expect(Expect::Parse {
+            to: To::Nobody,
+            settle: false,
+            made: Made::Tried(key, number),
+        });
+        self.put_sync(To::Nobody);
+        Ok(())
+    }
+
+    /// Whether what PostgreSQL says now is about something that was tried out, which is nobody's business.
+    pub(super) fn trying(&self) -> bool {
+        matches!(
+            self.queue.front(),
+            Some(
+                Expect::Parse {
+                    made: Made::Tried(..),
+                    ..
+                } | Expect::Sync { to: To::Nobody }
+                    | Expect::Close { to: To::Nobody, .. }
+            )
+        )
+    }
+
+    /// An error about something that was tried out.
+    pub(super) fn tried_in_vain(&mut self, told: &Told) {
+        if let Some(Expect::Parse {
+            made: Made::Tried(key, number),
+            ..
+        }) = self.queue.front()
+            && of_the_text(told.sqlstate())
+        {
+            let (key, number) = (*key, *number);
+            self.queue.pop_front();
+            self.memory().prepared.unfit(key, number);
+        }
+        self.skip_to_sync();
+    }
+
+    /// BindComplete, NoData or CloseComplete of what runs bound; the client did not ask for them.
     pub(super) fn passes_over(&mut self, kind: u8) -> bool {
         let Some(Expect::Query(batch)) = self.queue.front_mut() else {
             return false;
         };
-        match &mut batch.sent {
-            Sent::Bound(bound) => {
-                bound.runs |= kind == b'2';
-                matches!(kind, b'2' | b'n')
+        let Sent::Bound(bound) = &mut batch.sent else { return false };
+        match kind {
+            b'2' => {
+                bound.runs = true;
+                if self.portals.get("").is_some() {
+                    // What runs has taken the place of the client's unnamed portal, as any Query does.
+                    self.portals.set("".into(), None);
+                }
+                true
             }
-            Sent::Plans(_) | Sent::Filled(..) => false,
+            b'3' | b'n' => true,
+            _ => false,
         }
     }
 
@@ -149,8 +221,9 @@ impl Session {
         };
         let Sent::Bound(bound) = &mut batch.sent else { return false };
         let code = told.sqlstate();
-        // "cached plan must not change result type"; or an operator, function or column that is not there for types that were once inferred.
-        if bound.runs || !(code == "0A000" || code.starts_with("42") && code != "42501") {
+        // Of the text or its literals; what else can fail there (a cancel, a lock, the transaction) is the client's to know.
+        let may_differ = ["22", "23", "26"].iter().any(|class| code.starts_with(class)) || of_the_text(code);
+        if bound.runs || !may_differ {
             return false;
         }
         let key = bound.key;
@@ -158,7 +231,9 @@ impl Session {
         if again {
             bound.outdated = Some(Box::new(told.clone()));
         }
-        self.memory().prepared.forget(&key);
+        if of_the_text(code) {
+            self.memory().prepared.forget(&key);
+        }
         again
     }
 
@@ -178,6 +253,7 @@ impl Session {
         if !self.queue.is_empty() || self.open {
             let told = bound.outdated.take().ok_or(SessionEnd::Internal)?;
             self.identities.failed();
+            self.shared.metrics.refusal("database");
             told.put(&mut self.links.client.output, b'E')
                 .map_err(|_| SessionEnd::Internal)?;
             let sent = Sent::Bound(bound);
@@ -198,29 +274,10 @@ impl Session {
         })));
         Ok(None)
     }
+}
 
-    /// Sends its Parse in an exchange of its own. Nobody waits for the answer.
-    fn try_out(&mut self, plan: &Arc<Plan>, types: &[u32]) -> Result<(), Stop> {
-        let group = self.group;
-        let (key, number, close) = self.memory().prepared.add(plan, Step::Main, types, group, true);
-        for old in close {
-            self.put_close_judged(old)?;
-        }
-        let Run::Once(statement) = &plan.run else {
-            return Err(SessionEnd::Internal.into());
-        };
-        let name = Name::new(number);
-        let put = message::put_parse(&mut self.links.upstream.output, name.as_str(), &statement.sql, types);
-        if let Err(error) = put {
-            self.memory().prepared.unfit(key, number);
-            return Err(too_long(error));
-        }
-        self.expect(Expect::Parse {
-            to: To::Nobody,
-            settle: false,
-            made: Made::Tried(key, number),
-        });
-        self.put_sync(To::Nobody);
-        Ok(())
-    }
+/// Whether an error is about what a text means: "cached plan must not change result type", or an operator, function or column that is not
+/// there for the types that were inferred.
+fn of_the_text(sqlstate: &str) -> bool {
+    sqlstate.starts_with("0A") || sqlstate.starts_with("42") && sqlstate != "42501"
 }

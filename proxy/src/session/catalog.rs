@@ -136,6 +136,7 @@ impl Session {
         }
         let shared = self.shared.clone();
         let generation = catalog.generation;
+        self.trial = None;
         let known = MASKED.with_borrow_mut(|masked| {
             let literals = mask(sql, masked).then(|| !masked.is_empty());
             if literals == Some(true)
@@ -143,7 +144,8 @@ impl Session {
                     .plans
                     .template(&self.key(masked.key(), superadmin, true, generation), masked)
             {
-                if let Some(bound) = self.bound(&template, masked) {
+                // A superadmin's are few, and each is in the trail as it was sent.
+                if !superadmin && let Some(bound) = self.bound(&template, masked) {
                     return Some(Judged::Bound(bound));
                 }
                 if template.is_plain() {
@@ -153,7 +155,7 @@ impl Session {
                 return Some(Judged::Plans([plan].into(), generation, false));
             }
             let plans = shared.plans.get(&self.key(sql.as_bytes(), superadmin, true, generation))?;
-            if let ([plan], Some(false)) = (&*plans, literals)
+            if let ([plan], Some(false), false) = (&*plans, literals, superadmin)
                 && let Some(bound) = self.bound_as_it_is(plan)
             {
                 return Some(Judged::Bound(bound));

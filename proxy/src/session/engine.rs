@@ -13,6 +13,7 @@ use postern_rewriter::catalog::Catalog;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
+use super::again::Trial;
 use super::ask::Answer;
 use super::catalog::OwnCatalog;
 use super::ending::Closing;
@@ -121,6 +122,8 @@ pub(super) struct Session {
     pub scratch: Scratch,
     /// Events of replies, recorded once there is time to wait for the audit trail.
     pub events: Vec<Event>,
+    /// What is to be tried out behind the next Query.
+    pub trial: Option<Box<Trial>>,
     /// Flush went behind everything that was sent.
     pub flushed: bool,
     pub closing: Closing,
@@ -239,6 +242,7 @@ impl Session {
             nonces: NonceSource::new(),
             scratch: Scratch::default(),
             events: Vec::new(),
+            trial: None,
             flushed: false,
             closing: Closing::new(closing),
             closes_at: None,

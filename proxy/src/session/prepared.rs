@@ -84,6 +84,8 @@ impl Session {
                 None => return Ok(number),
                 // PostgreSQL may refuse to prepare anything now, and only it knows: it reads the text once more, beside the one that it has.
                 Some(_) if self.may_have_failed() => keeping = false,
+                // The constants of its text mean the time at which they are read.
+                Some(_) if self.memory().prepared.is_dated(plan, step) => {}
                 Some(name) => {
                     self.stands_for(name, stmt.clone(), to);
                     return Ok(number);
@@ -93,7 +95,7 @@ impl Session {
         let statement = server::statement(plan, step).ok_or(super::SessionEnd::Internal)?;
         let (key, number, close) = self.memory().prepared.add(plan, step, types, group, keeping);
         for old in close {
-            self.put_close_judged(old)?;
+            self.put_close_judged(old, To::Quiet)?;
         }
         let made = Made::Judged(key, number);
         if let Err(error) = message::put_parse(

@@ -137,7 +137,7 @@ impl Session {
                 }
                 _ => Err(SessionEnd::UpstreamProtocol),
             },
-            b'2' | b'n' if self.passes_over(kind) => Ok(()),
+            b'2' | b'3' | b'n' if self.passes_over(kind) => Ok(()),
             b'2' => match self.queue.pop_front() {
                 Some(Expect::Bind { to, settle }) => {
                     if settle {
@@ -177,7 +177,6 @@ impl Session {
         let memory = self.memory();
         match made {
             Made::Own(own) => memory.parsed[own as usize] |= came_true,
-            Made::Tried(key, number) if !came_true => memory.prepared.unfit(key, number),
             Made::Judged(key, number) | Made::Tried(key, number) => memory.prepared.settle(key, number, came_true),
         }
     }
@@ -225,7 +224,7 @@ impl Session {
     }
 
     fn notice(&mut self, body: &[u8]) -> Outcome {
-        if self.client_gone || matches!(self.queue.front(), Some(Expect::OwnQuery)) {
+        if self.client_gone || self.trying() || matches!(self.queue.front(), Some(Expect::OwnQuery)) {
             return Ok(());
         }
         let told = Told::read(body, self.schema()).map_err(|_| SessionEnd::UpstreamProtocol)?;
@@ -239,12 +238,8 @@ impl Session {
             self.said_last = told.put(&mut self.links.client.output, b'E').is_ok();
             return Err(SessionEnd::Upstream);
         }
-        if let Some(Expect::Parse {
-            made: Made::Tried(..), ..
-        }) = self.queue.front()
-        {
-            // It stands in an exchange of its own, so nothing of the client's has failed.
-            self.skip_to_sync();
+        if self.trying() {
+            self.tried_in_vain(&told);
             return Ok(());
         }
         if self.outdated(&told) {
@@ -285,7 +280,7 @@ impl Session {
     }
 
     /// PostgreSQL skips every message up to Sync after an error.
-    fn skip_to_sync(&mut self) {
+    pub(super) fn skip_to_sync(&mut self) {
         loop {
             match self.queue.front() {
                 Some(Expect::Sync { .. }) => return,
@@ -334,7 +329,9 @@ impl Session {
             },
             _ => return Err(SessionEnd::UpstreamProtocol),
         };
-        self.zone.unsure = false;
+        if to != To::Nobody {
+            self.zone.unsure = false;
+        }
         if to != To::Client {
             // The end of an exchange of ours is not the end of what the client has open.
             self.status = status;

@@ -62,11 +62,11 @@ impl Session {
     }
 
     /// Closes a judged statement on the connection.
-    pub(super) fn put_close_judged(&mut self, number: u32) -> Result<(), Stop> {
+    pub(super) fn put_close_judged(&mut self, number: u32, to: To) -> Result<(), Stop> {
         let name = Name::new(number);
         message::put_target(&mut self.links.upstream.output, b'C', Target::Statement(name.as_str())).map_err(too_long)?;
         self.expect(Expect::Close {
-            to: To::Quiet,
+            to,
             settle: None,
             number: Some(number),
         });

@@ -9,9 +9,11 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
+use std::time::Instant;
 
 use postern_rewriter::plan::{Plan, Run, Statement};
 
+use super::again::SERVES;
 use super::ask::Own;
 use super::follow::Kept;
 use super::names::alike;
@@ -118,6 +120,10 @@ struct Entry {
     under_way: Option<u64>,
     /// PostgreSQL did not take it.
     unfit: bool,
+    /// When it was tried out.
+    tried: Option<Instant>,
+    /// Its text has constants like 'today'.
+    dated: bool,
     used: u64,
 }
 
@@ -189,6 +195,30 @@ impl Prepared {
         }
     }
 
+    /// Looks up what was tried out, and not too long ago.
+    pub(super) fn find_tried(&mut self, plan: &Arc<Plan>, types: &[u32], group: u64, now: Instant) -> Found {
+        let found = self.find(plan, Step::Main, types, group);
+        let entry = self.entries.get(&Key::new(plan, Step::Main));
+        match entry.and_then(|e| e.tried) {
+            Some(then) if now.saturating_duration_since(then) < SERVES => found,
+            _ => Found::Missing,
+        }
+    }
+
+    /// It is tried out now.
+    pub(super) fn tried(&mut self, key: &Key, now: Instant) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.tried = Some(now);
+        }
+    }
+
+    /// Whether what stands there has constants that mean the time at which PostgreSQL reads them.
+    pub(super) fn is_dated(&self, plan: &Arc<Plan>, step: Step) -> bool {
+        let key = Key::new(plan, step);
+        let once = self.once.as_ref().filter(|(k, _)| *k == key).map(|(_, entry)| entry);
+        self.entries.get(&key).or(once).is_some_and(|e| e.dated)
+    }
+
     /// A Parse of it is sent in that group: answers its number, and the numbers to close. What is not worth `keeping` is the unnamed
     /// statement, which the next such Parse replaces.
     pub(super) fn add(&mut self, plan: &Arc<Plan>, step: Step, types: &[u32], group: u64, keeping: bool) -> (Key, u32, Vec<u32>) {
@@ -203,6 +233,8 @@ impl Prepared {
                 number: UNNAMED,
                 under_way: Some(group),
                 unfit: false,
+                tried: None,
+                dated: statement(plan, step).is_some_and(|s| is_dated(s.sql.sql())),
                 used: self.clock,
             };
             self.once = Some((key, entry));
@@ -222,6 +254,8 @@ impl Prepared {
             number: self.next,
             under_way: Some(group),
             unfit: false,
+            tried: None,
+            dated: statement(plan, step).is_some_and(|s| is_dated(s.sql.sql())),
             used: self.clock,
         };
         if let Some(other_types) = self.entries.insert(key, entry) {
@@ -307,6 +341,27 @@ impl Prepared {
     fn len(&self) -> usize {
         self.entries.len()
     }
+}
+
+/// Whether a text may have constants that mean the time at which they are read: strings with the words for it, of which it does not matter
+/// here what type they are read as.
+fn is_dated(sql: &str) -> bool {
+    let sql = sql.to_ascii_lowercase();
+    let mut rest = sql.as_str();
+    while let Some(at) = rest.find(['\'', '"']) {
+        let (quote, behind) = (&rest[at..=at], &rest[at + 1..]);
+        let end = behind.find(quote).unwrap_or(behind.len());
+        let text = &behind[..end];
+        if quote == "'"
+            && ["now", "today", "tomorrow", "yesterday"]
+                .iter()
+                .any(|word| text.contains(word))
+        {
+            return true;
+        }
+        rest = behind.get(end + 1..).unwrap_or_default();
+    }
+    false
 }
 
 /// The name of statement `number` there.
@@ -496,6 +551,47 @@ mod tests {
         prepared.not_closed(closed[0]);
         let (_, _, close) = prepared.add(&plan(), Step::Main, &[], 1, true);
         assert!(close.contains(&closed[0]));
+    }
+
+    #[test]
+    fn what_is_tried_out_serves_for_a_while() {
+        let (mut prepared, plan, start) = (Prepared::default(), plan(), Instant::now());
+        let (key, number, _) = prepared.add(&plan, Step::Main, &[], 1, true);
+        prepared.settle(key, number, true);
+        assert_eq!(
+            prepared.find_tried(&plan, &[], 2, start),
+            Found::Missing,
+            "it was not tried out"
+        );
+        prepared.tried(&key, start);
+        assert_eq!(prepared.find_tried(&plan, &[], 2, start), Found::There(number));
+        assert_eq!(prepared.find_tried(&plan, &[23], 2, start), Found::Missing);
+        let late = start + SERVES;
+        assert_eq!(prepared.find_tried(&plan, &[], 2, late), Found::Missing);
+        prepared.unfit(key, number);
+        assert_eq!(prepared.find_tried(&plan, &[], 2, start), Found::Unfit);
+        assert_eq!(prepared.find_tried(&plan, &[], 2, late), Found::Missing);
+        let (_, _, close) = prepared.add(&plan, Step::Main, &[], 3, true);
+        assert!(close.is_empty(), "there is nothing to close of what PostgreSQL did not take");
+    }
+
+    #[test]
+    fn constants_that_mean_a_time_are_known() {
+        for sql in [
+            "SELECT 'now'::timestamp",
+            "SELECT $1 > ' Today 10:00'",
+            "SELECT 'o''clock', 'tomorrow'",
+            "SELECT \"it's\", 'yesterday'",
+        ] {
+            assert!(is_dated(sql), "{sql}");
+        }
+        for sql in [
+            "SELECT now(), known FROM snow",
+            "SELECT 'noon', today FROM t",
+            "SELECT \"'now'\"",
+        ] {
+            assert!(!is_dated(sql), "{sql}");
+        }
     }
 
     #[test]

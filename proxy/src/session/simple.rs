@@ -38,11 +38,6 @@ impl Session {
             self.settle_all().await?;
             self.statements.set("".into(), None);
         }
-        if self.portals.get("").is_some() {
-            // And the unnamed portal.
-            self.settle_all().await?;
-            self.portals.set("".into(), None);
-        }
         match self.simple(body).await {
             // The Query's own ReadyForQuery follows.
             Ok(true) => return Ok(()),
@@ -142,7 +137,10 @@ impl Session {
             identity,
             started: Instant::now(),
         })));
-        Ok(())
+        match self.trial.take() {
+            Some(trial) => self.try_out(&trial),
+            None => Ok(()),
+        }
     }
 
     /// Runs one statement of a batch by the extended protocol.

@@ -473,7 +473,7 @@ pub fn put_query<'a>(out: &mut BytesMut, statements: impl Iterator<Item = &'a Re
     })
 }
 
-/// Bind to the unnamed portal, Describe, Execute and Sync: what a Query does, of a prepared statement. `arguments` is the part of Bind that
+/// Bind to the unnamed portal, Describe, Execute, Close and Sync: what a Query does, of a prepared statement. `arguments` is the part of Bind that
 /// counts and gives the values, all of them text; the results are text too.
 pub fn put_run(out: &mut BytesMut, statement: &str, arguments: &[u8]) -> Result<()> {
     put(out, b'B', |out| {
@@ -483,7 +483,7 @@ pub fn put_run(out: &mut BytesMut, statement: &str, arguments: &[u8]) -> Result<
         out.put_slice(arguments);
         put_count(out, 0)
     })?;
-    out.put_slice(b"D\0\0\0\x06P\0E\0\0\0\x09\0\0\0\0\0S\0\0\0\x04");
+    out.put_slice(b"D\0\0\0\x06P\0E\0\0\0\x09\0\0\0\0\0C\0\0\0\x06P\0S\0\0\0\x04");
     Ok(())
 }
 

@@ -81,6 +81,36 @@ const SHAPES: &[(&str, &[&str])] = &[
     ),
     ("UPDATE again SET short = # WHERE id = 1", &["'ab'", "'abcdef'", "'abc   '"]),
     ("DELETE FROM again WHERE id > #", &["94", "80", "80"]),
+    (
+        "SELECT interval_day FROM again WHERE interval_day = #",
+        &["'1'", "'1 day'", "'none'"],
+    ),
+    ("SELECT date(#)", &["'2024-01-01 23:30+00'", "'2024-06-01 00:30-05'", "'x'"]),
+    ("SELECT lseg(#), path(#)", &["'((0,0),(1,1))'", "'[(0,0),(1,1)]'"]),
+    (
+        "SELECT # BETWEEN day AND ts FROM again WHERE id = 1",
+        &["'2024-01-02 10:00'", "'2024-01-02'", "'x'"],
+    ),
+    (
+        "SELECT id FROM again WHERE ts BETWEEN # AND '2024-02-02' AND day <> #",
+        &["'2024-01-02 10:00'", "'2024-01-01'", "'x'"],
+    ),
+    (
+        "SELECT n + #, count(*) FROM again GROUP BY ROLLUP (n, n + #) ORDER BY 1, 2",
+        &["1", "2", "1"],
+    ),
+    (
+        "SELECT id FROM again WHERE id < # ORDER BY day = 'today', id",
+        &["5", "6", "7"],
+    ),
+    (
+        "INSERT INTO again (id, interval_day) VALUES (#, '1') RETURNING interval_day",
+        &["90", "91", "92"],
+    ),
+    (
+        "UPDATE again SET interval_day = # WHERE id = 1 RETURNING interval_day",
+        &["'1'", "'36:00'", "'2 days'"],
+    ),
     ("SELECT now() = now()", &[""]),
     ("SELECT id FROM again ORDER BY id", &[""]),
 ];
@@ -122,11 +152,12 @@ fn what_comes_again_is_answered_as_by_postgresql() {
     let stand = Stand::shared();
     let _alone = stand.alone();
     let (mut ours, mut theirs) = pair(stand);
-    let table = "CREATE TABLE again (id int PRIMARY KEY, body text, n int, day date, doc jsonb, short varchar(4))";
+    let table = "CREATE TABLE again (id int PRIMARY KEY, body text, n int, day date, doc jsonb, short varchar(4), ts timestamptz, \
+                 interval_day interval day)";
     ours.run("DROP TABLE IF EXISTS again").good("DROP");
     ours.run(table).good(table);
-    let rows =
-        r#"INSERT INTO again VALUES (1, 'one', 1, '2024-01-02', '{"k": [1]}', 'a'), (2, 'two', 8, '2024-07-01', '[5]', 'b')"#;
+    let rows = r#"INSERT INTO again VALUES (1, 'one', 1, '2024-01-02', '{"k": [1]}', 'a', '2024-01-02 12:00+00', '1 day'),
+                  (2, 'two', 8, '2024-07-01', '[5]', 'b', '2024-07-01 12:00+00', '2 days')"#;
     ours.run(rows).good(rows);
     let mut problems = Vec::new();
     for in_transaction in [false, true] {
@@ -146,7 +177,7 @@ fn what_comes_again_is_answered_as_by_postgresql() {
                         };
                         let undo = "DELETE FROM again WHERE id > 2";
                         c.run(undo).good(undo);
-                        let undo = "UPDATE again SET short = 'a' WHERE id = 1";
+                        let undo = "UPDATE again SET short = 'a', interval_day = '1 day' WHERE id = 1";
                         c.run(undo).good(undo);
                         (answer, state)
                     });
@@ -245,4 +276,58 @@ fn the_unnamed_portal_goes_with_a_query() {
         assert_eq!(replies.last().map(Reply::sqlstate), Some("34000"));
         c.run("ROLLBACK TO s").good("ROLLBACK TO");
     }
+}
+
+/// Constants that mean a time mean the time of their statement, however often its text comes and by whichever protocol.
+#[test]
+fn now_is_never_yesterday() {
+    let stand = Stand::shared();
+    let _beside = stand.beside_others();
+    let mut c = stand.connect("evilmod", None);
+    for sql in [
+        "SELECT extract(epoch FROM 'now'::timestamptz)::text || 'x'",
+        "SELECT ('now'::timestamptz)::text",
+        "SELECT body FROM (SELECT extract(epoch FROM 'now'::timestamptz)::text AS body) t WHERE 5 > 1",
+    ] {
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..5 {
+            seen.extend(c.run(sql).good(sql).scalar());
+            seen.extend(c.extended(sql, &[], 0).expect("an answer").good(sql).scalar());
+        }
+        assert_eq!(seen.len(), 10, "{sql}: {seen:?}");
+    }
+}
+
+/// An implicit transaction that has not ended yet is no place for a second try: what was acknowledged in it is lost with it, and said to be.
+#[test]
+fn an_open_group_is_not_continued_behind_the_clients_back() {
+    let stand = Stand::shared();
+    let _alone = stand.alone();
+    let mut c = stand.connect("lab", None);
+    let table = "CREATE TABLE open_group (id int PRIMARY KEY, body text)";
+    c.run(table).good(table);
+    let sql = "SELECT body FROM open_group WHERE id = 1 AND body <> '7'";
+    for _ in 0..4 {
+        c.run(sql).good(sql);
+    }
+    let mut dba = stand.dba_connection();
+    let alter = "ALTER TABLE lab.open_group ALTER body TYPE int USING body::int";
+    dba.run(alter).good(alter);
+    // Without a Sync, but with a Flush.
+    let insert = [
+        message(b'P', &parse_body("", "INSERT INTO open_group (id) VALUES (5)", &[])),
+        message(b'B', &bind_body("", "", &[], 0, 0)),
+        message(b'E', b"\0\0\0\0\0"),
+        message(b'H', b""),
+    ];
+    c.send_raw(&insert.concat()).expect("sent");
+    while c.receive().expect("an answer").kind != b'C' {}
+    let answer = c.run(sql);
+    let rows = c.run("SELECT count(*) FROM open_group").good("count").scalar();
+    assert_eq!(
+        answer.error.is_none(),
+        rows.as_deref() == Some("1"),
+        "{answer:?}, {rows:?} rows"
+    );
+    c.run("DROP TABLE open_group").good("DROP");
 }
