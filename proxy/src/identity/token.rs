@@ -4,7 +4,7 @@
 //! not revoked, and carries only claims of the right types. The algorithm is pinned before the signature is looked at, so `none` and a
 //! MAC keyed with the public key never reach a verifier. Every claim is checked here, not by the library, with `now` as an argument.
 //!
-//! A token that comes again is known ([`super::known`]); whether it has ended or was revoked since is looked at each time.
+//! A token that comes again is known (`identity::known`); whether it has ended or was revoked since is looked at each time.
 //!
 //! `exp` counts seconds and must lie at most [`MAX_LIFE`] ahead: a token that counts milliseconds or nanoseconds is thereby refused
 //! rather than immortal.

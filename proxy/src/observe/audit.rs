@@ -1,6 +1,6 @@
 //! The audit trail: JSON lines, to a file or standard error, written by a thread of its own.
 //!
-//! Promised: an event that was accepted is written in order, at once where nothing happened lately and within [`REST`] otherwise. When
+//! Promised: an event that was accepted is written in order, at once where nothing happened lately and within `REST` otherwise. When
 //! the writer is slow, whoever records waits (back pressure): nothing is dropped to keep up. When it fails (disk full), recording fails from then on, and a statement that must be audited is refused: a
 //! trail with holes is worse than a gate that stays shut. Events hold names and fixed words, never a literal, parameter or row.
 

@@ -68,7 +68,7 @@ impl Bound {
     }
 
     /// The statement as it is, to be sent as a Query.
-    pub(super) fn as_it_is(self) -> Sent {
+    pub(super) fn into_text(self) -> Sent {
         match self.text {
             Text::Filled(text) => Sent::Filled(self.plan, text),
             Text::Own => Sent::Plans([self.plan].into()),
@@ -264,7 +264,7 @@ impl Session {
                 started,
             })));
         }
-        let sent = bound.as_it_is();
+        let sent = bound.into_text();
         sent.put(&mut self.links.upstream.output).map_err(|_| SessionEnd::Internal)?;
         self.expect(Expect::Query(Box::new(Batch {
             sent,
