@@ -71,8 +71,10 @@ check:
 setup-deny:
 	@command -v cargo-deny >/dev/null || $(CARGO) install cargo-deny --locked --version 0.20.2 --quiet
 
-# Advisories need a database from the network; licences, bans and sources do not.
+# Advisories need a database from the network; licences, bans and sources do not,
+# only every package of the lock file, those of other platforms too.
 deny:
+	$(CARGO) fetch --locked --quiet
 	$(CARGO) deny --offline --locked check licenses bans sources
 
 BENCHING := $(or $(CARGO_TARGET_DIR),target)/release/postern-bench --postern $(or $(CARGO_TARGET_DIR),target)/dist/postern
