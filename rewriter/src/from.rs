@@ -200,6 +200,9 @@ impl Judge<'_> {
         let before: Vec<Entry> = scope.entries.drain(..first).collect();
         let judged = self.plain_opt(j.quals.as_mut(), scope);
         if judged.is_ok() {
+            if let Some(quals) = &mut j.quals {
+                self.note_predicate(quals, scope);
+            }
             self.copy_inside_join(j, scope);
         }
         scope.entries.splice(0..0, before);

@@ -29,7 +29,7 @@ pub(crate) type Mentions = HashMap<i32, usize>;
 
 /// What a column that may be compared holds.
 #[derive(Clone, Copy)]
-enum Holds<'t> {
+pub(crate) enum Holds<'t> {
     /// Values of this type.
     Values(&'t ColumnType),
     /// Equality tags: `bytea`, compared with parameters of ours.
@@ -39,17 +39,28 @@ enum Holds<'t> {
 }
 
 /// A column of a barrier's table.
-struct Stored<'s> {
+pub(crate) struct Stored<'s> {
     alias: &'s str,
     name: String,
-    holds: Holds<'s>,
+    pub(crate) holds: Holds<'s>,
+}
+
+/// A comparison of such a column with constants and parameters.
+pub(crate) struct Comparison<'s> {
+    stored: Stored<'s>,
+    /// The column stands on the left.
+    pub(crate) column_first: bool,
+    /// What it is compared with, safe to stand there.
+    pub(crate) other: Node,
+    /// A conjunct that the comparison needs behind it.
+    pub(crate) beside: Option<Node>,
 }
 
 impl Judge<'_> {
     /// Copies what may be of a predicate that was judged into the barriers among these FROM items.
     pub(crate) fn copy_inside(&self, items: &mut [Node], predicate: &Node, scope: &Scope<'_>) {
-        // Without a fence PostgreSQL itself decides what runs first.
-        if self.ask.enforce == Enforce::Both {
+        // Without a fence PostgreSQL decides what runs first.
+        if self.ask.enforce == Enforce::Both || !self.fenced {
             return;
         }
         match &predicate.node {
@@ -101,28 +112,38 @@ impl Judge<'_> {
     }
 
     fn comparison_copy<'s>(&self, e: &protobuf::AExpr, scope: &'s Scope<'_>) -> Option<(&'s str, Vec<Node>)> {
-        let (left, right) = (e.lexpr.as_deref()?, e.rexpr.as_deref()?);
+        let Comparison {
+            stored,
+            column_first,
+            other,
+            beside,
+        } = self.stored_comparison(e, scope)?;
         let mut copy = e.clone();
-        let found = match stored(left, scope) {
-            Some(found) => {
-                copy.lexpr = Some(Box::new(found.reference()));
-                copy.rexpr = Some(Box::new(self.compared(e, right, &found)?));
-                found
-            }
-            None if e.kind() == AExprKind::AexprOp => {
-                let found = stored(right, scope)?;
-                copy.lexpr = Some(Box::new(self.compared(e, left, &found)?));
-                copy.rexpr = Some(Box::new(found.reference()));
-                found
-            }
+        let column = stored.reference();
+        let (left, right) = if column_first { (column, other) } else { (other, column) };
+        (copy.lexpr, copy.rexpr) = (Some(Box::new(left)), Some(Box::new(right)));
+        let mut copies = vec![tree::node(NodeEnum::AExpr(Box::new(copy)))];
+        copies.extend(beside);
+        Some((stored.alias, copies))
+    }
+
+    /// A comparison that can tell nothing of a row but by letting it through, as the head of this file promises.
+    pub(crate) fn stored_comparison<'s>(&self, e: &protobuf::AExpr, scope: &'s Scope<'_>) -> Option<Comparison<'s>> {
+        let (left, right) = (e.lexpr.as_deref()?, e.rexpr.as_deref()?);
+        let (stored, column_first, other) = match stored(left, scope) {
+            Some(stored) => (stored, true, right),
+            None if e.kind() == AExprKind::AexprOp => (stored(right, scope)?, false, left),
             None => return None,
         };
-        let mut copies = vec![tree::node(NodeEnum::AExpr(Box::new(copy)))];
-        let bigints = matches!(found.holds, Holds::Values(ColumnType::Int8));
-        if bigints && e.kind() == AExprKind::AexprOpAny && matches!(right.node, Some(NodeEnum::ParamRef(_))) {
-            copies.push(no_oid_array(right));
-        }
-        Some((found.alias, copies))
+        let compared = self.compared(e, other, &stored)?;
+        let bigints = matches!(stored.holds, Holds::Values(ColumnType::Int8));
+        let array = e.kind() == AExprKind::AexprOpAny && matches!(other.node, Some(NodeEnum::ParamRef(_)));
+        Some(Comparison {
+            stored,
+            column_first,
+            beside: (bigints && array).then(|| no_oid_array(other)),
+            other: compared,
+        })
     }
 
     /// What the column is compared with, if the whole may be copied.
@@ -250,7 +271,7 @@ impl Stored<'_> {
 
 /// Operators that are LEAKPROOF in PostgreSQL 15's `pg_proc` for both sides of the type. Not so: `numeric`, `jsonb`. `float8` is, but the
 /// cast of a `numeric` parameter to it raises.
-fn leakproof(holds: Holds<'_>, operator: &str) -> bool {
+pub(crate) fn leakproof(holds: Holds<'_>, operator: &str) -> bool {
     let compared = matches!(operator, "=" | "<>" | "<" | "<=" | ">" | ">=");
     match holds {
         Holds::Envelopes => false,
@@ -286,7 +307,7 @@ fn suits(k: &protobuf::AConst, holds: Holds<'_>) -> bool {
 }
 
 /// The column of a barrier's table that a reference means, if it stands at this level and is compared as it is stored.
-fn stored<'s>(n: &Node, scope: &'s Scope<'_>) -> Option<Stored<'s>> {
+pub(crate) fn stored<'s>(n: &Node, scope: &'s Scope<'_>) -> Option<Stored<'s>> {
     let Some(NodeEnum::ColumnRef(c)) = &n.node else { return None };
     let (entry, name) = match tree::parts(&c.fields)?.as_slice() {
         // What a join merged may be another side's, of another type; of a side whose columns are not known a NATURAL JOIN may merge any.

@@ -17,7 +17,7 @@ use crate::catalog::Catalog;
 use crate::census::{self, Counts};
 use crate::inside::Mentions;
 use crate::plan::{Keeps, Param, Refusal, Rewritten};
-use crate::{allow, parse, tree};
+use crate::{allow, fence, parse, tree};
 
 /// What a statement is judged against.
 #[derive(Clone, Copy)]
@@ -70,6 +70,10 @@ pub(crate) struct Judge<'a> {
     pub(crate) keeps: Keeps,
     /// How often the statement mentions each of its parameters, before anything was rewritten.
     pub(crate) mentions: Mentions,
+    /// With `enforce = "rewrite"`: barriers keep the client's predicates above the filter.
+    pub(crate) fenced: bool,
+    /// How many predicates were met that can tell nothing of a hidden row.
+    pub(crate) quiet_predicates: usize,
     hidden: usize,
 }
 
@@ -146,13 +150,25 @@ pub(crate) fn judged<T>(
     }
     judge.params.settle();
     judge.params.check()?;
-    if compact || !judge.params.new.is_empty() {
-        let numbering = judge.params.number();
+    let unfenced = |judge: &Judge<'_>| {
+        ask.enforce == Enforce::Rewrite
+            && judge.barriers > 0
+            && fence::needless(statement, census.counts.selects, judge.quiet_predicates)
+    };
+    let needless = unfenced(&judge);
+    let renumbered = compact || !judge.params.new.is_empty();
+    if renumbered || needless {
+        let numbering = renumbered.then(|| judge.params.number());
         let mentions = std::mem::take(&mut judge.mentions);
-        judge = Judge::new(ask, Some(numbering));
+        judge = Judge::new(ask, numbering);
         judge.mentions = mentions;
+        judge.fenced = !needless;
         tree = statement.clone();
         value = walk(&mut judge, &mut tree)?;
+        if needless && !unfenced(&judge) {
+            return Err(Refusal::internal("the statement was understood differently the second time"));
+        }
+        judge.params.settle();
     }
     let sql = second_reading(tree, &judge)?;
     let compacted = judge.params.numbering.is_some();
@@ -261,6 +277,8 @@ impl<'a> Judge<'a> {
             sharing: 0,
             keeps: Keeps::NOTHING,
             mentions: Mentions::new(),
+            fenced: true,
+            quiet_predicates: 0,
             hidden: 0,
         }
     }

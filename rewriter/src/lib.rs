@@ -13,6 +13,7 @@ mod census;
 mod copy;
 mod ddl;
 mod expr;
+mod fence;
 mod foreseen;
 mod from;
 mod function;

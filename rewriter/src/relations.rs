@@ -215,7 +215,8 @@ impl Judge<'_> {
             // Native row-level security keeps the client's predicates above the filter.
             Enforce::Both => "",
             // A leaky predicate of the client must not run on rows that the filter hides.
-            Enforce::Rewrite => " OFFSET 0",
+            Enforce::Rewrite if self.fenced => " OFFSET 0",
+            Enforce::Rewrite => "",
         };
         let columns: Vec<String> = barrier_columns(table, subqueries)
             .into_iter()

@@ -67,6 +67,7 @@ impl Judge<'_> {
         let mut doors = Doors::default();
         if let Some(filter) = &mut s.where_clause {
             self.conjuncts(filter, &scope, &mut doors)?;
+            self.note_predicate(filter, &scope);
             self.copy_inside(&mut s.from_clause, filter, &scope);
         }
         let mut outputs = self.targets(&mut s.target_list, &scope, &shown, mode)?;

@@ -112,7 +112,8 @@ fn what_is_leakproof_is_copied() {
             ("c_timestamp < $1", "\"postern$t\".c_timestamp < $1"),
             ("c_bytea = $1", "\"postern$t\".c_bytea = $1"),
         ] {
-            let sql = format!("SELECT id FROM notes WHERE {predicate}");
+            // Something else in the statement wants the fence.
+            let sql = format!("SELECT id FROM notes WHERE {predicate} HAVING true");
             let run = runs(&config, "evilmod", &sql, Enforce::Rewrite);
             assert_eq!(copied(&run), [format!(" AND {inside}")], "{sql}\n{run}");
             // The original stays.
@@ -195,7 +196,7 @@ fn what_might_leak_stays_outside() {
             "id = $1 AND length($1) > 0",
             "c_int4 = $1 AND $1 IS NOT NULL",
         ] {
-            let sql = format!("SELECT id FROM notes WHERE {predicate}");
+            let sql = format!("SELECT id FROM notes WHERE {predicate} HAVING true");
             let run = runs(&config, "evilmod", &sql, Enforce::Rewrite);
             let inside = copied(&run);
             assert_eq!(inside, [""], "{sql}\n{run}");
@@ -248,7 +249,7 @@ fn joins_copy_where_unmatched_rows_go() {
             ("(SELECT id, body FROM notes LIMIT 1) a, notes b WHERE a.id = 'x'", none),
             ("notes a(body, id), notes b WHERE a.body = 'x' AND b.id = 'y'", ["x", "y"]),
         ] {
-            let sql = format!("SELECT 1 FROM {from}");
+            let sql = format!("SELECT 1 FROM {from} HAVING true");
             let run = runs(&config, "evilmod", &sql, Enforce::Rewrite);
             let found: Vec<bool> = copied(&run).iter().map(|c| !c.is_empty()).collect();
             assert_eq!(found, inside.map(|i| !i.is_empty()), "{sql}\n{run}");
@@ -292,7 +293,7 @@ fn a_name_that_a_join_may_have_merged_is_not_copied() {
 #[test]
 fn renamed_columns_are_the_tables_own_inside() {
     on_a_deep_stack(|| {
-        let sql = "SELECT 1 FROM notes a(body, id) WHERE a.id = 'x'";
+        let sql = "SELECT 1 FROM notes a(body, id) WHERE a.id = 'x' HAVING true";
         let run = runs(&domain(), "evilmod", sql, Enforce::Rewrite);
         assert_eq!(copied(&run), [" AND \"postern$t\".body = 'x'"], "{run}");
     });
@@ -305,12 +306,12 @@ fn tags_are_copied_and_masked_columns_are_not() {
         let run = runs(
             &config,
             "sys_account",
-            "SELECT id FROM accounts WHERE email = $1",
+            "SELECT id FROM accounts WHERE email = $1 HAVING true",
             Enforce::Rewrite,
         );
         let tag = "\"postern$t\".\"postern$eq$email\" = $1 OFFSET 0)";
         assert!(run.contains(tag), "{run}");
-        let sql = "SELECT id FROM accounts WHERE email IN ('a@b.c', $1) AND id = $2";
+        let sql = "SELECT id FROM accounts WHERE email IN ('a@b.c', $1) AND id = $2 HAVING true";
         let run = runs(&config, "sys_account", sql, Enforce::Rewrite);
         let tags = "\"postern$t\".\"postern$eq$email\" IN ($2, $3) AND \"postern$t\".id = $1 OFFSET 0)";
         assert!(run.contains(tags), "{run}");
@@ -329,7 +330,12 @@ fn tags_are_copied_and_masked_columns_are_not() {
             .next()
             .unwrap();
         assert!(!inside.contains("contact"), "{run}");
-        let run = runs(&config, "sys_account", "SELECT id FROM orgs WHERE id = $1", Enforce::Rewrite);
+        let run = runs(
+            &config,
+            "sys_account",
+            "SELECT id FROM orgs WHERE id = $1 HAVING true",
+            Enforce::Rewrite,
+        );
         assert!(run.contains("AND \"postern$t\".id = $1 OFFSET 0)"), "{run}");
     });
 }
@@ -369,5 +375,111 @@ fn literals_inside_are_filled_as_those_outside() {
                 assert!(Template::of(&sql, &masked(&sql), ask).is_none(), "{sql}");
             }
         });
+    });
+}
+
+/// Whether each barrier of what runs has its fence.
+fn fences(run: &str) -> (usize, usize) {
+    (run.matches(" \"postern$t\" ").count(), run.matches("OFFSET 0)").count())
+}
+
+#[test]
+fn a_fence_that_nothing_needs_is_left_out() {
+    on_a_deep_stack(|| {
+        let config = domain();
+        for sql in [
+            "SELECT id, lower(body), 1 / (c_int4 - 10) FROM notes",
+            "SELECT id FROM notes WHERE id = $1",
+            "SELECT id FROM notes WHERE id = $1 OR body = 'x'",
+            "SELECT id FROM notes WHERE NOT (id = $1 AND c_int4 IS NULL)",
+            "SELECT id FROM notes WHERE c_bool",
+            "SELECT id FROM notes WHERE c_bool IS NOT TRUE",
+            "SELECT id FROM notes WHERE c_numeric IS NULL",
+            "SELECT count(*) FROM notes WHERE c_int8 BETWEEN 1 AND $1",
+            "SELECT body, count(*) FROM notes WHERE id > 'x' GROUP BY body ORDER BY lower(body) LIMIT 3",
+            "SELECT DISTINCT ON (body) id FROM notes WHERE c_date < '2026-01-01'",
+            "SELECT 1 FROM notes a, notes b WHERE a.c_uuid = b.c_uuid",
+            "SELECT 1 FROM notes a JOIN notes b ON a.c_int8 = b.c_int8 WHERE a.id = $1",
+            "SELECT 1 FROM notes a LEFT JOIN notes b ON a.c_uuid = b.c_uuid AND b.body = 'x' WHERE b.id IS NULL",
+            "SELECT 1 FROM notes a JOIN (notes b CROSS JOIN notes c) ON a.c_int4 < b.c_int4",
+            "EXPLAIN SELECT id FROM notes WHERE id = 'x'",
+            "DECLARE c CURSOR FOR SELECT id FROM notes WHERE id = 'x'",
+        ] {
+            let run = runs(&config, "evilmod", sql, Enforce::Rewrite);
+            let (barriers, fences) = fences(&run);
+            assert!(barriers > 0 && fences == 0, "{sql}\n{run}");
+        }
+        let run = runs(
+            &config,
+            "sys_account",
+            "SELECT id, email FROM accounts WHERE email = $1 AND id <> 'x'",
+            Enforce::Rewrite,
+        );
+        assert_eq!(fences(&run), (1, 0), "{run}");
+    });
+}
+
+#[test]
+fn a_bigint_is_never_compared_with_an_oid() {
+    on_a_deep_stack(|| {
+        let config = domain();
+        for (predicate, runs_as) in [
+            ("c_int8 = $1", "c_int8 = $1 OPERATOR(pg_catalog.+) 0::bigint"),
+            ("$1 > notes.c_int8", "$1 OPERATOR(pg_catalog.+) 0::bigint > notes.c_int8"),
+            ("NOT c_int8 = 5", "NOT c_int8 = 5 OPERATOR(pg_catalog.+) 0::bigint"),
+            (
+                "c_int8 IN ($1) OR id = 'x'",
+                "c_int8 IN ($1 OPERATOR(pg_catalog.+) 0::bigint) OR id = 'x'",
+            ),
+        ] {
+            let sql = format!("SELECT id FROM notes WHERE {predicate}");
+            let run = runs(&config, "evilmod", &sql, Enforce::Rewrite);
+            assert_eq!(fences(&run), (1, 0), "{sql}\n{run}");
+            assert!(run.ends_with(&format!(") notes WHERE {runs_as}")), "{sql}\n{run}");
+        }
+    });
+}
+
+#[test]
+fn a_fence_stays_where_anything_might_tell() {
+    on_a_deep_stack(|| {
+        let config = domain();
+        for sql in [
+            "SELECT id FROM notes WHERE id = $1 AND 1 / (c_int4 - 10) = 1",
+            "SELECT id FROM notes WHERE id = $1 OR body::int = 1",
+            "SELECT id FROM notes WHERE NOT body LIKE 'x%'",
+            "SELECT id FROM notes WHERE c_numeric = 1",
+            "SELECT id FROM notes WHERE (c_int4 = 1) = c_bool",
+            "SELECT id FROM notes WHERE lower(id) IS NULL",
+            "SELECT id FROM notes WHERE (id = 'x') IS TRUE",
+            "SELECT id FROM notes WHERE id = $1 AND body = $1",
+            "SELECT id FROM notes WHERE c_int8 = ANY($1)",
+            "SELECT id FROM notes WHERE c_int8 OPERATOR(pg_catalog.=) $1",
+            "SELECT count(*) FROM notes GROUP BY id HAVING id = 'x'",
+            "SELECT 1 FROM notes a JOIN notes b ON a.body = b.body",
+            "SELECT 1 FROM notes a JOIN notes b ON a.c_int4 = b.c_int8",
+            "SELECT 1 FROM notes a JOIN notes b ON a.c_numeric = b.c_numeric",
+            "SELECT 1 FROM notes a JOIN notes b ON a.c_uuid = b.c_uuid AND length(b.body) > 1",
+            "SELECT 1 FROM notes a JOIN notes b USING (c_uuid)",
+            "SELECT 1 FROM notes a NATURAL JOIN notes b",
+            "SELECT 1 FROM notes a JOIN notes b ON a.c_uuid = b.c_uuid WHERE 1 / (a.c_int4 - 10) = 1",
+            "SELECT id FROM notes TABLESAMPLE BERNOULLI (100) WHERE id = 'x'",
+            "SELECT id FROM notes, generate_series(1, 2) g WHERE id = 'x'",
+            "SELECT id FROM notes, LATERAL (SELECT 1) s WHERE id = 'x'",
+            "SELECT (SELECT 1) FROM notes WHERE id = 'x'",
+            "SELECT id FROM notes WHERE id IN (SELECT 'x')",
+            "WITH c AS (SELECT 1) SELECT id FROM notes WHERE id = 'x'",
+            "SELECT id FROM notes WHERE id = 'x' UNION ALL SELECT id FROM notes",
+            "SELECT x FROM (SELECT 1 / (c_int4 - 10) AS x FROM notes) s WHERE x = 1",
+            "DELETE FROM notes USING notes n WHERE n.id = 'x'",
+        ] {
+            let run = runs(&config, "evilmod", sql, Enforce::Rewrite);
+            let (barriers, fences) = fences(&run);
+            assert!(barriers > 0 && fences == barriers, "{sql}\n{run}");
+        }
+        // A mask may tell what it hides, whatever it is compared with.
+        let sql = "SELECT id FROM orgs WHERE contact = $1";
+        let run = runs(&config, "sys_account", sql, Enforce::Rewrite);
+        assert_eq!(fences(&run), (1, 1), "{run}");
     });
 }

@@ -246,6 +246,8 @@ struct Reading<'r> {
     reads_target: bool,
     /// Filters have a fence, beneath which the client's comparisons may be copied.
     rewrites: bool,
+    /// One had none.
+    unfenced: bool,
     wrong: Vec<String>,
 }
 
@@ -365,6 +367,7 @@ impl Reading<'_> {
             return;
         };
         let fenced = self.rewrites && select.get("limit_offset").is_some_and(|o| !o.is_null());
+        self.unfenced |= self.rewrites && !fenced;
         for copy in &all[own.len()..] {
             if !fenced || !harmless(copy, table) {
                 self.wrong.push(format!(
@@ -440,18 +443,188 @@ fn conjuncts(filter: &Value) -> Vec<Value> {
     }
 }
 
-/// Whether a conjunct can tell nothing of a row but by letting it through, as far as its form shows.
+/// A plain column, or the tag of a protected one: (column, tag).
+type Compared<'t> = Option<(&'t Column, bool)>;
+
+/// A column that may be compared as it is stored, by the name under which it stands in its table.
+fn open_column<'t>(table: &'t Table, name: &str) -> Compared<'t> {
+    let open = |c: &&Column| !c.never && c.shown_when.is_none();
+    let tag = |c: &&Column| name.strip_prefix("postern$eq$") == Some(c.name.as_str());
+    let plain = table.columns.iter().filter(open).find(|c| c.name.as_str() == name);
+    let tagged = table.columns.iter().filter(open).find(tag);
+    plain.map(|c| (c, false)).or(tagged.map(|c| (c, true)))
+}
+
+/// Whether a conjunct beneath a filter can tell nothing of a row but by letting it through, as far as its form shows.
 fn harmless(v: &Value, table: &Table) -> bool {
-    let column = |v: &Value| {
+    harmless_of(v, &|v| {
         let fields = names(v.pointer("/node/ColumnRef/fields"));
         let [alias, name] = fields.as_slice() else { return None };
-        let open = |c: &&Column| !c.never && c.shown_when.is_none();
-        let tag = |c: &&Column| name.strip_prefix("postern$eq$") == Some(c.name.as_str());
-        (alias == "postern$t").then_some(())?;
-        let plain = table.columns.iter().filter(open).find(|c| c.name.as_str() == name);
-        let tagged = table.columns.iter().filter(open).find(tag);
-        plain.map(|c| (c, false)).or(tagged.map(|c| (c, true)))
+        (alias == "postern$t").then(|| open_column(table, name))?
+    })
+}
+
+/// What a query without fences reads: each barrier's alias, table and columns (its own name, the table's).
+struct Item<'t> {
+    alias: String,
+    table: &'t Table,
+    columns: Vec<(String, String)>,
+}
+
+/// Whether a whole statement can tell nothing of hidden rows, whatever runs first: one query over barriers and joins with ON.
+fn tells_nothing(statement: &Value, manifest: &Manifest) -> bool {
+    let query = ["ExplainStmt", "DeclareCursorStmt"]
+        .iter()
+        .find_map(|k| statement.get(*k)?.pointer("/query/node"))
+        .unwrap_or(statement);
+    let Some(select) = query.get("SelectStmt") else { return false };
+    let absent = |key: &str| match select.get(key) {
+        None | Some(Value::Null) => true,
+        Some(v) => v.as_array().is_some_and(Vec::is_empty),
     };
+    if ![
+        "with_clause",
+        "having_clause",
+        "values_lists",
+        "locking_clause",
+        "larg",
+        "rarg",
+        "into_clause",
+    ]
+    .into_iter()
+    .all(absent)
+    {
+        return false;
+    }
+    // Nothing but what stands beneath a filter reads anything.
+    let subqueries = |key: &str| select.get(key).is_some_and(|v| v.to_string().contains("\"SelectStmt\""));
+    if [
+        "target_list",
+        "where_clause",
+        "group_clause",
+        "sort_clause",
+        "distinct_clause",
+        "window_clause",
+        "limit_count",
+    ]
+    .into_iter()
+    .any(subqueries)
+    {
+        return false;
+    }
+    let (mut items, mut predicates) = (Vec::new(), Vec::new());
+    let from = select
+        .get("from_clause")
+        .and_then(Value::as_array)
+        .map_or(&[][..], Vec::as_slice);
+    if !from.iter().all(|n| from_item(n, manifest, &mut items, &mut predicates)) {
+        return false;
+    }
+    predicates.extend(select.get("where_clause").filter(|w| !w.is_null()));
+    let column = |v: &Value| {
+        let fields = names(v.pointer("/node/ColumnRef/fields"));
+        let (alias, name) = match fields.as_slice() {
+            [name] => (None, name),
+            [alias, name] => (Some(alias), name),
+            _ => return None,
+        };
+        let mut found = items
+            .iter()
+            .filter(|i| alias.is_none_or(|a| *a == i.alias))
+            .flat_map(|i| i.columns.iter().map(move |(shown, stored)| (i.table, shown, stored)))
+            .filter(|(_, shown, _)| *shown == name);
+        let (table, _, stored) = found.next()?;
+        found.next().is_none().then(|| open_column(table, stored))?
+    };
+    predicates.into_iter().all(|p| calm(p, &column))
+}
+
+fn from_item<'t, 'v>(n: &'v Value, manifest: &'t Manifest, items: &mut Vec<Item<'t>>, predicates: &mut Vec<&'v Value>) -> bool {
+    if let Some(join) = n.pointer("/node/JoinExpr") {
+        predicates.extend(join.get("quals").filter(|q| !q.is_null()));
+        return join.get("is_natural") == Some(&Value::Bool(false))
+            && join.get("using_clause").and_then(Value::as_array).is_none_or(Vec::is_empty)
+            && ["larg", "rarg"]
+                .iter()
+                .all(|side| join.get(*side).is_some_and(|n| from_item(n, manifest, items, predicates)));
+    }
+    let Some(sub) = n.pointer("/node/RangeSubselect") else {
+        // Columns of other relations are not among those that may be compared.
+        return n.pointer("/node/RangeVar").is_some();
+    };
+    let Some(inner) = sub.pointer("/subquery/node/SelectStmt") else {
+        return false;
+    };
+    let relation = inner.pointer("/from_clause/0/node/RangeVar").unwrap_or(&Value::Null);
+    if relation.get("alias").map_or("", |a| text(a, "aliasname")) != "postern$t" {
+        return false;
+    }
+    let Some(table) = manifest.table(text(relation, "relname")) else {
+        return false;
+    };
+    let renamed = names(sub.pointer("/alias/colnames"));
+    let targets = inner
+        .get("target_list")
+        .and_then(Value::as_array)
+        .map_or(&[][..], Vec::as_slice);
+    let stored = targets
+        .iter()
+        .map(|t| text(t.pointer("/node/ResTarget").unwrap_or(&Value::Null), "name").to_owned());
+    items.push(Item {
+        alias: sub.get("alias").map_or("", |a| text(a, "aliasname")).to_owned(),
+        table,
+        columns: stored
+            .enumerate()
+            .map(|(i, stored)| (renamed.get(i).unwrap_or(&stored).clone(), stored))
+            .collect(),
+    });
+    true
+}
+
+/// A predicate of which every part is harmless.
+fn calm<'t>(v: &Value, column: &dyn Fn(&Value) -> Compared<'t>) -> bool {
+    if let Some(b) = v.pointer("/node/BoolExpr") {
+        return b
+            .get("args")
+            .and_then(Value::as_array)
+            .is_some_and(|args| args.iter().all(|a| calm(a, column)));
+    }
+    let boolean = |v: &Value| column(v).is_some_and(|(c, _)| c.ty == ColumnType::Bool && c.protection.is_none());
+    if let Some(test) = v.pointer("/node/BooleanTest") {
+        return test.get("arg").is_some_and(boolean);
+    }
+    if let Some(e) = v.pointer("/node/AExpr")
+        && let (Some(left), Some(right)) = (e.get("lexpr").and_then(column), e.get("rexpr").and_then(column))
+    {
+        let plain = e.get("kind") == predicate("a = b").pointer("/node/AExpr/kind")
+            && matches!(
+                names(e.get("name")).last().map(String::as_str),
+                Some("=" | "<>" | "<" | "<=" | ">" | ">=")
+            );
+        let without_collation = matches!(
+            left.0.ty,
+            ColumnType::Int2
+                | ColumnType::Int4
+                | ColumnType::Int8
+                | ColumnType::Uuid
+                | ColumnType::Bool
+                | ColumnType::Date
+                | ColumnType::TimestampTz
+                | ColumnType::Bytea
+                | ColumnType::Other(_)
+        );
+        return plain
+            && left.1 == right.1
+            && (left.1
+                || (without_collation
+                    && left.0.ty == right.0.ty
+                    && left.0.protection.is_none()
+                    && right.0.protection.is_none()));
+    }
+    boolean(v) || (v.pointer("/node/CaseExpr").is_none() && harmless_of(v, column))
+}
+
+fn harmless_of<'t>(v: &Value, column: &dyn Fn(&Value) -> Compared<'t>) -> bool {
     if let Some(test) = v.pointer("/node/NullTest") {
         return test.get("arg").is_some_and(|a| column(a).is_some());
     }
@@ -569,10 +742,14 @@ fn faults_of(sql: &str, reads_target: bool, enforce: Enforce, manifest: &Manifes
         ctes: HashSet::new(),
         reads_target,
         rewrites: enforce == Enforce::Rewrite,
+        unfenced: false,
         wrong: Vec::new(),
     };
     reading.collect(&tree);
     reading.check(&tree, "", "");
+    if reading.unfenced && !tells_nothing(tree.pointer("/stmts/0/stmt/node").unwrap(), manifest) {
+        reading.wrong.push("leaves out a fence".to_owned());
+    }
     reading.wrong.into_iter().map(|w| format!("{w}: {sql}")).collect()
 }
 
@@ -711,6 +888,65 @@ fn the_second_opinion_notices_what_runs_on_hidden_rows() {
         // Without a fence, or with native row-level security, the filter stands alone.
         assert_eq!(noticed(Enforce::Rewrite, ""), !copy.is_empty(), "{copy}");
         assert_eq!(noticed(Enforce::Both, ""), !copy.is_empty(), "{copy}");
+    }
+}
+
+#[test]
+fn the_second_opinion_notices_a_fence_that_is_missing() {
+    let config = config();
+    let manifest = manifest(&config, "sys_account");
+    let lists = Lists::read();
+    let barrier = |name: &str| {
+        let table = manifest.table(name).unwrap();
+        let filter = table.using(Operation::Select).filter_sql("postern$t", Subqueries::Once);
+        let columns: Vec<String> = table
+            .columns
+            .iter()
+            .map(|c| format!("\"postern$t\".{0} AS {0}", c.name))
+            .collect();
+        format!(
+            "(SELECT {} FROM {} \"postern$t\" WHERE {filter})",
+            columns.join(", "),
+            table.name
+        )
+    };
+    let (accounts, roles) = (barrier("accounts"), barrier("roles"));
+    for (sql, breach) in [
+        (format!("SELECT id FROM {accounts} a WHERE id = $1"), false),
+        (
+            format!("SELECT id FROM {accounts} a WHERE (a.id = $1 OR NOT id < 'x') AND disabled"),
+            false,
+        ),
+        (
+            format!("SELECT 1 FROM {accounts} a JOIN {roles} r ON r.role = 2 WHERE r.id IS NOT NULL"),
+            false,
+        ),
+        (format!("EXPLAIN SELECT id FROM {accounts} a WHERE id = $1"), false),
+        (
+            format!("SELECT 1 FROM {accounts} a JOIN {roles} r ON r.account_id = a.id"),
+            true,
+        ),
+        (format!("SELECT 1 FROM {accounts} a JOIN {roles} r USING (id)"), true),
+        (format!("SELECT 1 FROM {accounts} a NATURAL JOIN {roles} r"), true),
+        (format!("SELECT id FROM {accounts} a WHERE pg_catalog.lower(id) = 'x'"), true),
+        (format!("SELECT id FROM {accounts} a WHERE id::int = 1"), true),
+        (format!("SELECT id FROM {accounts} a WHERE id LIKE 'x'"), true),
+        (format!("SELECT id FROM {accounts} a WHERE id = $1 HAVING true"), true),
+        (format!("SELECT id FROM {accounts} a UNION SELECT id FROM {roles} r"), true),
+        (
+            format!("WITH c AS (SELECT 1) SELECT id FROM {accounts} a WHERE id = $1"),
+            true,
+        ),
+        (format!("SELECT (SELECT 1) FROM {accounts} a WHERE id = $1"), true),
+        (format!("SELECT 1 FROM (SELECT id FROM {accounts} a) b WHERE id = $1"), true),
+        (format!("SELECT id FROM {accounts} a(email, id) WHERE id = $1"), true),
+        (
+            format!("INSERT INTO sys_account.plain SELECT id FROM {accounts} a WHERE id = $1"),
+            true,
+        ),
+    ] {
+        let faults = faults_of(&sql, false, Enforce::Rewrite, manifest, &lists);
+        assert_eq!(!faults.is_empty(), breach, "{sql}\n{faults:?}");
     }
 }
 
