@@ -90,6 +90,7 @@ pub async fn serve(
         async move { database_answers(&pool).await }
     }));
     background.spawn(revoked::watch(Arc::clone(&shared)));
+    background.spawn(control::watch_catalogues(Arc::clone(&shared)));
     let kept = Arc::clone(&shared);
     background.spawn(async move { kept.pools.keep().await });
 

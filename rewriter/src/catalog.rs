@@ -33,6 +33,8 @@ pub struct Relation {
     pub columns: Option<Vec<RelationColumn>>,
     /// Its manifest entry, where declared.
     pub declared: Option<Arc<Table>>,
+    /// Native row-level security is on, for its owner too. Where a filter is to be PostgreSQL's as well and this is false, it is not.
+    pub secured: bool,
 }
 
 /// What a relation is.
@@ -92,6 +94,7 @@ impl Catalog {
                     .collect(),
             ),
             declared: Some(Arc::new(t.clone())),
+            secured: true,
         });
         Self::new(generation, manifest.schema.clone(), relations)
     }

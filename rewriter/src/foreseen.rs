@@ -72,6 +72,7 @@ impl Change {
                         kind,
                         columns: None,
                         declared: None,
+                        secured: false,
                     };
                     catalog.insert(relation);
                 }

@@ -4,12 +4,13 @@ use pg_query::NodeEnum;
 use pg_query::protobuf::{InsertStmt, Node, OnConflictAction, OnConflictClause, SelectStmt, SetOperation};
 use postern_config::manifest::{Default as ColumnDefault, Operation};
 use postern_config::names::{TableRef, eq_column};
-use postern_config::{Column, ColumnType, Ident, Table};
+use postern_config::{Column, ColumnType, Ident, Table, policy};
 
 use crate::expr::Yield;
 use crate::judge::Judge;
 use crate::plan::{Param, Refusal, Sealed, Value};
 use crate::project::{Doors, Projection};
+use crate::relations::predicate;
 use crate::scope::Scope;
 use crate::select::Mode;
 use crate::tree;
@@ -24,7 +25,7 @@ impl Judge<'_> {
         let target = self.write_target(i.relation.as_mut())?;
         match target.table.clone() {
             Some(table) => {
-                self.needs_native_checks()?;
+                self.needs_native_checks(&table)?;
                 self.note_policies(&table, Operation::Insert);
                 self.declared_source(i, &table, &scope)?;
             }
@@ -423,7 +424,18 @@ impl Judge<'_> {
         if let Some(filter) = &mut c.where_clause {
             self.plain(filter, level)?;
         }
+        if let (Some(own), Some(table), Some(target)) = (c.where_clause.take(), table, level.entries.first()) {
+            c.where_clause = Some(Box::new(self.unseen_conflict(*own, table, &target.alias)?));
+        }
         Ok(())
+    }
+
+    /// PostgreSQL asks the client's WHERE of the row that is there before it asks whether that row may be seen, so the predicate would tell
+    /// of hidden rows. For those it is true here, and then PostgreSQL refuses (42501) whatever the client asked.
+    fn unseen_conflict(&self, own: Node, table: &Table, alias: &str) -> Result<Node, Refusal> {
+        let seen = policy::all([table.using(Operation::Update), table.using(Operation::Select)]);
+        let seen = predicate(&seen, alias, self.subqueries())?;
+        Ok(tree::case(seen, own, Some(tree::boolean(true))))
     }
 }
 

@@ -55,6 +55,8 @@ pub(crate) struct Judge<'a> {
     pub(crate) aggregates: Vec<bool>,
     /// Declared relations that are written directly: (schema, name).
     pub(crate) targets: Vec<(String, String)>,
+    /// Declared relations whose native row-level security is off.
+    pub(crate) unsecured: BTreeSet<TableRef>,
     /// CTE names in use, for the second reading.
     pub(crate) cte_names: BTreeSet<String>,
     /// How many declared tables are read, and the barriers made for them: (table, with its children, how its filter is printed).
@@ -269,6 +271,7 @@ impl<'a> Judge<'a> {
             generate: Vec::new(),
             aggregates: Vec::new(),
             targets: Vec::new(),
+            unsecured: BTreeSet::new(),
             cte_names: BTreeSet::new(),
             barriers: 0,
             barrier_trees: HashMap::new(),

@@ -2,6 +2,7 @@
 
 use pg_query::NodeEnum;
 use pg_query::protobuf::{Node, SelectStmt, SetOperation};
+use postern_config::settings::Enforce;
 
 use crate::expr::{SealedRef, Yield};
 use crate::judge::Judge;
@@ -461,7 +462,8 @@ impl Judge<'_> {
                     _ => return Err(Refusal::syntax("FOR UPDATE must specify unqualified relation names")),
                 }
             }
-            if self.ask.enforce == postern_config::settings::Enforce::Rewrite && !self.policies.is_empty() {
+            let beneath = self.ask.enforce == Enforce::Rewrite && !self.policies.is_empty();
+            if beneath || !self.unsecured.is_empty() {
                 return Err(Refusal::construct("FOR UPDATE without native row-level security"));
             }
         }

@@ -70,7 +70,7 @@ impl Judge<'_> {
             }
             return self.returning(u.returning_clause.as_mut(), &level, doors, mode);
         };
-        self.needs_native_checks()?;
+        self.needs_native_checks(&table)?;
         let pins = match u.from_clause.is_empty() {
             true => self.pins(u.where_clause.as_deref(), &table, &alias)?,
             false => HashMap::new(),
@@ -496,7 +496,7 @@ impl Judge<'_> {
     /// `UPDATE target SET … WHERE key = the key that was read RETURNING …`.
     fn write_step(&mut self, u: &mut UpdateStmt, parts: &PerRowParts) -> Result<Projection, Refusal> {
         let target = self.write_target(u.relation.as_mut())?;
-        self.needs_native_checks()?;
+        self.needs_native_checks(&parts.table)?;
         let alias = target.entry.alias.clone();
         let mut level = Scope::new(None);
         level.entries.push(target.entry);

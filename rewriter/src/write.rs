@@ -80,8 +80,17 @@ impl Judge<'_> {
     }
 
     /// A write whose rows must satisfy a check needs PostgreSQL to check the row as it will be stored.
-    pub(crate) fn needs_native_checks(&self) -> Result<(), Refusal> {
+    pub(crate) fn needs_native_checks(&self, table: &Table) -> Result<(), Refusal> {
         match self.ask.enforce {
+            Enforce::Both if self.unsecured.contains(&table.name) => Err(Refusal::new(
+                "0A000",
+                "unsecured",
+                format!(
+                    "native row-level security is off for table {}, so nothing would check what is written",
+                    table.name.name
+                ),
+            )
+            .hint("The database differs from the manifests; `postern provision` mends it.")),
             Enforce::Both => Ok(()),
             Enforce::Rewrite => Err(Refusal::new(
                 "0A000",
@@ -126,8 +135,8 @@ impl Judge<'_> {
         let filter = predicate(&filter, alias, self.subqueries())?;
         Ok(match self.ask.enforce {
             // Native row-level security keeps the client's predicate from rows it may not see.
-            Enforce::Both => tree::and(filter, own),
-            Enforce::Rewrite => match own {
+            Enforce::Both if !self.unsecured.contains(&table.name) => tree::and(filter, own),
+            Enforce::Both | Enforce::Rewrite => match own {
                 Some(own) => tree::case(filter, own, Some(tree::boolean(false))),
                 None => filter,
             },

@@ -1,8 +1,10 @@
 //! A proxy with `enforce = "rewrite"`: while it is there, row-level security is off in the stand's database, so that what it lets through
 //! is its own doing.
 
+use std::time::Duration;
+
 use crate::another::Another;
-use crate::stand::Stand;
+use crate::stand::{Stand, eventually};
 
 /// What such a proxy says where it leaves a statement to native row-level security.
 const LEFT_TO_POSTGRESQL: [&str; 2] = ["needs native row-level security", "without native row-level security"];
@@ -49,6 +51,18 @@ impl<'s> Rewriting<'s> {
 impl Drop for Rewriting<'_> {
     fn drop(&mut self) {
         switch(self.stand, &self.tables, "ENABLE", "FORCE");
+        // The stand's own proxy lets nothing be written until it has heard of it.
+        let noticed = eventually(Duration::from_secs(10), || {
+            let mut bob = self.stand.connect("sys_account", Some("bob"));
+            bob.run("BEGIN");
+            let reply = bob.run("UPDATE accounts SET avatar_resource_id = avatar_resource_id");
+            bob.run("ROLLBACK");
+            reply.error.is_none().then_some(())
+        });
+        assert!(
+            noticed.is_some() || std::thread::panicking(),
+            "row-level security is still seen as off"
+        );
     }
 }
 

@@ -1,8 +1,9 @@
 //! Catalogue snapshots for the judge, one per module, read with the control role and replaced whole.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use postern_config::names::RESERVED_PREFIX;
 use postern_config::{ColumnType, Config, Manifest, ModuleName, Table};
@@ -20,6 +21,10 @@ pub struct CatalogRow {
     pub relation: String,
     /// `relkind`.
     pub kind: char,
+    /// What it is a partition or child of, in the same schema.
+    pub parent: Option<String>,
+    /// Native row-level security is on, for the owner too.
+    pub secured: bool,
     /// Attribute name.
     pub column: Option<String>,
     /// Type as PostgreSQL spells it.
@@ -27,13 +32,15 @@ pub struct CatalogRow {
 }
 
 impl CatalogRow {
-    /// From the five text fields of [`Rewritten::read_catalog`]; `None` where one that cannot be NULL is.
-    pub fn from_fields(fields: [Option<&str>; 5]) -> Option<Self> {
-        let [schema, relation, kind, column, ty] = fields;
+    /// From the seven text fields of [`Rewritten::read_catalog`]; `None` where one that cannot be NULL is.
+    pub fn from_fields(fields: [Option<&str>; 7]) -> Option<Self> {
+        let [schema, relation, kind, parent, secured, column, ty] = fields;
         Some(Self {
             schema: schema?.to_owned(),
             relation: relation?.to_owned(),
             kind: kind?.chars().next()?,
+            parent: parent.map(str::to_owned),
+            secured: secured? == "true",
             column: column.map(str::to_owned),
             ty: ty.map(str::to_owned),
         })
@@ -43,14 +50,31 @@ impl CatalogRow {
 /// A module's newest snapshot. Whether the one at hand is still that costs one load.
 pub struct Newest {
     generation: AtomicU64,
-    snapshot: RwLock<Arc<Catalog>>,
+    state: RwLock<State>,
+    /// When a name was missed so that the catalogue was read again.
+    missed: Mutex<Option<Instant>>,
 }
+
+struct State {
+    snapshot: Arc<Catalog>,
+    /// What it was made of, and the generation that was taken for the last reading of it: one that finds the same changes nothing.
+    read: Vec<CatalogRow>,
+    last: u64,
+}
+
+/// A missing name makes a module's catalogue be read again at most this often.
+const AGAIN: Duration = Duration::from_millis(500);
 
 impl Newest {
     fn of(catalog: Catalog) -> Arc<Self> {
         Arc::new(Self {
             generation: AtomicU64::new(catalog.generation),
-            snapshot: RwLock::new(Arc::new(catalog)),
+            state: RwLock::new(State {
+                last: catalog.generation,
+                snapshot: Arc::new(catalog),
+                read: Vec::new(),
+            }),
+            missed: Mutex::default(),
         })
     }
 
@@ -61,17 +85,33 @@ impl Newest {
 
     /// The newest snapshot.
     pub fn snapshot(&self) -> Arc<Catalog> {
-        self.snapshot.read().unwrap_or_else(PoisonError::into_inner).clone()
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        state.snapshot.clone()
     }
 
-    /// Takes it where it is newer; answers the newest.
-    fn offer(&self, fresh: Catalog) -> Arc<Catalog> {
-        let mut snapshot = self.snapshot.write().unwrap_or_else(PoisonError::into_inner);
-        if snapshot.generation < fresh.generation {
-            *snapshot = Arc::new(fresh);
-            self.generation.store(snapshot.generation, Ordering::Release);
+    /// Takes what a reading found, where no later one was taken and something differs: plans stay good as long as nothing does. Answers the
+    /// newest.
+    fn offer(&self, rows: Vec<CatalogRow>, manifest: &Manifest, generation: u64) -> Arc<Catalog> {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        if state.last < generation {
+            state.last = generation;
+            if state.read != rows || state.snapshot.generation == 0 {
+                state.snapshot = Arc::new(catalog_from_rows(rows.iter().cloned(), manifest, generation));
+                state.read = rows;
+                self.generation.store(generation, Ordering::Release);
+            }
         }
-        snapshot.clone()
+        state.snapshot.clone()
+    }
+
+    /// Whether the catalogue may be read again for a name that is not in it.
+    fn may_look_again(&self) -> bool {
+        let mut missed = self.missed.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = missed.is_none_or(|at| at.elapsed() >= AGAIN);
+        if due {
+            *missed = Some(Instant::now());
+        }
+        due
     }
 }
 
@@ -127,11 +167,44 @@ impl Catalogs {
             .query(Rewritten::read_catalog().sql(), &[&manifest.schema.as_str()])
             .await
             .map_err(ControlError::query("reading the catalogue"))?;
-        let rows = rows.iter().filter_map(|row| {
-            let fields: [Option<&str>; 5] = [row.get(0), row.get(1), row.get(2), row.get(3), row.get(4)];
-            CatalogRow::from_fields(fields)
-        });
-        Ok(self.newest(module).offer(catalog_from_rows(rows, manifest, generation)))
+        let rows = rows
+            .iter()
+            .filter_map(|row| CatalogRow::from_fields(std::array::from_fn(|i| row.get(i))))
+            .collect();
+        Ok(self.newest(module).offer(rows, manifest, generation))
+    }
+
+    /// Reads every module's catalogue again.
+    pub async fn refresh_all(&self, pool: &Pool) -> Result<(), ControlError> {
+        for module in self.manifests.keys() {
+            self.refresh(pool, module).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads a module's catalogue again because a statement names what is not in it: somebody may have made it a moment ago. Not more often
+    /// than [`AGAIN`]; a foreign name and one that nobody has are treated alike. `None` where nothing changed.
+    pub async fn look_again(&self, pool: &Pool, module: &ModuleName) -> Option<Arc<Catalog>> {
+        let newest = self.newest(module);
+        if !newest.may_look_again() {
+            return None;
+        }
+        let before = newest.generation();
+        match self.refresh(pool, module).await {
+            Ok(fresh) => (fresh.generation != before).then_some(fresh),
+            Err(error) => {
+                tracing::warn!(%error, %module, "the catalogue could not be read again");
+                None
+            }
+        }
+    }
+
+    /// The module that has that schema.
+    pub fn module_of(&self, schema: &str) -> Option<&ModuleName> {
+        self.manifests
+            .values()
+            .find(|m| m.schema.as_str() == schema)
+            .map(|m| &m.module)
     }
 }
 
@@ -142,30 +215,37 @@ fn empty(module: &ModuleName) -> Catalog {
 }
 
 /// A snapshot from what the catalogue's reader answered (ordered by schema, relation, attribute number): hidden columns are left out,
-/// protected columns have their declared types.
+/// protected columns have their declared types. Not in it are partitions and children of declared tables, which hold their rows without
+/// their filters, and what stands under a declared table's name but is none.
 pub fn catalog_from_rows(rows: impl IntoIterator<Item = CatalogRow>, manifest: &Manifest, generation: u64) -> Catalog {
     let declared: HashMap<&str, Arc<Table>> = manifest
         .tables
         .iter()
         .map(|t| (t.name.name.as_str(), Arc::new(t.clone())))
         .collect();
+    let rows: Vec<CatalogRow> = rows.into_iter().collect();
+    let beneath = beneath(&rows, manifest, |name| declared.contains_key(name));
     let mut relations: Vec<Relation> = Vec::new();
     for row in rows {
+        if beneath.contains(&(row.schema.clone(), row.relation.clone())) {
+            continue;
+        }
         let same = relations
             .last()
             .is_some_and(|r| *r.schema == *row.schema && *r.name == *row.relation);
         if !same {
             let Some(kind) = kind(row.kind) else { continue };
             let own = row.schema == manifest.schema.as_str();
+            if own && kind != RelationKind::Table && declared.contains_key(row.relation.as_str()) {
+                continue;
+            }
             relations.push(Relation {
                 schema: row.schema.as_str().into(),
                 name: row.relation.as_str().into(),
                 kind,
                 columns: Some(Vec::new()),
-                declared: declared
-                    .get(row.relation.as_str())
-                    .filter(|_| own && kind == RelationKind::Table)
-                    .cloned(),
+                declared: declared.get(row.relation.as_str()).filter(|_| own).cloned(),
+                secured: row.secured,
             });
         }
         let (Some(relation), Some(name), Some(ty)) = (relations.last_mut(), row.column, row.ty) else {
@@ -184,6 +264,24 @@ pub fn catalog_from_rows(rows: impl IntoIterator<Item = CatalogRow>, manifest: &
         }
     }
     Catalog::new(generation, manifest.schema.clone(), relations)
+}
+
+/// The relations that are partitions or children, however far down, of one that is declared.
+fn beneath(rows: &[CatalogRow], manifest: &Manifest, declared: impl Fn(&str) -> bool) -> HashSet<(String, String)> {
+    let mut found: HashSet<(String, String)> = HashSet::new();
+    loop {
+        let before = found.len();
+        for row in rows {
+            let Some(parent) = &row.parent else { continue };
+            let of_declared = row.schema == manifest.schema.as_str() && declared(parent);
+            if of_declared || found.contains(&(row.schema.clone(), parent.clone())) {
+                found.insert((row.schema.clone(), row.relation.clone()));
+            }
+        }
+        if found.len() == before {
+            return found;
+        }
+    }
 }
 
 fn kind(relkind: char) -> Option<RelationKind> {

@@ -1,12 +1,14 @@
 //! The control plane's connections: few, slow-lane, and never lent to a client.
 
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, RecyclingMethod, Runtime};
 use postern_config::Settings;
 use postern_config::settings::{Host, SessionAttrs};
-use tokio_postgres::NoTls;
 use tokio_postgres::config::{SslMode, TargetSessionAttrs};
+use tokio_postgres::{AsyncMessage, Client, NoTls};
 
 use super::error::told;
 use super::tls::Connector;
@@ -48,15 +50,11 @@ pub async fn connect(settings: &Settings) -> Result<Pool, ControlError> {
     let recycle = ManagerConfig {
         recycling_method: RecyclingMethod::Fast,
     };
-    let manager = match &upstream.tls_ca {
-        Some(ca) => {
-            pg.ssl_mode(SslMode::Require);
-            Manager::from_config(pg, Connector::trusting(ca)?, recycle)
-        }
-        None => {
-            pg.ssl_mode(SslMode::Disable);
-            Manager::from_config(pg, NoTls, recycle)
-        }
+    let tls = upstream.tls_ca.as_deref().map(Connector::trusting).transpose()?;
+    pg.ssl_mode(if tls.is_some() { SslMode::Require } else { SslMode::Disable });
+    let manager = match tls.clone() {
+        Some(tls) => Manager::from_config(pg.clone(), tls, recycle),
+        None => Manager::from_config(pg.clone(), NoTls, recycle),
     };
     let peer = format!("{}/{} as {}", list(&upstream.hosts), upstream.database, upstream.control_user);
     let pool = deadpool_postgres::Pool::builder(manager)
@@ -74,11 +72,41 @@ pub async fn connect(settings: &Settings) -> Result<Pool, ControlError> {
             sqlstate: None,
             reason: e.to_string(),
         })?;
-    let pool = Pool { pool, peer: peer.into() };
+    let pool = Pool {
+        pool,
+        peer: peer.into(),
+        dial: Arc::new(Dial { pg, tls }),
+    };
     // Proves address, password and database now rather than at the first use.
     drop(pool.get().await?);
     Ok(pool)
 }
+
+/// How a control connection is made.
+pub(super) struct Dial {
+    pg: tokio_postgres::Config,
+    tls: Option<Connector>,
+}
+
+impl Dial {
+    /// A connection of its own, and a stream of what the server says on it unasked, which must be polled for the connection to live.
+    pub(super) async fn connect(&self) -> Result<(Client, Messages), tokio_postgres::Error> {
+        match &self.tls {
+            Some(tls) => {
+                let (client, mut connection) = self.pg.connect(tls.clone()).await?;
+                Ok((client, Box::new(move |cx| connection.poll_message(cx))))
+            }
+            None => {
+                let (client, mut connection) = self.pg.connect(NoTls).await?;
+                Ok((client, Box::new(move |cx| connection.poll_message(cx))))
+            }
+        }
+    }
+}
+
+/// What the server says unasked, one message a poll; `None` at the connection's end.
+pub(super) type Messages =
+    Box<dyn FnMut(&mut Context<'_>) -> Poll<Option<Result<AsyncMessage, tokio_postgres::Error>>> + Send + 'static>;
 
 /// All of them, for a message.
 fn list(hosts: &[Host]) -> String {

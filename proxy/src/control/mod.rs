@@ -13,6 +13,7 @@ mod catalogue_privileges;
 pub mod catalogue_views;
 mod connect;
 mod error;
+mod hearing;
 mod keys;
 pub mod provision;
 mod sequences;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 pub use catalogs::{CatalogRow, Catalogs, Newest, catalog_from_rows};
 pub use connect::connect;
 pub use error::ControlError;
+pub use hearing::watch_catalogues;
 pub use keys::{ensure_keys, load_keys, load_mac_key};
 pub use sequences::Sequences;
 
@@ -31,4 +33,5 @@ pub use sequences::Sequences;
 pub struct Pool {
     pool: deadpool_postgres::Pool,
     peer: Arc<str>,
+    dial: Arc<connect::Dial>,
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use postern_rewriter::catalog::Catalog;
-use postern_rewriter::plan::{Plan, Rewritten};
+use postern_rewriter::plan::{Plan, Refusal, Rewritten};
 use postern_rewriter::template::{Masked, Template, mask};
 use postern_rewriter::{Ask, plan_batch, plan_one};
 
@@ -209,8 +209,24 @@ impl Session {
         }
     }
 
-    /// Judges a text; also answers the catalogue's generation, and whether the plans were found in the cache.
+    /// Judges a text; also answers the catalogue's generation, and whether the plans were found in the cache. What it names and the catalogue
+    /// does not hold may be there by now, made by somebody else.
     pub(super) async fn plan(&mut self, sql: &str, batch: bool, superadmin: bool) -> Result<(Plans, u64, bool), Stop> {
+        let planned = self.plan_once(sql, batch, superadmin).await;
+        let Err(Stop::Refuse(refusal)) = &planned else {
+            return planned;
+        };
+        if self.own_catalog.is_some() || !may_have_changed(refusal) {
+            return planned;
+        }
+        let shared = self.shared.clone();
+        match Box::pin(shared.catalogs.look_again(&shared.pool, &self.login.module)).await {
+            Some(_) => self.plan_once(sql, batch, superadmin).await,
+            None => planned,
+        }
+    }
+
+    async fn plan_once(&mut self, sql: &str, batch: bool, superadmin: bool) -> Result<(Plans, u64, bool), Stop> {
         let catalog = self.catalog().await?;
         let shared = self.shared.clone();
         let key = self.key(sql.as_bytes(), superadmin, batch, catalog.generation);
@@ -235,11 +251,17 @@ impl Session {
     }
 }
 
+/// Whether a refusal says what another reading of the catalogue could change: a relation, column, object, function or schema is missing, or
+/// row-level security is off.
+fn may_have_changed(refusal: &Refusal) -> bool {
+    matches!(refusal.sqlstate, "42P01" | "42703" | "42704" | "42883" | "3F000") || refusal.reason == "unsecured"
+}
+
 fn catalog_row(body: &[u8]) -> Option<CatalogRow> {
     let mut fields = Vec::new();
     message::data_row(body, &mut fields).ok()?;
-    let fields: [Option<&[u8]>; 5] = fields.try_into().ok()?;
-    let mut texts = [None; 5];
+    let fields: [Option<&[u8]>; 7] = fields.try_into().ok()?;
+    let mut texts = [None; 7];
     for (text, field) in texts.iter_mut().zip(fields) {
         *text = field.map(std::str::from_utf8).transpose().ok()?;
     }

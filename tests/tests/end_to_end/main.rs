@@ -6,6 +6,7 @@
 mod again;
 mod attacks;
 mod canary;
+mod changes;
 mod differential;
 mod drivers;
 mod engine;

@@ -1,7 +1,9 @@
 //! The second lock alone: PostgreSQL refuses what the first would have, and each lock holds without the other.
 
+use std::time::Duration;
+
 use postern_tests::connection::Connection;
-use postern_tests::stand::Stand;
+use postern_tests::stand::{Stand, eventually};
 
 const LOGINS: [&str; 9] = [
     "disco",
@@ -185,8 +187,8 @@ fn verified_claims_hold_on_their_connection_only() {
     assert!(reply.error.is_some() || reply.scalar().as_deref() == Some("0"), "{reply:?}");
 }
 
-/// Row-level security is off for a table: the proxy's own filter still holds, for reading, updating and deleting. (What a written row
-/// must satisfy is PostgreSQL's to check: it alone sees the row as it will be stored. Where native security is not configured, the
+/// Row-level security is off for a table: the proxy's own filter still holds, for reading and deleting, and no predicate runs on a hidden
+/// row. (What a written row must satisfy is PostgreSQL's to check: it alone sees the row as it will be stored. Without native security the
 /// judge refuses such writes.) The other way round is shown by [`forged_claims_open_no_row`], where there is no proxy at all.
 #[test]
 fn the_proxys_filter_holds_without_row_level_security() {
@@ -254,8 +256,37 @@ fn the_proxys_filter_holds_without_row_level_security() {
         }
     }
     let mut bob = stand.connect("sys_account", Some("bob"));
+    let update = "UPDATE accounts SET avatar_resource_id = avatar_resource_id";
+    let refused = eventually(Duration::from_secs(5), || {
+        bob.run("BEGIN").good("BEGIN");
+        let reply = bob.run(update);
+        bob.run("ROLLBACK").good("ROLLBACK");
+        (reply.sqlstate() == "0A000").then_some(())
+    });
+    if refused.is_none() {
+        problems.push("what is written is not checked by anybody".to_owned());
+    }
+    for sql in [
+        "INSERT INTO roles (id, account_id, role) VALUES ('x', 'bob', 2)",
+        "SELECT id FROM roles FOR UPDATE",
+    ] {
+        let reply = bob.run(sql);
+        if reply.sqlstate() != "0A000" {
+            problems.push(format!("{sql}: {:?} {:?}", reply.tag, reply.error));
+        }
+    }
+    // Neither an error nor a value of a row that the filter hides.
+    for sql in [
+        "SELECT count(*) FROM roles WHERE 1/(role-3) IS NOT NULL",
+        "SELECT count(*) FROM accounts WHERE avatar_resource_id::int = 1 OR id::int = 1",
+        "DELETE FROM roles WHERE account_id <> 'bob' AND id::int = 1",
+    ] {
+        let reply = bob.run(sql);
+        if reply.error.is_some() && !format!("{:?}", reply.error).contains("bob") {
+            problems.push(format!("{sql}: {:?}", reply.error));
+        }
+    }
     for (sql, tag) in [
-        ("UPDATE accounts SET avatar_resource_id = avatar_resource_id", "UPDATE 1"),
         ("DELETE FROM accounts WHERE id = 'dora'", "DELETE 0"),
         ("DELETE FROM roles WHERE account_id <> 'bob'", "DELETE 0"),
     ] {
@@ -268,6 +299,16 @@ fn the_proxys_filter_holds_without_row_level_security() {
     }
     for table in tables {
         dba.run(&format!("ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")).good(table);
+    }
+    // The twin: once it is on again, so are writes.
+    let again = eventually(Duration::from_secs(5), || {
+        bob.run("BEGIN").good("BEGIN");
+        let reply = bob.run(update);
+        bob.run("ROLLBACK").good("ROLLBACK");
+        (reply.tag.as_deref() == Some("UPDATE 1")).then_some(())
+    });
+    if again.is_none() {
+        problems.push("writes stay refused".to_owned());
     }
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }

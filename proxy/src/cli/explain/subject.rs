@@ -205,6 +205,7 @@ fn declared(manifest: &Manifest) -> Catalog {
             kind: RelationKind::Table,
             columns: Some(columns.collect()),
             declared: Some(Arc::new(table.clone())),
+            secured: true,
         });
         for column in table.columns.iter().filter(|c| c.default == Some(ColumnDefault::Serial)) {
             relations.push(Relation {
@@ -213,6 +214,7 @@ fn declared(manifest: &Manifest) -> Catalog {
                 kind: RelationKind::Sequence,
                 columns: None,
                 declared: None,
+                secured: false,
             });
         }
     }

@@ -7,6 +7,7 @@
 //! and a password reaches the server only as a SCRAM verifier.
 
 mod builtins;
+mod changes;
 mod claims;
 mod passwords;
 mod policies;
@@ -71,6 +72,7 @@ pub fn sql(config: &Config) -> Vec<ProvisionStep> {
     steps.extend(policies::steps(config));
     steps.extend(views::steps(config));
     steps.push(builtins::step());
+    steps.extend(changes::steps(config));
     steps
 }
 

@@ -1,0 +1,119 @@
+//! Whether a statement needs its fences.
+//!
+//! A barrier's fence (`OFFSET 0`) stands between a table's filter and the client's predicates, and so between its rows and every index and
+//! every plan for a join. Where nothing that the client wrote could tell of a hidden row, no matter what PostgreSQL runs first, the fences
+//! are left out and PostgreSQL plans filter and predicates together. Promised of such a statement:
+//! - It is one SELECT: no CTE, set operation, subquery, HAVING (which PostgreSQL runs as WHERE where it can) or lock anywhere in it, and its FROM holds
+//!   tables behind barriers and joins with ON, nothing else that has columns to be compared. What remains, its outputs and what groups and
+//!   orders them, PostgreSQL computes from rows that passed the filter.
+//! - Each of its predicates, WHERE and every ON, was met by the walk and is made of AND, OR and NOT over NULL tests, booleans and comparisons that
+//!   [`crate::inside`] would copy beneath a filter, or of two columns of one table's or two tables' that have the same type.
+//!
+//! The walk is made once with fences, to learn whether they are needed, and once without.
+
+use pg_query::NodeEnum;
+use pg_query::protobuf::{AExprKind, Node, SelectStmt, SetOperation};
+use postern_config::ColumnType;
+
+use crate::inside::{Holds, leakproof, stored};
+use crate::judge::Judge;
+use crate::scope::Scope;
+use crate::tree;
+
+impl Judge<'_> {
+    /// Takes note of a WHERE or ON that was judged. Where there are no fences, its bigints are kept from being cast.
+    pub(crate) fn note_predicate(&mut self, predicate: &mut Node, scope: &Scope<'_>) {
+        if self.tells_nothing(predicate, scope) {
+            self.quiet_predicates += 1;
+        }
+    }
+
+    /// Whether a predicate can tell nothing of a row but by letting it through.
+    fn tells_nothing(&self, predicate: &mut Node, scope: &Scope<'_>) -> bool {
+        match &mut predicate.node {
+            Some(NodeEnum::BoolExpr(b)) => b.args.iter_mut().all(|arg| self.tells_nothing(arg, scope)),
+            Some(NodeEnum::NullTest(t)) => t.arg.as_deref().is_some_and(|arg| stored(arg, scope).is_some()),
+            Some(NodeEnum::BooleanTest(t)) => t.arg.as_deref().is_some_and(|arg| is_boolean(arg, scope)),
+            Some(NodeEnum::ColumnRef(_)) => is_boolean(predicate, scope),
+            Some(NodeEnum::AExpr(e)) => {
+                if let (AExprKind::AexprOp, Some(left), Some(right)) = (e.kind(), e.lexpr.as_deref(), e.rexpr.as_deref())
+                    && let (Some(left), Some(right)) = (stored(left, scope), stored(right, scope))
+                {
+                    let operator = match tree::parts(&e.name).as_deref() {
+                        Some([name] | ["pg_catalog", name]) => (*name).to_owned(),
+                        _ => return false,
+                    };
+                    return leakproof(left.holds, &operator) && alike(left.holds, right.holds);
+                }
+                let Some(comparison) = self.stored_comparison(e, scope) else {
+                    return false;
+                };
+                if comparison.beside.is_some() {
+                    return false;
+                }
+                if !self.fenced {
+                    let side = if comparison.column_first { &mut e.rexpr } else { &mut e.lexpr };
+                    *side = Some(Box::new(comparison.other));
+                }
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Whether a statement, `quiet` of whose predicates can tell nothing, is safe without fences.
+pub(crate) fn needless(statement: &Node, selects: usize, quiet: usize) -> bool {
+    let query = match &statement.node {
+        // What is explained is planned as what runs.
+        Some(NodeEnum::ExplainStmt(e)) => e.query.as_deref(),
+        Some(NodeEnum::DeclareCursorStmt(d)) => d.query.as_deref(),
+        _ => Some(statement),
+    };
+    let Some(Some(NodeEnum::SelectStmt(s))) = query.map(|q| &q.node) else {
+        return false;
+    };
+    selects == 1 && is_simple(s) && predicates(s) == Some(quiet)
+}
+
+fn is_simple(s: &SelectStmt) -> bool {
+    s.op() == SetOperation::SetopNone
+        && s.with_clause.is_none()
+        && s.into_clause.is_none()
+        && s.values_lists.is_empty()
+        && s.having_clause.is_none()
+        && s.locking_clause.is_empty()
+}
+
+/// How many predicates decide on a query's rows; `None` where something else does as well.
+fn predicates(s: &SelectStmt) -> Option<usize> {
+    let joined = s.from_clause.iter().map(in_item).sum::<Option<usize>>()?;
+    Some(joined + usize::from(s.where_clause.is_some()))
+}
+
+fn in_item(n: &Node) -> Option<usize> {
+    match &n.node {
+        Some(NodeEnum::RangeVar(_)) => Some(0),
+        // USING and NATURAL compare columns without a place for them in the tree.
+        Some(NodeEnum::JoinExpr(j)) if !j.is_natural && j.using_clause.is_empty() && j.alias.is_none() => {
+            Some(in_item(j.larg.as_deref()?)? + in_item(j.rarg.as_deref()?)? + usize::from(j.quals.is_some()))
+        }
+        _ => None,
+    }
+}
+
+/// Whether two columns may be compared by an operator that is leakproof for the first: no cast, and no collation, which two columns may
+/// disagree on, and then the comparison raises.
+fn alike(left: Holds<'_>, right: Holds<'_>) -> bool {
+    match (left, right) {
+        (Holds::Tags, Holds::Tags) => true,
+        (Holds::Values(left), Holds::Values(right)) => {
+            left == right && !matches!(left, ColumnType::Text | ColumnType::Varchar(_))
+        }
+        _ => false,
+    }
+}
+
+fn is_boolean(n: &Node, scope: &Scope<'_>) -> bool {
+    stored(n, scope).is_some_and(|s| matches!(s.holds, Holds::Values(ColumnType::Bool)))
+}
