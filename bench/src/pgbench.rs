@@ -9,7 +9,7 @@ use crate::child::quiet;
 use crate::client::Target;
 use crate::error::BenchError;
 use crate::place::{self, Place};
-use crate::rows::{Protocol, Script};
+use crate::rows::{JOINED, Protocol, Script};
 use crate::stats::percentile;
 use crate::stop::Stop;
 use crate::tables::{CARD, FACTOR, MODULUS, POINTS};
@@ -189,6 +189,12 @@ fn text(script: Script) -> String {
         Script::Card => format!(
             "\\set n random(1, {POINTS})\n\\set card :n * {CARD}\nSELECT card, balance, note FROM cards WHERE card = :card \\gset\n{check}"
         ),
+        Script::Join => format!(
+            "\\set n random(1, {})\n\\set last :n + {}\nSELECT count(w.body) AS found, min(a.abalance) AS least FROM accounts a JOIN wide w ON w.id = a.aid \
+             WHERE a.aid BETWEEN :n AND :last \\gset\n\\if :found <> {JOINED}\nSELECT 1 / 0\n\\endif\n",
+            POINTS - JOINED,
+            JOINED - 1,
+        ),
         Script::Texts(many) => {
             format!("\\set n random(1, {many})\nSELECT abalance AS balance FROM accounts AS t:n WHERE aid = :n \\gset\n{check}")
         }
@@ -231,7 +237,7 @@ mod tests {
 
     #[test]
     fn every_script_checks_its_answers() {
-        for script in [Script::Point, Script::Card, Script::Texts(5)] {
+        for script in [Script::Point, Script::Card, Script::Join, Script::Texts(5)] {
             let text = text(script);
             assert!(text.contains("\\gset") && text.contains("1 / 0"), "{text}");
         }

@@ -105,7 +105,12 @@ pub enum Script {
     Card,
     /// A row by its primary key, by one of so many texts.
     Texts(u32),
+    /// [`JOINED`] rows of one table joined with another by their keys.
+    Join,
 }
+
+/// Rows of [`Script::Join`].
+pub const JOINED: u32 = 20;
 
 /// What a slice does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -355,6 +360,18 @@ pub fn all() -> Vec<Row> {
         mode: Mode::Session,
         ways: vec![Plain, Filtered, Both],
         targets: vec![difference(Figure::ServerCpu, Both, Plain, Bound::AtMost(25.0))],
+        share: 1.0,
+    });
+    rows.push(Row {
+        key: "join".to_owned(),
+        title: format!("filters under a join of {JOINED} rows of 100,000 with 500,000, prepared, session mode, 8 clients"),
+        work: points(Protocol::Prepared, Script::Join, 8),
+        mode: Mode::Session,
+        ways: vec![Direct, Bouncer, Filtered, Both],
+        targets: vec![
+            ratio(Figure::ServerCpu, Filtered, Bouncer, Bound::AtMost(1.3)),
+            ratio(Figure::ServerCpu, Both, Bouncer, Bound::AtMost(1.3)),
+        ],
         share: 1.0,
     });
     for clients in CLIENTS {

@@ -123,7 +123,9 @@ fn behind_the_gate(cluster: &Cluster, gates: &Gates<'_>, stop: &Stop) -> Result<
     let double = Kind::both(Mode::Session);
     gates.provision(double)?;
     let mut dba = cluster.dba(DOUBLE)?;
-    dba.query(&plain_rows("accounts", "bench"))?;
+    for table in ["accounts", "wide"] {
+        dba.query(&plain_rows(table, "bench"))?;
+    }
     dba.query("VACUUM (ANALYZE)")?;
 
     // Rows are written under `enforce = "both"`: rewriting alone refuses INSERT into declared tables, because it cannot check them.
