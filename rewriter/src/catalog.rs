@@ -61,6 +61,8 @@ pub struct RelationColumn {
     pub name: Box<str>,
     /// Declared type (what clients see).
     pub ty: ColumnType,
+    /// It has a collation that is not the database's: compared with another column's it may raise.
+    pub collated: bool,
 }
 
 impl Catalog {
@@ -90,6 +92,7 @@ impl Catalog {
                     .map(|c| RelationColumn {
                         name: c.name.as_str().into(),
                         ty: c.ty.clone(),
+                        collated: false,
                     })
                     .collect(),
             ),

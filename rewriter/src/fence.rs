@@ -15,7 +15,7 @@ use pg_query::NodeEnum;
 use pg_query::protobuf::{AExprKind, Node, SelectStmt, SetOperation};
 use postern_config::ColumnType;
 
-use crate::inside::{Holds, leakproof, stored};
+use crate::inside::{Holds, Stored, leakproof, stored};
 use crate::judge::Judge;
 use crate::scope::Scope;
 use crate::tree;
@@ -43,7 +43,7 @@ impl Judge<'_> {
                         Some([name] | ["pg_catalog", name]) => (*name).to_owned(),
                         _ => return false,
                     };
-                    return leakproof(left.holds, &operator) && alike(left.holds, right.holds);
+                    return leakproof(left.holds, &operator) && self.alike(&left, &right);
                 }
                 let Some(comparison) = self.stored_comparison(e, scope) else {
                     return false;
@@ -59,6 +59,27 @@ impl Judge<'_> {
             }
             _ => false,
         }
+    }
+
+    /// Whether two columns may be compared by an operator that is leakproof for the first: no cast that could raise, and no collation of
+    /// their own, on which two columns may disagree, and then the comparison raises.
+    fn alike(&self, left: &Stored<'_>, right: &Stored<'_>) -> bool {
+        let texts = |ty: &ColumnType| matches!(ty, ColumnType::Text | ColumnType::Varchar(_));
+        match (left.holds, right.holds) {
+            (Holds::Tags, Holds::Tags) => true,
+            (Holds::Values(l), Holds::Values(r)) if texts(l) && texts(r) => {
+                self.collates_as_all(left) && self.collates_as_all(right)
+            }
+            (Holds::Values(l), Holds::Values(r)) => l == r && !texts(l),
+            _ => false,
+        }
+    }
+
+    fn collates_as_all(&self, stored: &Stored<'_>) -> bool {
+        let name = &stored.table.name;
+        let relation = self.ask.catalog.relation(name.schema.as_str(), name.name.as_str());
+        let columns = relation.and_then(|r| r.columns.as_ref());
+        columns.is_some_and(|cs| cs.iter().any(|c| *c.name == *stored.name && !c.collated))
     }
 }
 
@@ -99,18 +120,6 @@ fn in_item(n: &Node) -> Option<usize> {
             Some(in_item(j.larg.as_deref()?)? + in_item(j.rarg.as_deref()?)? + usize::from(j.quals.is_some()))
         }
         _ => None,
-    }
-}
-
-/// Whether two columns may be compared by an operator that is leakproof for the first: no cast, and no collation, which two columns may
-/// disagree on, and then the comparison raises.
-fn alike(left: Holds<'_>, right: Holds<'_>) -> bool {
-    match (left, right) {
-        (Holds::Tags, Holds::Tags) => true,
-        (Holds::Values(left), Holds::Values(right)) => {
-            left == right && !matches!(left, ColumnType::Text | ColumnType::Varchar(_))
-        }
-        _ => false,
     }
 }
 

@@ -41,7 +41,9 @@ pub(crate) enum Holds<'t> {
 /// A column of a barrier's table.
 pub(crate) struct Stored<'s> {
     alias: &'s str,
-    name: String,
+    pub(crate) table: &'s Table,
+    /// As the table calls it.
+    pub(crate) name: String,
     pub(crate) holds: Holds<'s>,
 }
 
@@ -331,6 +333,7 @@ pub(crate) fn stored<'s>(n: &Node, scope: &'s Scope<'_>) -> Option<Stored<'s>> {
         };
         return column.shown_when.is_none().then(|| Stored {
             alias,
+            table,
             name: column.name.as_str().to_owned(),
             holds,
         });
@@ -344,6 +347,7 @@ pub(crate) fn stored<'s>(n: &Node, scope: &'s Scope<'_>) -> Option<Stored<'s>> {
         .find(|tag| *tag == name)
         .map(|name| Stored {
             alias,
+            table,
             name,
             holds: Holds::Tags,
         })

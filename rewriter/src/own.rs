@@ -25,8 +25,8 @@ impl Rewritten {
 
     /// Run as the catalogue's reader on the client's connection: relations and columns of its schema and of
     /// its temporary schema. Columns of the answer, all text: schema (`pg_temp` for temporary), relation, relkind, the relation of the schema that it is a partition or child
-    /// of or NULL, whether native row-level security is on for everybody (`true` or `false`), attribute name or NULL, type spelling or NULL;
-    /// ordered by schema, relation, attribute number. `$1` is the schema.
+    /// of or NULL, whether native row-level security is on for everybody (`true` or `false`), attribute name or NULL, type spelling or NULL,
+    /// whether it has a collation of its own or NULL; ordered by schema, relation, attribute number. `$1` is the schema.
     pub fn read_catalog() -> Self {
         Self::new(READ_CATALOG.to_owned())
     }
@@ -99,7 +99,8 @@ const READ_CATALOG: &str = "SELECT CASE WHEN n.oid = pg_catalog.pg_my_temp_schem
 c.relkind::text, \
 (SELECT p.relname::text FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class p ON p.oid = i.inhparent \
 WHERE i.inhrelid = c.oid AND p.relnamespace = c.relnamespace ORDER BY i.inhseqno LIMIT 1), \
-(c.relrowsecurity AND c.relforcerowsecurity)::text, a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod) \
+(c.relrowsecurity AND c.relforcerowsecurity)::text, a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod), \
+(a.attcollation <> 0 AND a.attcollation <> 'pg_catalog.\"default\"'::pg_catalog.regcollation)::text \
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
 LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND c.relkind <> 'i' \
 WHERE n.nspname = $1::text OR n.oid = pg_catalog.pg_my_temp_schema() ORDER BY 1, 2, a.attnum";

@@ -8,6 +8,7 @@ use desk::{asked, config, judge, on_a_deep_stack};
 use postern_config::settings::Enforce;
 use postern_config::{ColumnType, Config, Ident};
 use postern_rewriter::Ask;
+use postern_rewriter::catalog::Catalog;
 use postern_rewriter::plan::Run;
 use postern_rewriter::template::{Masked, Template, mask};
 
@@ -399,6 +400,7 @@ fn a_fence_that_nothing_needs_is_left_out() {
             "SELECT body, count(*) FROM notes WHERE id > 'x' GROUP BY body ORDER BY lower(body) LIMIT 3",
             "SELECT DISTINCT ON (body) id FROM notes WHERE c_date < '2026-01-01'",
             "SELECT 1 FROM notes a, notes b WHERE a.c_uuid = b.c_uuid",
+            "SELECT 1 FROM notes a JOIN notes b ON a.body = b.id AND a.body < b.c_varchar",
             "SELECT 1 FROM notes a JOIN notes b ON a.c_int8 = b.c_int8 WHERE a.id = $1",
             "SELECT 1 FROM notes a LEFT JOIN notes b ON a.c_uuid = b.c_uuid AND b.body = 'x' WHERE b.id IS NULL",
             "SELECT 1 FROM notes a JOIN (notes b CROSS JOIN notes c) ON a.c_int4 < b.c_int4",
@@ -456,7 +458,6 @@ fn a_fence_stays_where_anything_might_tell() {
             "SELECT id FROM notes WHERE c_int8 = ANY($1)",
             "SELECT id FROM notes WHERE c_int8 OPERATOR(pg_catalog.=) $1",
             "SELECT count(*) FROM notes GROUP BY id HAVING id = 'x'",
-            "SELECT 1 FROM notes a JOIN notes b ON a.body = b.body",
             "SELECT 1 FROM notes a JOIN notes b ON a.c_int4 = b.c_int8",
             "SELECT 1 FROM notes a JOIN notes b ON a.c_numeric = b.c_numeric",
             "SELECT 1 FROM notes a JOIN notes b ON a.c_uuid = b.c_uuid AND length(b.body) > 1",
@@ -476,6 +477,20 @@ fn a_fence_stays_where_anything_might_tell() {
             let run = runs(&config, "evilmod", sql, Enforce::Rewrite);
             let (barriers, fences) = fences(&run);
             assert!(barriers > 0 && fences == barriers, "{sql}\n{run}");
+        }
+        // Collations that disagree raise for each row.
+        let evilmod = config.modules.iter().find(|m| m.module.as_str() == "evilmod").unwrap();
+        let mut catalog = Catalog::of_manifest(evilmod, 1);
+        let mut notes = (**catalog.relation("evilmod", "notes").unwrap()).clone();
+        for column in notes.columns.iter_mut().flatten().filter(|c| &*c.name == "body") {
+            column.collated = true;
+        }
+        catalog.insert(notes);
+        for (on, stays) in [("a.body = b.id", true), ("a.id = b.body", true), ("a.id = b.id", false)] {
+            let sql = format!("SELECT 1 FROM notes a JOIN notes b ON {on}");
+            let plans = judge(&config, "evilmod", &sql, Some(&catalog), Enforce::Rewrite).unwrap();
+            let Run::Once(s) = &plans[0].run else { panic!("{sql}") };
+            assert_eq!(fences(s.sql.sql()), (2, if stays { 2 } else { 0 }), "{sql}");
         }
         // A mask may tell what it hides, whatever it is compared with.
         let sql = "SELECT id FROM orgs WHERE contact = $1";

@@ -29,12 +29,14 @@ pub struct CatalogRow {
     pub column: Option<String>,
     /// Type as PostgreSQL spells it.
     pub ty: Option<String>,
+    /// The attribute has a collation of its own.
+    pub collated: bool,
 }
 
 impl CatalogRow {
-    /// From the seven text fields of [`Rewritten::read_catalog`]; `None` where one that cannot be NULL is.
-    pub fn from_fields(fields: [Option<&str>; 7]) -> Option<Self> {
-        let [schema, relation, kind, parent, secured, column, ty] = fields;
+    /// From the eight text fields of [`Rewritten::read_catalog`]; `None` where one that cannot be NULL is.
+    pub fn from_fields(fields: [Option<&str>; 8]) -> Option<Self> {
+        let [schema, relation, kind, parent, secured, column, ty, collated] = fields;
         Some(Self {
             schema: schema?.to_owned(),
             relation: relation?.to_owned(),
@@ -43,6 +45,7 @@ impl CatalogRow {
             secured: secured? == "true",
             column: column.map(str::to_owned),
             ty: ty.map(str::to_owned),
+            collated: collated == Some("true"),
         })
     }
 }
@@ -260,7 +263,11 @@ pub fn catalog_from_rows(rows: impl IntoIterator<Item = CatalogRow>, manifest: &
             _ => ColumnType::parse(&ty),
         };
         if let Some(columns) = &mut relation.columns {
-            columns.push(RelationColumn { name: name.into(), ty });
+            columns.push(RelationColumn {
+                name: name.into(),
+                ty,
+                collated: row.collated,
+            });
         }
     }
     Catalog::new(generation, manifest.schema.clone(), relations)

@@ -260,8 +260,8 @@ fn may_have_changed(refusal: &Refusal) -> bool {
 fn catalog_row(body: &[u8]) -> Option<CatalogRow> {
     let mut fields = Vec::new();
     message::data_row(body, &mut fields).ok()?;
-    let fields: [Option<&[u8]>; 7] = fields.try_into().ok()?;
-    let mut texts = [None; 7];
+    let fields: [Option<&[u8]>; 8] = fields.try_into().ok()?;
+    let mut texts = [None; 8];
     for (text, field) in texts.iter_mut().zip(fields) {
         *text = field.map(std::str::from_utf8).transpose().ok()?;
     }

@@ -198,6 +198,7 @@ fn declared(manifest: &Manifest) -> Catalog {
         let columns = table.columns.iter().map(|c| RelationColumn {
             name: c.name.as_str().into(),
             ty: c.ty.clone(),
+            collated: false,
         });
         relations.push(Relation {
             schema: table.name.schema.as_str().into(),
