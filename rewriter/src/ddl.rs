@@ -3,8 +3,8 @@
 //! Declared tables belong to the manifest and are changed through it. Everything else a client could send ends here, refused.
 
 use pg_query::NodeEnum;
-use pg_query::protobuf::{self, AlterTableType, ConstrType, Node, ObjectType, OnCommitAction, RangeVar};
-use postern_config::LoginKind;
+use pg_query::protobuf::{self, AlterTableType, ConstrType, Node, ObjectType, OnCommitAction, RangeVar, RoleSpecType};
+use postern_config::{Login, LoginKind};
 
 use crate::judge::{Ask, Judge, judged};
 use crate::plan::{Effect, Keeps, Plan, Refusal, Run};
@@ -35,11 +35,8 @@ pub(crate) fn plan(stmt: &Node, ask: &Ask<'_>) -> Result<Plan, Refusal> {
     if !known {
         return Err(refused(stmt, ask));
     }
-    if !(ask.login.ddl || ask.login.kind == LoginKind::Migrator) {
-        return Err(
-            Refusal::denied("ddl", format!("permission denied for schema {}", ask.catalog.schema))
-                .hint("Change the schema with the module's migrator login."),
-        );
+    if !may_run(ask.login) {
+        return Err(not_by(ask));
     }
     let judged = judged(stmt, ask, false, |judge, n| judge.ddl(n))?;
     let mut gathered = Gathered::default();
@@ -47,6 +44,16 @@ pub(crate) fn plan(stmt: &Node, ask: &Ask<'_>) -> Result<Plan, Refusal> {
     let mut plan = finish(Run::Once(statement), Effect::Ddl, gathered);
     plan.cacheable = false;
     Ok(plan)
+}
+
+/// Whether a login may run DDL.
+pub(crate) fn may_run(login: &Login) -> bool {
+    login.ddl || login.kind == LoginKind::Migrator
+}
+
+fn not_by(ask: &Ask<'_>) -> Refusal {
+    Refusal::denied("ddl", format!("permission denied for schema {}", ask.catalog.schema))
+        .hint("Change the schema with the module's migrator login.")
 }
 
 /// A refusal for a statement that is not available; where it names a relation that is not the module's, the relation is missing first.
@@ -98,10 +105,11 @@ pub(crate) fn refused(stmt: &Node, ask: &Ask<'_>) -> Refusal {
         }
         NodeEnum::LoadStmt(_) => denied("LOAD"),
         NodeEnum::MergeStmt(_) => Refusal::statement("MERGE"),
-        NodeEnum::TruncateStmt(_) => Refusal::statement("TRUNCATE"),
-        NodeEnum::LockStmt(_) => Refusal::statement("LOCK"),
-        NodeEnum::CommentStmt(_) => Refusal::statement("COMMENT"),
-        NodeEnum::VacuumStmt(_) => Refusal::statement("VACUUM and ANALYZE"),
+        NodeEnum::TruncateStmt(_)
+        | NodeEnum::CommentStmt(_)
+        | NodeEnum::VacuumStmt(_)
+        | NodeEnum::RefreshMatViewStmt(_)
+        | NodeEnum::ReindexStmt(_) => not_by(ask),
         NodeEnum::CallStmt(_) => Refusal::statement("CALL"),
         _ => Refusal::statement("This kind of statement"),
     }
@@ -112,7 +120,7 @@ fn denied(what: &str) -> Refusal {
         .hint("Ask the database's administrator, or declare what you need in the manifest.")
 }
 
-fn by_manifest(relation: &str) -> Refusal {
+pub(crate) fn by_manifest(relation: &str) -> Refusal {
     Refusal::denied("ddl", format!("table \"{relation}\" is declared in the manifest"))
         .hint("Change the manifest and run postern provision.")
 }
@@ -217,7 +225,7 @@ impl Judge<'_> {
     }
 
     /// An existing relation of the module's own that no manifest declares.
-    fn own_undeclared(&mut self, r: Option<&mut RangeVar>) -> Result<(), Refusal> {
+    pub(crate) fn own_undeclared(&mut self, r: Option<&mut RangeVar>) -> Result<(), Refusal> {
         let Some(r) = r else {
             return Err(Refusal::internal("a relation has no name"));
         };
@@ -456,7 +464,13 @@ impl Judge<'_> {
         ) {
             return Err(Refusal::statement("This kind of ALTER"));
         }
-        self.own_undeclared(a.relation.as_mut())?;
+        match (self.own_undeclared(a.relation.as_mut()), a.relation.as_mut()) {
+            // Absent with IF EXISTS: PostgreSQL gives its notice for the name in the module's own schema.
+            (Err(missing), Some(r)) if a.missing_ok && missing.sqlstate == "42P01" => {
+                r.schemaname = self.ask.catalog.schema.as_str().to_owned();
+            }
+            (judged, _) => judged?,
+        }
         for cmd in &mut a.cmds {
             let Some(NodeEnum::AlterTableCmd(c)) = &mut cmd.node else {
                 return Err(Refusal::internal("ALTER TABLE holds something else"));
@@ -472,20 +486,52 @@ impl Judge<'_> {
                     | AlterTableType::AtAddConstraint
                     | AlterTableType::AtDropConstraint
                     | AlterTableType::AtValidateConstraint
-            ) || c.newowner.is_some()
-            {
+                    | AlterTableType::AtDropExpression
+                    | AlterTableType::AtAddIdentity
+                    | AlterTableType::AtSetIdentity
+                    | AlterTableType::AtDropIdentity
+                    | AlterTableType::AtSetStatistics
+                    | AlterTableType::AtSetStorage
+                    | AlterTableType::AtSetRelOptions
+                    | AlterTableType::AtResetRelOptions
+                    | AlterTableType::AtSetLogged
+                    | AlterTableType::AtSetUnLogged
+                    | AlterTableType::AtChangeOwner
+            ) {
                 return Err(Refusal::statement("This form of ALTER TABLE"));
             }
+            if c.subtype() == AlterTableType::AtChangeOwner {
+                self.to_the_owner(c.newowner.as_ref())?;
+                continue;
+            }
             let sets_default = c.subtype() == AlterTableType::AtColumnDefault;
+            let sets_number_or_word = matches!(c.subtype(), AlterTableType::AtSetStatistics | AlterTableType::AtSetStorage);
+            let sets_storage = matches!(c.subtype(), AlterTableType::AtSetRelOptions | AlterTableType::AtResetRelOptions);
+            let sets_identity = c.subtype() == AlterTableType::AtSetIdentity;
             match c.def.as_mut().map(|d| &mut d.node) {
                 None => {}
                 Some(Some(NodeEnum::ColumnDef(d))) => self.column_def(d)?,
                 Some(Some(NodeEnum::Constraint(k))) => self.constraint(k)?,
+                Some(Some(NodeEnum::Integer(_) | NodeEnum::String(_))) if sets_number_or_word => {}
+                Some(Some(NodeEnum::List(l))) if sets_storage => storage_options(&l.items)?,
+                Some(Some(NodeEnum::List(l))) if sets_identity => self.sequence_options(&mut l.items)?,
                 Some(_) if sets_default => self.plain_opt(c.def.as_mut(), &anything())?,
                 Some(_) => return Err(Refusal::statement("This form of ALTER TABLE")),
             }
         }
         Ok(())
+    }
+}
+
+impl Judge<'_> {
+    /// OWNER TO: the module's owner, which it is already.
+    fn to_the_owner(&self, role: Option<&protobuf::RoleSpec>) -> Result<(), Refusal> {
+        let owner = format!("{}_owner", self.ask.module);
+        match role {
+            Some(r) if r.roletype() == RoleSpecType::RolespecCstring && r.rolename == owner => Ok(()),
+            _ => Err(Refusal::denied("ddl", "permission denied to change the owner")
+                .hint("What a module makes belongs to its owner role.")),
+        }
     }
 }
 

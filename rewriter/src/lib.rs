@@ -39,6 +39,7 @@ pub mod template;
 mod tree;
 mod types;
 mod update;
+mod upkeep;
 mod write;
 
 pub use allow::parameter_type;

@@ -10,7 +10,7 @@ use crate::plan::{Effect, Keeps, Param, Plan, Refusal, Run, Statement, Value};
 use crate::project::Projection;
 use crate::select::Mode;
 use crate::update::{Gathered, UpdatePlan, per_row, update_plan};
-use crate::{copy, ddl, foreseen, session, shared_names, tree};
+use crate::{copy, ddl, foreseen, session, shared_names, tree, upkeep};
 
 /// Plans every statement of a simple-protocol batch; if one is refused, none runs. Empty text gives no plans.
 pub fn plan_batch(sql: &str, ask: &Ask<'_>) -> Result<Vec<Plan>, Refusal> {
@@ -94,6 +94,13 @@ pub(crate) fn plan_node(stmt: Node, ask: &Ask<'_>) -> Result<Plan, Refusal> {
         NodeEnum::ListenStmt(l) => shared_names::listen(l, ask),
         NodeEnum::UnlistenStmt(u) => shared_names::unlisten(u, &stmt, ask),
         NodeEnum::NotifyStmt(n) => shared_names::notify(n, ask),
+        NodeEnum::TruncateStmt(_)
+        | NodeEnum::LockStmt(_)
+        | NodeEnum::CommentStmt(_)
+        | NodeEnum::VacuumStmt(_)
+        | NodeEnum::RefreshMatViewStmt(_)
+        | NodeEnum::ReindexStmt(_)
+        | NodeEnum::ConstraintsSetStmt(_) => upkeep::plan(&stmt, ask),
         _ => ddl::plan(&stmt, ask),
     }
 }

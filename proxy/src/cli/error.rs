@@ -50,6 +50,9 @@ pub enum CliError {
     /// `explain` was asked about a statement that is refused; the answer was printed.
     #[error("the statement is refused")]
     Refused,
+    /// A command that looks for something found it; it was printed.
+    #[error("something was found")]
+    Found,
     /// The root key could not be had.
     #[error("the root key: {0}")]
     RootKey(Box<crate::root_key::RootKeyError>),
@@ -112,7 +115,7 @@ impl CliError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Demo(DemoError::Config(_)) => 64,
-            Self::Unknown { .. } | Self::Refused | Self::Mint(_) | Self::Demo(DemoError::Tour { .. }) => 65,
+            Self::Unknown { .. } | Self::Refused | Self::Found | Self::Mint(_) | Self::Demo(DemoError::Tour { .. }) => 65,
             Self::Option { .. } => 2,
             Self::Demo(DemoError::PortBusy { .. } | DemoError::Locked(_)) => 75,
             Self::Demo(DemoError::Interrupted) => 130,
@@ -139,7 +142,7 @@ impl CliError {
             Self::Mint(_) => "Nothing was printed; --help shows examples.".to_owned(),
             Self::Unknown { .. } => "Name one of those.".to_owned(),
             Self::Option { .. } => "Add it; --help shows examples.".to_owned(),
-            Self::Refused => String::new(),
+            Self::Refused | Self::Found => String::new(),
             Self::RootKey(_) => {
                 "Put root_file and passphrase_file back where [keys] says; delete nothing: the root key is the only way back."
                     .to_owned()
@@ -159,7 +162,7 @@ impl CliError {
                 let _ = writeln!(out, "{problem}");
             }
         }
-        if matches!(self, Self::Refused) {
+        if matches!(self, Self::Refused | Self::Found) {
             return;
         }
         let _ = writeln!(out, "postern: {self}");

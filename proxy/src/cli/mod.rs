@@ -3,6 +3,7 @@
 //! Standard output carries what was asked for and nothing else; complaints go to standard error.
 
 mod check;
+mod doctor;
 mod error;
 mod explain;
 mod provision;
@@ -24,7 +25,7 @@ const EXIT_CODES: &str = "Exit codes:
   0    done
   2    the command line was not understood
   64   bad configuration (all problems are printed, as file:line: message)
-  65   the input was refused: a statement that the gate does not let pass, a person whom nobody knows, a step of the tour that failed
+  65   the input was refused: a statement that the gate does not let pass, a person whom nobody knows, a step of the tour that failed; or what was looked for was found
   69   something needed is not there: PostgreSQL's programs, a reachable database, a provisioned database
   70   a defect of postern
   73   a file or directory cannot be used
@@ -80,6 +81,17 @@ Needs neither secrets nor a database.")]
   postern provision --config postern.toml
       Applies it in one transaction. Doing so again changes nothing.")]
     Provision(ProvisionArgs),
+
+    /// Says in what the database differs from the manifests: owners, rights, row-level security, tablespaces, columns, and what reaches rows
+    /// past a filter.
+    #[command(after_help = "Examples:
+  postern doctor --config postern.toml
+      Every difference with what to do about it; exit code 0 where there is none, else 65.
+  postern doctor --config postern.toml --format json | jq -r '.[] | .object'
+      For scripts; run it daily and after every hand that was laid on the database.
+
+Reads only. Some findings `postern provision` mends; the others somebody made, and somebody must say why.")]
+    Doctor(DoctorArgs),
 
     /// Says what becomes of a statement: what was resolved, which policies fired, the SQL that runs, which columns are opened.
     #[command(after_help = "Examples:
@@ -146,6 +158,15 @@ struct ProvisionArgs {
     /// Print the SQL and change nothing.
     #[arg(long)]
     dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+struct DoctorArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// How findings are printed.
+    #[arg(long, default_value = "text")]
+    format: doctor::Format,
 }
 
 #[derive(Debug, Args)]
@@ -227,6 +248,7 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Serve(args) => serve::run(&args.config),
         Command::Check(args) => check::run(&args.config, &mut out()),
         Command::Provision(args) => provision::run(&args.config.config, args.dry_run, &mut out()),
+        Command::Doctor(args) => doctor::run(&args.config.config, args.format, &mut out()),
         Command::Explain(args) => explain::run(args, &mut out()),
         Command::Token(TokenCommand::Mint(args)) => token::mint(&args, &mut out()),
     }
@@ -270,7 +292,7 @@ mod tests {
         }
         let mut found = Vec::new();
         leaves(&command, &mut found);
-        assert_eq!(found.len(), 6);
+        assert_eq!(found.len(), 7);
         for c in found {
             let help = c.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.contains("Examples:"), "{} has no examples", c.get_name());

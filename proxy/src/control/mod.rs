@@ -12,6 +12,7 @@ pub mod catalogue_functions;
 mod catalogue_privileges;
 pub mod catalogue_views;
 mod connect;
+pub mod doctor;
 mod error;
 mod hearing;
 mod keys;

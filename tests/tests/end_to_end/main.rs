@@ -8,6 +8,7 @@ mod attacks;
 mod canary;
 mod changes;
 mod differential;
+mod doctor;
 mod drivers;
 mod engine;
 mod faults;

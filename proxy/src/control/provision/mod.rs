@@ -23,6 +23,7 @@ use postern_keys::RootKeyStore;
 use sha2::{Digest, Sha256};
 use tokio_postgres::{Client, GenericClient, Transaction};
 
+pub(super) use roles::tablespace;
 pub use step::ProvisionStep;
 
 use self::passwords::Passwords;
@@ -31,11 +32,11 @@ use super::error::told;
 use super::{ControlError, Pool, keys};
 
 /// Owns the functions through which policies look into other tables.
-const POLICY_ROLE: &str = "postern_policy";
+pub(super) const POLICY_ROLE: &str = "postern_policy";
 /// Owns `postern.verified()` and its key.
-const CLAIMS_ROLE: &str = "postern_claims";
+pub(super) const CLAIMS_ROLE: &str = "postern_claims";
 /// Owns the catalogue views.
-const CATALOGUE_ROLE: &str = "postern_catalogue";
+pub(super) const CATALOGUE_ROLE: &str = "postern_catalogue";
 
 /// What a run did.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]

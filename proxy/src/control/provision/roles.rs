@@ -45,7 +45,7 @@ pub(super) fn steps(config: &Config) -> Vec<ProvisionStep> {
 }
 
 /// The tablespace where a module's objects go.
-pub(super) fn tablespace(config: &Config, manifest: &Manifest) -> String {
+pub(in crate::control) fn tablespace(config: &Config, manifest: &Manifest) -> String {
     match (&config.settings.tablespace_root, &manifest.tablespace) {
         (Some(_), Some(name)) => name.to_string(),
         _ => "pg_default".to_owned(),
