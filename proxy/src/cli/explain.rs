@@ -16,6 +16,7 @@ use postern_rewriter::{Ask, plan_batch};
 
 use super::{CliError, ExplainArgs, PARSER_STACK};
 use subject::Subject;
+pub(super) use subject::person;
 
 /// Where the catalogue comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -9,6 +9,7 @@ mod explain;
 mod provision;
 mod serve;
 mod token;
+mod why;
 
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
@@ -108,6 +109,16 @@ Reads only. Some findings `postern provision` mends; the others somebody made, a
 Nothing is run. Keys, tokens and passwords are never shown, nor is the sealed form of a constant.")]
     Explain(ExplainArgs),
 
+    /// Says why somebody sees a row or does not: which predicate of which policy is true, false or null on it.
+    #[command(after_help = "Examples:
+  postern why --config postern.toml --module disco --as bob survey_users su-dora
+      The row with that primary key, for bob; exit code 0 where bob sees it, else 65.
+  postern why --config postern.toml --module chat group_members g-pa1-00 bob
+      A key of two columns, for a guest.
+
+Reads the row as the control role. It shows truth values of predicates and no value of the row; it is for operators, not for users.")]
+    Why(WhyArgs),
+
     /// Tokens of the development issuer.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -196,6 +207,23 @@ struct ExplainArgs {
 }
 
 #[derive(Debug, Args)]
+struct WhyArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The module whose table it is.
+    #[arg(long)]
+    module: String,
+    /// The person who asks; without it a guest.
+    #[arg(long = "as", value_name = "USER")]
+    person: Option<String>,
+    /// The table.
+    table: String,
+    /// The row's primary key, a value for each of its columns.
+    #[arg(required = true)]
+    key: Vec<String>,
+}
+
+#[derive(Debug, Args)]
 struct MintArgs {
     #[command(flatten)]
     config: ConfigArgs,
@@ -250,6 +278,7 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Provision(args) => provision::run(&args.config.config, args.dry_run, &mut out()),
         Command::Doctor(args) => doctor::run(&args.config.config, args.format, &mut out()),
         Command::Explain(args) => explain::run(args, &mut out()),
+        Command::Why(args) => why::run(&args, &mut out()),
         Command::Token(TokenCommand::Mint(args)) => token::mint(&args, &mut out()),
     }
 }
@@ -292,7 +321,7 @@ mod tests {
         }
         let mut found = Vec::new();
         leaves(&command, &mut found);
-        assert_eq!(found.len(), 7);
+        assert_eq!(found.len(), 8);
         for c in found {
             let help = c.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.contains("Examples:"), "{} has no examples", c.get_name());

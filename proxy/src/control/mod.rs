@@ -19,6 +19,7 @@ mod keys;
 pub mod provision;
 mod sequences;
 mod tls;
+pub mod why;
 
 use std::sync::Arc;
 

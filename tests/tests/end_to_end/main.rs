@@ -24,3 +24,4 @@ mod second_lock;
 mod sequences;
 mod tamper;
 mod tls;
+mod why;

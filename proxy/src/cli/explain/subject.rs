@@ -135,7 +135,7 @@ fn login(manifest: &Manifest, asked: Option<&str>) -> Result<Login, CliError> {
 }
 
 /// The person's claims, from the file that `token mint` uses as well.
-fn person(config: &Config, name: &str) -> Result<(String, Map<String, Value>), CliError> {
+pub(in crate::cli) fn person(config: &Config, name: &str) -> Result<(String, Map<String, Value>), CliError> {
     let Some(path) = &config.settings.tokens.dev_people else {
         return Err(CliError::Option {
             option: "tokens.dev_people",
