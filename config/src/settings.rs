@@ -286,6 +286,15 @@ pub enum Enforce {
     Both,
     /// By the proxy alone.
     Rewrite,
+    /// By native row-level security; what that cannot express (masks, column lists) by the proxy.
+    Rls,
+}
+
+impl Enforce {
+    /// Whether native row-level security is to be on.
+    pub fn is_native(self) -> bool {
+        self != Enforce::Rewrite
+    }
 }
 
 /// Where a login's two passwords are kept.

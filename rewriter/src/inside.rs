@@ -17,7 +17,6 @@ use std::collections::HashMap;
 use pg_query::NodeEnum;
 use pg_query::protobuf::{self, AExprKind, BoolExprType, JoinType, Node, a_const};
 use postern_config::names::eq_column;
-use postern_config::settings::Enforce;
 use postern_config::{ColumnType, Ident, Table};
 
 use crate::judge::{BARRIER, Judge};
@@ -62,7 +61,7 @@ impl Judge<'_> {
     /// Copies what may be of a predicate that was judged into the barriers among these FROM items.
     pub(crate) fn copy_inside(&self, items: &mut [Node], predicate: &Node, scope: &Scope<'_>) {
         // Without a fence PostgreSQL decides what runs first.
-        if self.ask.enforce == Enforce::Both || !self.fenced {
+        if self.ask.enforce.is_native() || !self.fenced {
             return;
         }
         match &predicate.node {

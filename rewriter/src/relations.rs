@@ -64,6 +64,15 @@ impl Judge<'_> {
             }
             if let Some(table) = relation.table_ref() {
                 if relation.declared.is_some() && !relation.secured {
+                    if self.ask.enforce == Enforce::Rls {
+                        return Err(Refusal::new(
+                            "0A000",
+                            "unsecured",
+                            format!("native row-level security is off for table {}, and it is its only filter", relation.name),
+                        )
+                        .hint("The database differs from the manifests; `postern provision` mends it.")
+                        .at(r.location));
+                    }
                     self.unsecured.insert(table.clone());
                 }
                 self.relations.insert(table);
@@ -217,10 +226,15 @@ impl Judge<'_> {
         let fence = match self.ask.enforce {
             // Native row-level security keeps the client's predicates above the filter; where somebody has switched it off, nothing does.
             Enforce::Both if self.unsecured.contains(&table.name) => " OFFSET 0",
-            Enforce::Both => "",
+            Enforce::Both | Enforce::Rls => "",
             // A leaky predicate of the client must not run on rows that the filter hides.
             Enforce::Rewrite if self.fenced => " OFFSET 0",
             Enforce::Rewrite => "",
+        };
+        let filter = match self.ask.enforce {
+            // PostgreSQL has it.
+            Enforce::Rls => "true".to_owned(),
+            Enforce::Both | Enforce::Rewrite => table.using(Operation::Select).filter_sql(BARRIER, subqueries),
         };
         let columns: Vec<String> = barrier_columns(table, subqueries)
             .into_iter()
@@ -232,7 +246,7 @@ impl Judge<'_> {
             if inherited { "" } else { "ONLY " },
             table.name.quoted(),
             quote_ident(BARRIER),
-            table.using(Operation::Select).filter_sql(BARRIER, subqueries),
+            filter,
             quote_ident(BARRIER),
         );
         let parsed = pg_query::parse(&text, 0).map_err(|_| Refusal::internal("a table's filter could not be read"))?;
@@ -253,7 +267,7 @@ impl Judge<'_> {
     /// How policy subqueries are printed: under native row-level security they must see unfiltered rows through the owner's functions.
     pub(crate) fn subqueries(&self) -> Subqueries {
         match self.ask.enforce {
-            Enforce::Both => Subqueries::Functions,
+            Enforce::Both | Enforce::Rls => Subqueries::Functions,
             Enforce::Rewrite => Subqueries::Once,
         }
     }

@@ -82,7 +82,7 @@ impl Judge<'_> {
     /// A write whose rows must satisfy a check needs PostgreSQL to check the row as it will be stored.
     pub(crate) fn needs_native_checks(&self, table: &Table) -> Result<(), Refusal> {
         match self.ask.enforce {
-            Enforce::Both if self.unsecured.contains(&table.name) => Err(Refusal::new(
+            Enforce::Both | Enforce::Rls if self.unsecured.contains(&table.name) => Err(Refusal::new(
                 "0A000",
                 "unsecured",
                 format!(
@@ -91,7 +91,7 @@ impl Judge<'_> {
                 ),
             )
             .hint("The database differs from the manifests; `postern provision` mends it.")),
-            Enforce::Both => Ok(()),
+            Enforce::Both | Enforce::Rls => Ok(()),
             Enforce::Rewrite => Err(Refusal::new(
                 "0A000",
                 "check",
@@ -135,8 +135,8 @@ impl Judge<'_> {
         let filter = predicate(&filter, alias, self.subqueries())?;
         Ok(match self.ask.enforce {
             // Native row-level security keeps the client's predicate from rows it may not see.
-            Enforce::Both if !self.unsecured.contains(&table.name) => tree::and(filter, own),
-            Enforce::Both | Enforce::Rewrite => match own {
+            Enforce::Both | Enforce::Rls if !self.unsecured.contains(&table.name) => tree::and(filter, own),
+            Enforce::Both | Enforce::Rls | Enforce::Rewrite => match own {
                 Some(own) => tree::case(filter, own, Some(tree::boolean(false))),
                 None => filter,
             },

@@ -260,7 +260,7 @@ fn filling_is_planning() {
         let (mut wrong, mut with, mut data, mut filled) = (String::new(), 0, 0, 0);
         let mut without = String::new();
         for (who, sql) in corpus() {
-            for enforce in [Enforce::Both, Enforce::Rewrite] {
+            for enforce in [Enforce::Both, Enforce::Rewrite, Enforce::Rls] {
                 asked(&config, &who, enforce, |ask| {
                     let mut masked = Masked::default();
                     let planned = exact(&sql, ask);

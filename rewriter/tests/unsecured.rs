@@ -51,6 +51,10 @@ fn what_nothing_else_keeps_from_hidden_rows_gets_its_fence_and_no_row_is_written
         let lock = "SELECT id FROM roles FOR UPDATE";
         assert!(run(lock, &secured).is_ok());
         assert!(run(lock, &unsecured).is_err());
+        // Where it is the only filter there is none left.
+        let alone = judge(&config, "sys_account", "SELECT id FROM roles", Some(&unsecured), Enforce::Rls);
+        assert_eq!(alone.unwrap_err().reason, "unsecured");
+        assert!(judge(&config, "sys_account", "SELECT id FROM roles", Some(&secured), Enforce::Rls).is_ok());
         // Another table of the module is not concerned.
         let other = "UPDATE accounts SET avatar_resource_id = 'x'";
         assert_eq!(run(other, &secured), run(other, &unsecured));

@@ -48,6 +48,17 @@ impl<'s> Rewriting<'s> {
     }
 }
 
+/// A proxy with `enforce = "rls"`: row filters are PostgreSQL's alone.
+///
+/// # Panics
+/// When it does not serve.
+pub fn native_alone(stand: &Stand, purpose: &str) -> Another {
+    let config = stand.gate().config.clone();
+    Another::with(stand, &config, purpose, |settings| {
+        settings.insert("enforce".to_owned(), "rls".into());
+    })
+}
+
 impl Drop for Rewriting<'_> {
     fn drop(&mut self) {
         switch(self.stand, &self.tables, "ENABLE", "FORCE");

@@ -25,7 +25,7 @@ pub(super) struct Read {
 pub(super) fn read(text: &str, directory: &Path, notes: &mut Notes) -> Read {
     let document = parse(text, notes);
     let mut root = Section::root(&document);
-    let words = [("both", Enforce::Both), ("rewrite", Enforce::Rewrite)];
+    let words = [("both", Enforce::Both), ("rewrite", Enforce::Rewrite), ("rls", Enforce::Rls)];
     let enforce = choice(&mut root, "enforce", words, Enforce::Both, notes);
     let restriction = root
         .text("restrict", notes)

@@ -77,6 +77,7 @@ fn summary(config: &Config, out: &mut impl Write) -> std::io::Result<()> {
     let locks = match settings.enforce {
         Enforce::Both => "by the proxy and by PostgreSQL's row-level security",
         Enforce::Rewrite => "by the proxy alone",
+        Enforce::Rls => "by PostgreSQL's row-level security; masks and column lists by the proxy",
     };
     writeln!(out, "  row filters    {locks}")?;
     if settings.tokens.dev_issuer {

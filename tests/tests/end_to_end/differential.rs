@@ -5,7 +5,7 @@ use postern_tests::connection::Connection;
 use postern_tests::corpus::{self, Group, Way, difference};
 use postern_tests::plain;
 use postern_tests::product::workspace;
-use postern_tests::rewriting::Rewriting;
+use postern_tests::rewriting::{Rewriting, native_alone};
 use postern_tests::stand::Stand;
 use postern_tests::target::Target;
 
@@ -26,6 +26,16 @@ fn the_rewriter_by_itself_answers_like_plain_postgresql() {
     let rewriting = Rewriting::start(stand, "rewriting-differential");
     let (left, all) = compare(stand, rewriting.proxy.port);
     assert!(left * 4 < all * 3, "{left} of {all} groups came to their end early");
+}
+
+/// Without a filter of the proxy's: native row-level security alone gives the same, and nothing is left out.
+#[test]
+fn native_row_level_security_by_itself_answers_like_plain_postgresql() {
+    let stand = Stand::shared();
+    let _alone = stand.alone();
+    let native = native_alone(stand, "native-differential");
+    let (left, _) = compare(stand, native.port);
+    assert_eq!(left, 0, "groups came to their end early");
 }
 
 /// Runs the corpus through the proxy on that port; how many groups were left to native row-level security, from some statement on, of how

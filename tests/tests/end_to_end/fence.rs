@@ -5,7 +5,7 @@ use std::time::Duration;
 use postern_tests::attack::Family;
 use postern_tests::connection::Connection;
 use postern_tests::product::workspace;
-use postern_tests::rewriting::Rewriting;
+use postern_tests::rewriting::{Rewriting, native_alone};
 use postern_tests::stand::{Stand, eventually};
 
 /// Rows that are added to the table that is read.
@@ -46,6 +46,24 @@ fn attacks_on_reading_fail_without_native_row_level_security() {
         let family = Family::read(&workspace().join("tests/attacks").join(name));
         let mut failures = family.run_through(stand, rewriting.proxy.port);
         failures.retain(|f| !Rewriting::leaves(f));
+        assert!(
+            failures.is_empty(),
+            "{} of {name}:\n\n{}\n",
+            failures.len(),
+            failures.join("\n\n")
+        );
+    }
+}
+
+/// The proxy puts no filter of its own beneath what a client reads: PostgreSQL's holds by itself, and nothing else gives way.
+#[test]
+fn attacks_fail_by_native_row_level_security_alone() {
+    let stand = Stand::shared();
+    let _alone = stand.alone();
+    let native = native_alone(stand, "native-attacks");
+    for name in ["isolation.toml", "filters_reading.toml", "filters_writing.toml", "masks.toml"] {
+        let family = Family::read(&workspace().join("tests/attacks").join(name));
+        let failures = family.run_through(stand, native.port);
         assert!(
             failures.is_empty(),
             "{} of {name}:\n\n{}\n",

@@ -185,7 +185,7 @@ fn policies(manifest: &Manifest, table: &Table) -> ProvisionStep {
 fn switch(enforce: Enforce, table: &Table) -> ProvisionStep {
     let name = table.name.quoted();
     let (title, wanted, sql) = match enforce {
-        Enforce::Both => (
+        Enforce::Both | Enforce::Rls => (
             "on",
             "relrowsecurity AND relforcerowsecurity",
             format!("ALTER TABLE {name} ENABLE ROW LEVEL SECURITY;\nALTER TABLE {name} FORCE ROW LEVEL SECURITY;"),
