@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod connection;
 pub mod corpus;
 pub mod gate;
+pub mod grammar;
 pub mod kept;
 pub mod message;
 pub mod plain;

@@ -56,6 +56,41 @@ fn serial(ty: &str) -> String {
     .to_owned()
 }
 
+/// One table without keys, NOT NULL and defaults: part of its rows may be there, and masked values are NULL.
+fn bare_table_sql(table: &Table) -> String {
+    let columns: Vec<String> = table.columns.iter().map(|c| format!("{} {}", c.name.quoted(), c.ty)).collect();
+    format!("CREATE TABLE {} ({})", table.name.quoted(), columns.join(", "))
+}
+
+/// Makes a copy of what `reader` sees, table by table, without keys.
+///
+/// # Panics
+/// When anything does not work.
+pub fn fill_bare(copy: &mut Connection, config: &Config, mut reader: impl FnMut(&Table) -> Connection) {
+    for module in &config.modules {
+        let schema = format!("CREATE SCHEMA {}", module.schema.quoted());
+        copy.run(&schema).good(&schema);
+        for table in &module.tables {
+            let sql = bare_table_sql(table);
+            copy.run(&sql).good(&sql);
+            load(copy, table, &mut reader(table));
+        }
+    }
+    copy.run("ANALYZE").good("ANALYZE");
+}
+
+/// Copies a table's rows.
+fn load(copy: &mut Connection, table: &Table, reader: &mut Connection) {
+    let columns: Vec<String> = table.columns.iter().filter(|c| !c.never).map(|c| c.name.quoted()).collect();
+    let columns = columns.join(", ");
+    let select = format!("SELECT {columns} FROM {}", table.name.quoted());
+    let rows = reader.run(&select).good(&select);
+    let load = format!("COPY {} ({columns}) FROM STDIN", table.name.quoted());
+    if let Err(failure) = copy.copy_in(&load, &copy_text(&rows)) {
+        panic!("{load}: {failure}");
+    }
+}
+
 /// Makes the copy. `reader` opens a connection that may read all rows of that table in the clear: through the proxy where it has
 /// protected columns.
 ///
@@ -67,14 +102,7 @@ pub fn fill(copy: &mut Connection, config: &Config, mut reader: impl FnMut(&Tabl
             copy.run(&sql).good(&sql);
         }
         for table in &module.tables {
-            let columns: Vec<String> = table.columns.iter().filter(|c| !c.never).map(|c| c.name.quoted()).collect();
-            let columns = columns.join(", ");
-            let select = format!("SELECT {columns} FROM {}", table.name.quoted());
-            let rows = reader(table).run(&select).good(&select);
-            let load = format!("COPY {} ({columns}) FROM STDIN", table.name.quoted());
-            if let Err(failure) = copy.copy_in(&load, &copy_text(&rows)) {
-                panic!("{load}: {failure}");
-            }
+            load(copy, table, &mut reader(table));
             for column in table.columns.iter().filter(|c| c.default == Some(ColumnDefault::Serial)) {
                 let sql = format!(
                     "SELECT setval(pg_get_serial_sequence({}, {}), greatest(1, max({c}))) FROM {t}",

@@ -13,6 +13,7 @@ mod drivers;
 mod engine;
 mod faults;
 mod fence;
+mod generated;
 mod hostile;
 mod identity;
 mod misbehaving;
