@@ -288,6 +288,15 @@ impl Expr {
         }
     }
 
+    /// Whether PostgreSQL makes a join of it where it is a WHERE: a conjunct that is a subquery (not one beneath OR or NOT).
+    pub fn becomes_join(&self) -> bool {
+        match self {
+            Expr::And(es) => es.iter().any(Expr::becomes_join),
+            Expr::InSelect(_) => true,
+            _ => false,
+        }
+    }
+
     /// Whether it reads claims, and neither columns nor other tables.
     fn is_of_claims(&self) -> bool {
         let (mut claims, mut rows) = (false, false);

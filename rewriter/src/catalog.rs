@@ -2,7 +2,7 @@
 //!
 //! Another module's relations are not in it at all, so they cannot answer differently from missing ones.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use postern_config::names::{ColumnRef, TableRef};
@@ -18,6 +18,8 @@ pub struct Catalog {
     /// `false` judges syntax and names alone: every relation is taken as own and plain.
     pub closed: bool,
     relations: HashMap<(Box<str>, Box<str>), Arc<Relation>>,
+    /// Names in the module's schema that are there and answer as missing: children of declared tables, and what took a declared one's place.
+    pub left_out: HashSet<Box<str>>,
 }
 
 /// One relation of the module.
@@ -77,6 +79,7 @@ impl Catalog {
             schema,
             closed: true,
             relations,
+            left_out: HashSet::new(),
         }
     }
 
@@ -109,6 +112,7 @@ impl Catalog {
             schema,
             closed: false,
             relations: HashMap::new(),
+            left_out: HashSet::new(),
         }
     }
 

@@ -126,12 +126,14 @@ pub(crate) fn by_manifest(relation: &str) -> Refusal {
 }
 
 pub(crate) fn named(parts: &[&str]) -> RangeVar {
-    let (schemaname, relname) = match parts {
-        [.., schema, name] => ((*schema).to_owned(), (*name).to_owned()),
-        [name] => (String::new(), (*name).to_owned()),
-        [] => (String::new(), String::new()),
+    let (catalogname, schemaname, relname) = match parts {
+        [.., database, schema, name] => ((*database).to_owned(), (*schema).to_owned(), (*name).to_owned()),
+        [schema, name] => (String::new(), (*schema).to_owned(), (*name).to_owned()),
+        [name] => (String::new(), String::new(), (*name).to_owned()),
+        [] => (String::new(), String::new(), String::new()),
     };
     RangeVar {
+        catalogname,
         schemaname,
         relname,
         inh: true,
@@ -249,6 +251,18 @@ impl Judge<'_> {
         }
     }
 
+    /// The schema in which a name that is missing may be said to be missing: the module's own, where nothing of that name is.
+    fn absent(&self, r: &RangeVar) -> Result<String, Refusal> {
+        let own = self.ask.catalog.schema.as_str();
+        if !(r.catalogname.is_empty() && (r.schemaname.is_empty() || r.schemaname == own)) {
+            return Err(Refusal::new("3F000", "relation", format!("schema \"{}\" does not exist", r.schemaname)));
+        }
+        if self.ask.catalog.left_out.contains(r.relname.as_str()) {
+            return Err(by_manifest(&r.relname));
+        }
+        Ok(own.to_owned())
+    }
+
     /// The table that a foreign key refers to: one that is there, or the one that is being made.
     fn referenced(&mut self, r: Option<&mut RangeVar>) -> Result<(), Refusal> {
         match (&self.making, r) {
@@ -346,6 +360,7 @@ impl Judge<'_> {
         if !matches!(c.objtype(), ObjectType::ObjectTable | ObjectType::ObjectMatview) {
             return Err(Refusal::statement("This kind of CREATE … AS"));
         }
+        let outlives = c.objtype() == ObjectType::ObjectMatview;
         let Some(into) = &mut c.into else {
             return Err(Refusal::internal("CREATE TABLE AS has no target"));
         };
@@ -356,6 +371,7 @@ impl Judge<'_> {
         no_placement(&into.table_space_name, &into.access_method)?;
         storage_options(&into.options)?;
         self.new_relation(into.rel.as_mut(), at_commit)?;
+        self.outlives = outlives;
         match &mut c.query {
             Some(q) if matches!(q.node, Some(NodeEnum::SelectStmt(_))) => walk_data(self, q, &Mode::Values).map(|_| ()),
             _ => Err(Refusal::statement("CREATE TABLE AS EXECUTE")),
@@ -367,6 +383,7 @@ impl Judge<'_> {
         if !v.options.is_empty() {
             return Err(Refusal::construct("Options of a view"));
         }
+        self.outlives = true;
         match &mut v.query {
             Some(q) if matches!(q.node, Some(NodeEnum::SelectStmt(_))) => walk_data(self, q, &Mode::Values).map(|_| ()),
             _ => Err(Refusal::internal("a view has no query")),
@@ -443,7 +460,7 @@ impl Judge<'_> {
                     ));
                 }
                 // Absent with IF EXISTS: PostgreSQL gives its notice for the name in the module's own schema.
-                Err(_) if d.missing_ok => (self.ask.catalog.schema.as_str().to_owned(), r.relname.clone()),
+                Err(_) if d.missing_ok => (self.absent(&r)?, r.relname.clone()),
                 Err(_) => {
                     return Err(Refusal::new(
                         "42P01",
@@ -466,9 +483,7 @@ impl Judge<'_> {
         }
         match (self.own_undeclared(a.relation.as_mut()), a.relation.as_mut()) {
             // Absent with IF EXISTS: PostgreSQL gives its notice for the name in the module's own schema.
-            (Err(missing), Some(r)) if a.missing_ok && missing.sqlstate == "42P01" => {
-                r.schemaname = self.ask.catalog.schema.as_str().to_owned();
-            }
+            (Err(missing), Some(r)) if a.missing_ok && missing.sqlstate == "42P01" => r.schemaname = self.absent(r)?,
             (judged, _) => judged?,
         }
         for cmd in &mut a.cmds {

@@ -22,6 +22,10 @@ impl Judge<'_> {
         if matches!(name.as_str(), "currval" | "lastval") {
             self.keeps.add(Keeps::SEQUENCE);
         }
+        // By an index PostgreSQL looks for the first row where the argument is not NULL, and computes it on the way.
+        if matches!(name.as_str(), "min" | "max") && !f.args.iter().all(|a| matches!(a.node, Some(NodeEnum::ColumnRef(_)))) {
+            self.needs_fences = true;
+        }
         match name.as_str() {
             "nextval" | "currval" | "setval" => self.sequence_argument(f)?,
             "to_tsvector"

@@ -4,7 +4,7 @@ use pg_query::NodeEnum;
 use pg_query::protobuf::{InsertStmt, Node, OnConflictAction, OnConflictClause, SelectStmt, SetOperation};
 use postern_config::manifest::{Default as ColumnDefault, Operation};
 use postern_config::names::{TableRef, eq_column};
-use postern_config::{Column, ColumnType, Ident, Table, policy};
+use postern_config::{Column, ColumnType, Ident, Table};
 
 use crate::expr::Yield;
 use crate::judge::Judge;
@@ -433,8 +433,7 @@ impl Judge<'_> {
     /// PostgreSQL asks the client's WHERE of the row that is there before it asks whether that row may be seen, so the predicate would tell
     /// of hidden rows. For those it is true here, and then PostgreSQL refuses (42501) whatever the client asked.
     fn unseen_conflict(&self, own: Node, table: &Table, alias: &str) -> Result<Node, Refusal> {
-        let seen = policy::all([table.using(Operation::Update), table.using(Operation::Select)]);
-        let seen = predicate(&seen, alias, self.subqueries())?;
+        let seen = predicate(&table.using(Operation::Select), alias, self.subqueries())?;
         Ok(tree::case(seen, own, Some(tree::boolean(true))))
     }
 }

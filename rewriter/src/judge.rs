@@ -76,6 +76,10 @@ pub(crate) struct Judge<'a> {
     pub(crate) fenced: bool,
     /// How many predicates were met that can tell nothing of a hidden row.
     pub(crate) quiet_predicates: usize,
+    /// Something else was met that needs the fences.
+    pub(crate) needs_fences: bool,
+    /// What is made of the statement outlives it (a view): filter and fence stand in it, whoever else filters today.
+    pub(crate) outlives: bool,
     hidden: usize,
 }
 
@@ -155,6 +159,7 @@ pub(crate) fn judged<T>(
     let unfenced = |judge: &Judge<'_>| {
         ask.enforce == Enforce::Rewrite
             && judge.barriers > 0
+            && !judge.needs_fences
             && fence::needless(statement, census.counts.selects, judge.quiet_predicates)
     };
     let needless = unfenced(&judge);
@@ -239,6 +244,11 @@ fn second_reading(tree: Node, judge: &Judge<'_>) -> Result<Rewritten, Refusal> {
                 "the rewritten statement names a relation outside the module",
             ));
         }
+        if schema != "pg_temp" && judge.ask.catalog.left_out.contains(name.as_str()) {
+            return Err(Refusal::internal(
+                "the rewritten statement names a relation that is not to be seen",
+            ));
+        }
         let declared = judge
             .ask
             .catalog
@@ -282,6 +292,8 @@ impl<'a> Judge<'a> {
             mentions: Mentions::new(),
             fenced: true,
             quiet_predicates: 0,
+            needs_fences: false,
+            outlives: false,
             hidden: 0,
         }
     }

@@ -24,8 +24,8 @@ impl Rewritten {
     }
 
     /// Run as the catalogue's reader on the client's connection: relations and columns of its schema and of
-    /// its temporary schema. Columns of the answer, all text: schema (`pg_temp` for temporary), relation, relkind, the relation of the schema that it is a partition or child
-    /// of or NULL, whether native row-level security is on for everybody (`true` or `false`), attribute name or NULL, type spelling or NULL,
+    /// its temporary schema. Columns of the answer, all text: schema (`pg_temp` for temporary), relation, relkind, the relations of the schema that it is a partition or child
+    /// of, however far up, as a JSON array, or NULL, whether native row-level security is on for everybody (`true` or `false`), attribute name or NULL, type spelling or NULL,
     /// whether it has a collation of its own or NULL; ordered by schema, relation, attribute number. `$1` is the schema.
     pub fn read_catalog() -> Self {
         Self::new(READ_CATALOG.to_owned())
@@ -97,8 +97,9 @@ fn changeable() -> String {
 
 const READ_CATALOG: &str = "SELECT CASE WHEN n.oid = pg_catalog.pg_my_temp_schema() THEN 'pg_temp' ELSE n.nspname::text END, c.relname::text, \
 c.relkind::text, \
-(SELECT p.relname::text FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class p ON p.oid = i.inhparent \
-WHERE i.inhrelid = c.oid AND p.relnamespace = c.relnamespace ORDER BY i.inhseqno LIMIT 1), \
+(WITH RECURSIVE up(oid) AS (SELECT i.inhparent FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid UNION \
+SELECT i.inhparent FROM up JOIN pg_catalog.pg_inherits i ON i.inhrelid = up.oid) SELECT pg_catalog.json_agg(p.relname)::text \
+FROM up JOIN pg_catalog.pg_class p ON p.oid = up.oid JOIN pg_catalog.pg_namespace m ON m.oid = p.relnamespace WHERE m.nspname = $1::text), \
 (c.relrowsecurity AND c.relforcerowsecurity)::text, a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod), \
 (a.attcollation <> 0 AND a.attcollation <> 'pg_catalog.\"default\"'::pg_catalog.regcollation)::text \
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \

@@ -179,6 +179,8 @@ impl Judge<'_> {
     /// `(SELECT columns FROM table AS postern$t WHERE filter) AS alias`: the only way in which a declared table is read.
     fn barrier(&mut self, table: &Table, r: &RangeVar, alias: &str, sample: Option<&Node>) -> Result<Node, Refusal> {
         self.barriers += 1;
+        // Once a filter has become a join, PostgreSQL may sort or group what it has not dropped yet.
+        self.needs_fences |= table.using(Operation::Select).becomes_join();
         if self.barriers > MAX_BARRIERS {
             return Err(Refusal::new(
                 "54000",
@@ -225,7 +227,7 @@ impl Judge<'_> {
     fn barrier_tree(&self, table: &Table, inherited: bool, subqueries: Subqueries) -> Result<Node, Refusal> {
         let fence = match self.ask.enforce {
             // Native row-level security keeps the client's predicates above the filter; where somebody has switched it off, nothing does.
-            Enforce::Both if self.unsecured.contains(&table.name) => " OFFSET 0",
+            Enforce::Both | Enforce::Rls if self.outlives || self.unsecured.contains(&table.name) => " OFFSET 0",
             Enforce::Both | Enforce::Rls => "",
             // A leaky predicate of the client must not run on rows that the filter hides.
             Enforce::Rewrite if self.fenced => " OFFSET 0",
@@ -233,8 +235,8 @@ impl Judge<'_> {
         };
         let filter = match self.ask.enforce {
             // PostgreSQL has it.
-            Enforce::Rls => "true".to_owned(),
-            Enforce::Both | Enforce::Rewrite => table.using(Operation::Select).filter_sql(BARRIER, subqueries),
+            Enforce::Rls if !self.outlives => "true".to_owned(),
+            Enforce::Both | Enforce::Rls | Enforce::Rewrite => table.using(Operation::Select).filter_sql(BARRIER, subqueries),
         };
         let columns: Vec<String> = barrier_columns(table, subqueries)
             .into_iter()

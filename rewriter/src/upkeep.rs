@@ -6,6 +6,7 @@
 use pg_query::NodeEnum;
 use pg_query::protobuf::{self, DropBehavior, Node, ObjectType, RangeVar, ReindexObjectType};
 
+use crate::catalog::RelationKind;
 use crate::ddl::{by_manifest, may_run, named};
 use crate::judge::{Ask, Judge, judged};
 use crate::plan::{Effect, Plan, Refusal, Run};
@@ -67,12 +68,14 @@ impl Judge<'_> {
         let Target::Own(found) = self.resolve(r)? else {
             return self.own_undeclared(Some(r));
         };
-        if found.declared.is_none() {
-            return self.own_undeclared(Some(r));
-        }
-        if mode > ROW_EXCLUSIVE && !may_run(self.ask.login) {
+        // PostgreSQL locks what a view reads along with it.
+        let may_be_declared = found.declared.is_some() || found.kind != RelationKind::Table;
+        if mode > ROW_EXCLUSIVE && may_be_declared && !may_run(self.ask.login) {
             return Err(Refusal::denied("lock", format!("permission denied for table {}", found.name))
                 .hint("ACCESS SHARE, ROW SHARE and ROW EXCLUSIVE are for every login; SELECT … FOR UPDATE locks rows."));
+        }
+        if found.declared.is_none() {
+            return self.own_undeclared(Some(r));
         }
         self.seen.range_vars += 1;
         self.targets.push((found.schema.to_string(), found.name.to_string()));

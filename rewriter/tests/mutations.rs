@@ -566,6 +566,11 @@ fn from_item<'t, 'v>(n: &'v Value, manifest: &'t Manifest, items: &mut Vec<Item<
     let Some(table) = manifest.table(text(relation, "relname")) else {
         return false;
     };
+    // A conjunct that is a subquery becomes a join.
+    let filter = inner.get("where_clause").map(conjuncts).unwrap_or_default();
+    if filter.iter().any(|c| c.pointer("/node/SubLink").is_some()) {
+        return false;
+    }
     let renamed = names(sub.pointer("/alias/colnames"));
     let targets = inner
         .get("target_list")

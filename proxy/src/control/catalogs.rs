@@ -21,8 +21,8 @@ pub struct CatalogRow {
     pub relation: String,
     /// `relkind`.
     pub kind: char,
-    /// What it is a partition or child of, in the same schema.
-    pub parent: Option<String>,
+    /// What it is a partition or child of in the module's schema, however far up.
+    pub parents: Vec<String>,
     /// Native row-level security is on, for the owner too.
     pub secured: bool,
     /// Attribute name.
@@ -36,12 +36,12 @@ pub struct CatalogRow {
 impl CatalogRow {
     /// From the eight text fields of [`Rewritten::read_catalog`]; `None` where one that cannot be NULL is.
     pub fn from_fields(fields: [Option<&str>; 8]) -> Option<Self> {
-        let [schema, relation, kind, parent, secured, column, ty, collated] = fields;
+        let [schema, relation, kind, parents, secured, column, ty, collated] = fields;
         Some(Self {
             schema: schema?.to_owned(),
             relation: relation?.to_owned(),
             kind: kind?.chars().next()?,
-            parent: parent.map(str::to_owned),
+            parents: parents.map_or(Some(Vec::new()), |p| serde_json::from_str(p).ok())?,
             secured: secured? == "true",
             column: column.map(str::to_owned),
             ty: ty.map(str::to_owned),
@@ -218,8 +218,8 @@ fn empty(module: &ModuleName) -> Catalog {
 }
 
 /// A snapshot from what the catalogue's reader answered (ordered by schema, relation, attribute number): hidden columns are left out,
-/// protected columns have their declared types. Not in it are partitions and children of declared tables, which hold their rows without
-/// their filters, and what stands under a declared table's name but is none.
+/// protected columns have their declared types. Not in it are partitions, children and parents of declared tables, which hold their
+/// rows without their filters, and what stands under a declared table's name but is none.
 pub fn catalog_from_rows(rows: impl IntoIterator<Item = CatalogRow>, manifest: &Manifest, generation: u64) -> Catalog {
     let declared: HashMap<&str, Arc<Table>> = manifest
         .tables
@@ -229,8 +229,10 @@ pub fn catalog_from_rows(rows: impl IntoIterator<Item = CatalogRow>, manifest: &
     let rows: Vec<CatalogRow> = rows.into_iter().collect();
     let beneath = beneath(&rows, manifest, |name| declared.contains_key(name));
     let mut relations: Vec<Relation> = Vec::new();
+    let mut left_out = HashSet::new();
     for row in rows {
-        if beneath.contains(&(row.schema.clone(), row.relation.clone())) {
+        if row.schema == manifest.schema.as_str() && beneath.contains(&row.relation) {
+            left_out.insert(row.relation.as_str().into());
             continue;
         }
         let same = relations
@@ -240,6 +242,7 @@ pub fn catalog_from_rows(rows: impl IntoIterator<Item = CatalogRow>, manifest: &
             let Some(kind) = kind(row.kind) else { continue };
             let own = row.schema == manifest.schema.as_str();
             if own && kind != RelationKind::Table && declared.contains_key(row.relation.as_str()) {
+                left_out.insert(row.relation.as_str().into());
                 continue;
             }
             relations.push(Relation {
@@ -270,25 +273,25 @@ pub fn catalog_from_rows(rows: impl IntoIterator<Item = CatalogRow>, manifest: &
             });
         }
     }
-    Catalog::new(generation, manifest.schema.clone(), relations)
+    Catalog {
+        left_out,
+        ..Catalog::new(generation, manifest.schema.clone(), relations)
+    }
 }
 
-/// The relations that are partitions or children, however far down, of one that is declared.
-fn beneath(rows: &[CatalogRow], manifest: &Manifest, declared: impl Fn(&str) -> bool) -> HashSet<(String, String)> {
-    let mut found: HashSet<(String, String)> = HashSet::new();
-    loop {
-        let before = found.len();
-        for row in rows {
-            let Some(parent) = &row.parent else { continue };
-            let of_declared = row.schema == manifest.schema.as_str() && declared(parent);
-            if of_declared || found.contains(&(row.schema.clone(), parent.clone())) {
-                found.insert((row.schema.clone(), row.relation.clone()));
-            }
-        }
-        if found.len() == before {
-            return found;
+/// The relations of the module's schema that hold rows of a declared one without its filter: its partitions and children, and what it is a
+/// partition or child of.
+fn beneath(rows: &[CatalogRow], manifest: &Manifest, declared: impl Fn(&str) -> bool) -> HashSet<String> {
+    let mut found = HashSet::new();
+    for row in rows.iter().filter(|r| !r.parents.is_empty()) {
+        let own = row.schema == manifest.schema.as_str();
+        if own && declared(&row.relation) {
+            found.extend(row.parents.iter().filter(|p| !declared(p)).cloned());
+        } else if row.parents.iter().any(|p| declared(p)) {
+            found.insert(row.relation.clone());
         }
     }
+    found
 }
 
 fn kind(relkind: char) -> Option<RelationKind> {

@@ -170,7 +170,7 @@ const QUESTIONS: &[Question] = &[
               FROM declared_column k JOIN pg_catalog.pg_namespace n ON n.nspname = k.schema \
               JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = k.name \
               JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = k.attribute AND NOT a.attisdropped \
-              WHERE pg_catalog.to_regtype(k.type) IS DISTINCT FROM a.atttypid::pg_catalog.regtype",
+              WHERE pg_catalog.to_regtype(k.type) <> a.atttypid::pg_catalog.regtype",
         fix: "change the manifest or the column, so that both say the same",
     },
     Question {

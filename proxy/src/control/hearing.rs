@@ -52,7 +52,12 @@ async fn listen(shared: &Shared) -> Result<(), ControlError> {
     });
     // Whatever ends this function ends the reader too.
     let _reading = AbortOnDrop(reading);
-    client.batch_execute(&format!("LISTEN \"{CHANNEL}\"")).await.map_err(failed)?;
+    if let Err(error) = client.batch_execute(&format!("LISTEN \"{CHANNEL}\"")).await {
+        if error.code().is_none_or(|c| c.code() != "25006") {
+            return Err(failed(error));
+        }
+        tracing::info!("a standby does not let anybody listen: the catalogue is read every {EVERY:?}");
+    }
     // What changed while nobody listened.
     shared.catalogs.refresh_all(&shared.pool).await?;
     loop {

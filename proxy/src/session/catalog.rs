@@ -219,9 +219,14 @@ impl Session {
         if self.own_catalog.is_some() || !may_have_changed(refusal) {
             return planned;
         }
+        // Somebody else may have looked meanwhile.
+        if self.newest.generation() != self.seen.generation {
+            return self.plan_once(sql, batch, superadmin).await;
+        }
         let shared = self.shared.clone();
         match Box::pin(shared.catalogs.look_again(&shared.pool, &self.login.module)).await {
             Some(_) => self.plan_once(sql, batch, superadmin).await,
+            None if self.newest.generation() != self.seen.generation => self.plan_once(sql, batch, superadmin).await,
             None => planned,
         }
     }

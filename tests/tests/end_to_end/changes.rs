@@ -127,6 +127,7 @@ fn what_stands_beneath_or_in_place_of_a_declared_table_is_missing() {
         stand,
         "CREATE TABLE sys_account.roles_child () INHERITS (sys_account.roles); \
          CREATE TABLE sys_account.roles_grandchild () INHERITS (sys_account.roles_child); \
+         ALTER TABLE sys_account.roles_child OWNER TO sys_account_owner; ALTER TABLE sys_account.roles_grandchild OWNER TO sys_account_owner; \
          GRANT ALL ON sys_account.roles_child, sys_account.roles_grandchild TO sys_account_service; \
          CREATE TABLE sys_account.beside (n int); GRANT ALL ON sys_account.beside TO sys_account_service",
     );
@@ -136,6 +137,17 @@ fn what_stands_beneath_or_in_place_of_a_declared_table_is_missing() {
     for table in ["roles_child", "sys_account.roles_grandchild"] {
         let reply = service.run(&format!("SELECT count(*) FROM {table}"));
         assert_eq!(reply.sqlstate(), "42P01", "{table}: {reply:?}");
+    }
+    let mut migrator = stand.connect("sys_account.migrator", None);
+    for sql in [
+        "DROP TABLE IF EXISTS roles_child CASCADE",
+        "DROP TABLE IF EXISTS sys_account.roles_grandchild",
+        "ALTER TABLE IF EXISTS roles_child ADD CONSTRAINT c CHECK (account_id::int > 0)",
+        "COMMENT ON TABLE roles_child IS 'x'",
+        "TRUNCATE roles_child",
+    ] {
+        let reply = migrator.run(sql);
+        assert!(["42501", "42P01"].contains(&reply.sqlstate()), "{sql}: {reply:?}");
     }
     dba(
         stand,

@@ -1,11 +1,13 @@
 //! Event triggers that tell the proxies which module's catalogue a committed statement changed, whoever ran it.
 //!
+//! The functions run with the rights of whoever runs the statement, superusers among them, so they stay the provisioning role's. What fails in
+//! them fails nothing else; a statement that notified cannot be part of a two-phase commit (PREPARE TRANSACTION).
+//!
 //! Only a superuser may make them, so the steps are optional: without them a change is noticed some seconds later.
 
 use postern_config::Config;
 use postern_config::names::quote_literal;
 
-use super::CLAIMS_ROLE;
 use super::policies::function_state;
 use super::step::{ProvisionStep, literals};
 use crate::control::hearing::CHANNEL;
@@ -29,8 +31,9 @@ pub(super) fn steps(config: &Config) -> Vec<ProvisionStep> {
                 format!(
                     "CREATE OR REPLACE FUNCTION {function} RETURNS event_trigger LANGUAGE plpgsql VOLATILE AS $body$\nBEGIN\n\
                      PERFORM pg_catalog.pg_notify({channel}, o.schema_name) FROM (SELECT DISTINCT schema_name FROM {objects}) o \
-                     WHERE o.schema_name OPERATOR(pg_catalog.=) ANY (ARRAY[{schemas}]);\nEND $body$;\n\
-                     REVOKE ALL ON FUNCTION {function} FROM PUBLIC;\nALTER FUNCTION {function} OWNER TO {CLAIMS_ROLE};"
+                     WHERE o.schema_name OPERATOR(pg_catalog.=) ANY (ARRAY[{schemas}]);\n\
+                     EXCEPTION WHEN OTHERS THEN NULL;\nEND $body$;\n\
+                     REVOKE ALL ON FUNCTION {function} FROM PUBLIC;"
                 ),
             ),
             ProvisionStep::recorded(
@@ -41,7 +44,8 @@ pub(super) fn steps(config: &Config) -> Vec<ProvisionStep> {
                 ),
                 format!(
                     "DROP EVENT TRIGGER IF EXISTS {trigger};\n\
-                     CREATE EVENT TRIGGER {trigger} ON {event} EXECUTE FUNCTION {function};"
+                     CREATE EVENT TRIGGER {trigger} ON {event} EXECUTE FUNCTION {function};\n\
+                     ALTER EVENT TRIGGER {trigger} ENABLE ALWAYS;"
                 ),
             )
             .optional(),

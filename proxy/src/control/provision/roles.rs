@@ -258,10 +258,9 @@ fn database(config: &Config) -> ProvisionStep {
 }
 
 /// Who may use what the module's own DDL makes: its service logins, and nobody else. Runtime logins see declared tables only, and a function is
-/// nobody's until it was granted. What a DBA made in the owner's name before is granted too.
+/// nobody's until it was granted. What was there before is left as it is: a DBA grants what of it is wanted.
 fn undeclared(manifest: &Manifest) -> ProvisionStep {
     let (schema, owner) = (manifest.schema.quoted(), quote_ident(&manifest.owner_role()));
-    let literal = quote_literal(manifest.schema.as_str());
     let services: Vec<String> = manifest
         .logins
         .iter()
@@ -279,21 +278,21 @@ fn undeclared(manifest: &Manifest) -> ProvisionStep {
                 "\nALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {schema} GRANT {rights} ON {what} TO {services};"
             ));
         }
-        let declared = literals(manifest.tables.iter().map(|t| t.name.name.as_str()));
-        let others = if declared.is_empty() {
-            String::new()
-        } else {
-            format!(" AND c.relname NOT IN ({declared})")
-        };
-        sql.push_str(&format!(
-            "\nDO $postern$\nDECLARE found record;\nBEGIN\n  FOR found IN SELECT c.oid::pg_catalog.regclass AS name, c.relkind FROM pg_catalog.pg_class c \
-             JOIN pg_catalog.pg_roles r ON r.oid = c.relowner WHERE c.relnamespace = {literal}::pg_catalog.regnamespace \
-             AND r.rolname = {} AND c.relkind IN ('r', 'p', 'v', 'm', 'S') AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i \
-             WHERE i.inhrelid = c.oid){others} LOOP\n    \
-             EXECUTE pg_catalog.format(CASE found.relkind WHEN 'S' THEN 'GRANT USAGE, SELECT, UPDATE ON SEQUENCE %s TO {services}' \
-             ELSE 'GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE %s TO {services}' END, found.name);\n  END LOOP;\nEND\n$postern$;",
-            quote_literal(&manifest.owner_role())
-        ));
+    }
+    let others: Vec<String> = manifest
+        .logins
+        .iter()
+        .filter(|l| l.kind != LoginKind::Service)
+        .map(|l| quote_ident(l.name.as_str()))
+        .collect();
+    if !others.is_empty() {
+        // One of them may have been a service once.
+        for what in ["TABLES", "SEQUENCES"] {
+            sql.push_str(&format!(
+                "\nALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {schema} REVOKE ALL ON {what} FROM {};",
+                others.join(", ")
+            ));
+        }
     }
     ProvisionStep::recorded(
         format!("who uses what {} makes itself", manifest.module),
