@@ -255,7 +255,11 @@ impl Judge<'_> {
     fn absent(&self, r: &RangeVar) -> Result<String, Refusal> {
         let own = self.ask.catalog.schema.as_str();
         if !(r.catalogname.is_empty() && (r.schemaname.is_empty() || r.schemaname == own)) {
-            return Err(Refusal::new("3F000", "relation", format!("schema \"{}\" does not exist", r.schemaname)));
+            return Err(Refusal::new(
+                "3F000",
+                "relation",
+                format!("schema \"{}\" does not exist", r.schemaname),
+            ));
         }
         if self.ask.catalog.left_out.contains(r.relname.as_str()) {
             return Err(by_manifest(&r.relname));
@@ -521,7 +525,10 @@ impl Judge<'_> {
             }
             let sets_default = c.subtype() == AlterTableType::AtColumnDefault;
             let sets_number_or_word = matches!(c.subtype(), AlterTableType::AtSetStatistics | AlterTableType::AtSetStorage);
-            let sets_storage = matches!(c.subtype(), AlterTableType::AtSetRelOptions | AlterTableType::AtResetRelOptions);
+            let sets_storage = matches!(
+                c.subtype(),
+                AlterTableType::AtSetRelOptions | AlterTableType::AtResetRelOptions
+            );
             let sets_identity = c.subtype() == AlterTableType::AtSetIdentity;
             match c.def.as_mut().map(|d| &mut d.node) {
                 None => {}

@@ -68,7 +68,10 @@ impl Judge<'_> {
                         return Err(Refusal::new(
                             "0A000",
                             "unsecured",
-                            format!("native row-level security is off for table {}, and it is its only filter", relation.name),
+                            format!(
+                                "native row-level security is off for table {}, and it is its only filter",
+                                relation.name
+                            ),
                         )
                         .hint("The database differs from the manifests; `postern provision` mends it.")
                         .at(r.location));

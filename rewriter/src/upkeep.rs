@@ -39,7 +39,9 @@ impl Judge<'_> {
                 if t.behavior() == DropBehavior::DropCascade {
                     return Err(Refusal::construct("TRUNCATE … CASCADE").hint("Name each table: then it is seen which rows go."));
                 }
-                t.relations.iter_mut().try_for_each(|r| self.own_undeclared(Some(relation(r)?)))
+                t.relations
+                    .iter_mut()
+                    .try_for_each(|r| self.own_undeclared(Some(relation(r)?)))
             }
             Some(NodeEnum::LockStmt(l)) => {
                 let mode = l.mode;
@@ -58,7 +60,9 @@ impl Judge<'_> {
                 plain_options(&r.params, &["concurrently"])?;
                 self.own_undeclared(r.relation.as_mut())
             }
-            Some(NodeEnum::ConstraintsSetStmt(c)) => c.constraints.iter_mut().try_for_each(|r| self.constraint_name(relation(r)?)),
+            Some(NodeEnum::ConstraintsSetStmt(c)) => {
+                c.constraints.iter_mut().try_for_each(|r| self.constraint_name(relation(r)?))
+            }
             _ => Err(Refusal::statement("This kind of statement")),
         }
     }
@@ -109,7 +113,10 @@ impl Judge<'_> {
             Target::Assumed if r.schemaname.is_empty() => r.schemaname = self.ask.catalog.schema.as_str().to_owned(),
             Target::Assumed => {}
             Target::Catalogue(..) => {
-                return Err(Refusal::denied("relation", format!("permission denied for relation {}", r.relname)));
+                return Err(Refusal::denied(
+                    "relation",
+                    format!("permission denied for relation {}", r.relname),
+                ));
             }
         }
         let names = [Some(r.schemaname), Some(r.relname), column];

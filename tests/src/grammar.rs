@@ -383,11 +383,18 @@ impl<'s> Grammar<'s> {
 
     /// An equality between an item and those before it.
     fn condition(&mut self, items: &[Item], item: &Item) -> Option<String> {
-        let mine = columns(std::slice::from_ref(item), |f| f.plain && matches!(f.kind, Kind::Text | Kind::Int));
+        let mine = columns(std::slice::from_ref(item), |f| {
+            f.plain && matches!(f.kind, Kind::Text | Kind::Int)
+        });
         let theirs = columns(items, |f| f.plain && matches!(f.kind, Kind::Text | Kind::Int));
         let pairs: Vec<String> = mine
             .iter()
-            .flat_map(|(a, f)| theirs.iter().filter(|(_, g)| g.ty == f.ty).map(move |(b, _)| format!("{a} = {b}")))
+            .flat_map(|(a, f)| {
+                theirs
+                    .iter()
+                    .filter(|(_, g)| g.ty == f.ty)
+                    .map(move |(b, _)| format!("{a} = {b}"))
+            })
             .collect();
         self.pick(&pairs)
     }
@@ -409,7 +416,9 @@ impl<'s> Grammar<'s> {
             return subquery;
         }
         let all = columns(items, |_| true);
-        let Some((name, field)) = self.pick(&all) else { return "true".to_owned() };
+        let Some((name, field)) = self.pick(&all) else {
+            return "true".to_owned();
+        };
         let value = self.pick(&field.values).unwrap_or_else(|| "NULL".to_owned());
         let other = self.pick(&field.values).unwrap_or_else(|| "NULL".to_owned());
         if !field.plain {

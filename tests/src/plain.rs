@@ -58,7 +58,11 @@ fn serial(ty: &str) -> String {
 
 /// One table without keys, NOT NULL and defaults: part of its rows may be there, and masked values are NULL.
 fn bare_table_sql(table: &Table) -> String {
-    let columns: Vec<String> = table.columns.iter().map(|c| format!("{} {}", c.name.quoted(), c.ty)).collect();
+    let columns: Vec<String> = table
+        .columns
+        .iter()
+        .map(|c| format!("{} {}", c.name.quoted(), c.ty))
+        .collect();
     format!("CREATE TABLE {} ({})", table.name.quoted(), columns.join(", "))
 }
 

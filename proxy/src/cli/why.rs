@@ -81,7 +81,11 @@ fn in_words(who: &str, table: &str, key: &str, answer: &Answer) -> String {
             Operation::Update => ("update", "may be changed"),
             Operation::Delete => ("delete", "may be deleted"),
         };
-        let says = if answer.permits(*operation) { rows.to_owned() } else { format!("NOT: no row that {rows}") };
+        let says = if answer.permits(*operation) {
+            rows.to_owned()
+        } else {
+            format!("NOT: no row that {rows}")
+        };
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{name}: {says}");
         if policies.is_empty() {
@@ -92,7 +96,11 @@ fn in_words(who: &str, table: &str, key: &str, answer: &Answer) -> String {
         }
     }
     for (column, verdict) in &answer.masks {
-        let _ = writeln!(text, "column {column}: {}", if verdict.value == Some(true) { "shown" } else { "masked" });
+        let _ = writeln!(
+            text,
+            "column {column}: {}",
+            if verdict.value == Some(true) { "shown" } else { "masked" }
+        );
         tree(&mut text, "", verdict, 1);
     }
     text

@@ -273,10 +273,9 @@ pub fn catalog_from_rows(rows: impl IntoIterator<Item = CatalogRow>, manifest: &
             });
         }
     }
-    Catalog {
-        left_out,
-        ..Catalog::new(generation, manifest.schema.clone(), relations)
-    }
+    let mut catalog = Catalog::new(generation, manifest.schema.clone(), relations);
+    catalog.left_out = left_out;
+    catalog
 }
 
 /// The relations of the module's schema that hold rows of a declared one without its filter: its partitions and children, and what it is a

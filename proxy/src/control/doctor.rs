@@ -242,7 +242,10 @@ pub async fn examine(pool: &Pool, config: &Config) -> Result<Vec<Finding>, Contr
         .map_err(failed)?;
     let lists = lists(config);
     for question in QUESTIONS {
-        let rows = transaction.query(&format!("{lists} {}", question.sql), &[]).await.map_err(failed)?;
+        let rows = transaction
+            .query(&format!("{lists} {}", question.sql), &[])
+            .await
+            .map_err(failed)?;
         findings.extend(rows.iter().map(|row| Finding {
             area: question.area,
             object: row.get(0),
@@ -279,7 +282,12 @@ fn lists(config: &Config) -> String {
                 };
                 columns.push(vec![schema.clone(), name.clone(), column.name.to_string(), stored]);
                 if column.protection.as_ref().is_some_and(|p| p.eq()) {
-                    columns.push(vec![schema.clone(), name.clone(), eq_column(&column.name), "bytea".to_owned()]);
+                    columns.push(vec![
+                        schema.clone(),
+                        name.clone(),
+                        eq_column(&column.name),
+                        "bytea".to_owned(),
+                    ]);
                 }
             }
         }

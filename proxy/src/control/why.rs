@@ -74,7 +74,10 @@ pub async fn ask(pool: &Pool, table: &Table, claims: &[String], key: &[String]) 
     let mut client = pool.get().await?;
     let transaction = (**client).build_transaction().read_only(true).start().await.map_err(failed)?;
     // A filter that would apply to the control role raises instead of hiding the row.
-    transaction.batch_execute("SET LOCAL row_security = off").await.map_err(failed)?;
+    transaction
+        .batch_execute("SET LOCAL row_security = off")
+        .await
+        .map_err(failed)?;
     for (claim, value) in Claim::ALL.iter().zip(claims) {
         let name = format!("postern.{}", claim.name());
         transaction
@@ -87,11 +90,16 @@ pub async fn ask(pool: &Pool, table: &Table, claims: &[String], key: &[String]) 
         .iter()
         .enumerate()
         .map(|(i, column)| {
-            let ty = table.column(column.as_str()).map_or_else(|| "text".to_owned(), |c| c.ty.to_string());
+            let ty = table
+                .column(column.as_str())
+                .map_or_else(|| "text".to_owned(), |c| c.ty.to_string());
             format!("{}.{} = (${}::text)::{ty}", quote_ident(ROW), column.quoted(), i + 1)
         })
         .collect();
-    let outputs: Vec<String> = asked.iter().map(|e| format!("({})::bool", e.sql(ROW, Subqueries::Inline))).collect();
+    let outputs: Vec<String> = asked
+        .iter()
+        .map(|e| format!("({})::bool", e.sql(ROW, Subqueries::Inline)))
+        .collect();
     let sql = format!(
         "SELECT ARRAY[{}]::bool[] FROM {} AS {} WHERE {}",
         outputs.join(", "),

@@ -205,7 +205,12 @@ fn slot(claim: Claim) -> usize {
 /// The settings' texts of claims as a token has them, in the order of [`Claim::ALL`]; `None` where one is not of its type.
 pub(crate) fn claim_settings(claims: &serde_json::Map<String, serde_json::Value>) -> Option<Vec<String>> {
     let typed = token::typed_claims(claims).ok()?;
-    Some(typed.iter().map(|c| c.as_ref().map(ClaimValue::setting).unwrap_or_default()).collect())
+    Some(
+        typed
+            .iter()
+            .map(|c| c.as_ref().map(ClaimValue::setting).unwrap_or_default())
+            .collect(),
+    )
 }
 
 /// Whole seconds since 1970; a clock before that counts as 0, where every token lies too far ahead.

@@ -15,7 +15,10 @@ fn doctor(stand: &Stand) -> (Option<i32>, BTreeSet<(String, String, String)>) {
     let findings: Vec<Value> =
         serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}{}", String::from_utf8_lossy(&output.stderr)));
     let of = |f: &Value, key: &str| f[key].as_str().expect("a string").to_owned();
-    let found = findings.iter().map(|f| (of(f, "area"), of(f, "object"), of(f, "found"))).collect();
+    let found = findings
+        .iter()
+        .map(|f| (of(f, "area"), of(f, "object"), of(f, "found")))
+        .collect();
     (output.status.code(), found)
 }
 
@@ -171,7 +174,9 @@ fn every_kind_of_drift_is_found_and_nothing_else() {
         stand.dba_connection().run(drift).good(drift);
         let (code, now) = doctor(stand);
         let new: Vec<_> = now.difference(&before).collect();
-        let met = new.iter().any(|(a, o, f)| a == area && o.contains(object) && f.contains(found));
+        let met = new
+            .iter()
+            .any(|(a, o, f)| a == area && o.contains(object) && f.contains(found));
         if !met || code != Some(65) {
             problems.push(format!("{drift}: {code:?} {new:?}"));
         }

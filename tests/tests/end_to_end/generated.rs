@@ -78,7 +78,12 @@ fn compare(stand: &Stand, copies: &[Seen], port: u16, mode: &str, seed: u64, cou
     let (mut asked, mut answered, mut problems, mut refused) = (0, 0, Vec::new(), Vec::new());
     for (p, copy) in copies.iter().enumerate() {
         for (m, (module, sources)) in copy.modules.iter().enumerate() {
-            let mut plain = open(&copy.target.clone().with("options", &format!("-c search_path={module} {PATIENCE}")));
+            let mut plain = open(
+                &copy
+                    .target
+                    .clone()
+                    .with("options", &format!("-c search_path={module} {PATIENCE}")),
+            );
             let mut proxy = open(&stand.through(port, module, copy.who));
             let mut grammar = Grammar::new(sources, seed.wrapping_add((p * MODULES.len() + m) as u64));
             for n in 0..count {
@@ -108,7 +113,12 @@ fn compare(stand: &Stand, copies: &[Seen], port: u16, mode: &str, seed: u64, cou
         }
     }
     let shown = |all: &[String]| all.iter().take(20).cloned().collect::<Vec<_>>().join("\n");
-    assert!(problems.is_empty(), "{} of {asked} differ:\n{}", problems.len(), shown(&problems));
+    assert!(
+        problems.is_empty(),
+        "{} of {asked} differ:\n{}",
+        problems.len(),
+        shown(&problems)
+    );
     assert!(
         refused.len() * 100 <= asked * REFUSED,
         "{} of {asked} are refused:\n{}",
