@@ -187,7 +187,16 @@ fn settings_and_their_denied_twins() {
         ("dev_issuer = true", "dev_issuer = false", 22, "vouch for any user"),
         ("dev_issuer = true\n", "", 21, "vouch for any user"),
         ("[\"issuer.pem\"]", "[]", 23, "nobody could vouch"),
-        ("public_keys = [\"issuer.pem\"]\n", "", 18, "lacks `public_keys`"),
+        ("public_keys = [\"issuer.pem\"]\n", "", 18, "lacks `public_keys` and `jwks_file`"),
+        ("public_keys = [\"issuer.pem\"]", "jwks_file = \"\"", 23, "not a path"),
+        ("[\"issuer.pem\"]", "[]\njwks_file = \"issuer.jwks\"", 23, "nobody could vouch"),
+        (
+            "dev_issuer = true\ndev_private_key = \"issuer.key\"",
+            "dev_kid = \"a\"",
+            21,
+            "names the development issuer's key",
+        ),
+        ("dev_issuer = true", "dev_issuer = true\ndev_kid = \"\"", 22, "`dev_kid` is empty"),
         ("max_clients = 9", "max_clients = 0", 25, "from 1 to 100000"),
         ("max_clients = 9", "max_client = 9", 25, "did you mean `max_clients`?"),
         (
