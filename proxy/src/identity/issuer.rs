@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -115,7 +115,7 @@ pub(super) struct IssuerKeys {
 impl IssuerKeys {
     /// Reads the files that the settings name; at least one must be named.
     pub(super) fn read(settings: &TokenSettings) -> Result<Self, TokenKeyError> {
-        let pem = settings.public_keys.iter().map(pem_key).collect::<Result<Arc<[_]>, _>>()?;
+        let pem = settings.public_keys.iter().map(|path| pem_key(path)).collect::<Result<Arc<[_]>, _>>()?;
         if pem.is_empty() && settings.jwks_file.is_none() {
             return Err(TokenKeyError::None);
         }
@@ -133,7 +133,7 @@ impl IssuerKeys {
     /// The keys of which one must have signed a token whose header has that kid. Never empty: for a kid that is unknown there is a key
     /// that verifies nothing, so that the refusal takes the same way and time as that of a bad signature.
     pub(super) fn candidates(&self, kid: Option<&str>) -> Vec<Signer> {
-        let found = match (&self.set, kid) {
+        let found: Vec<Signer> = match (&self.set, kid) {
             (Some(set), Some(kid)) => {
                 let set = set.read().unwrap_or_else(PoisonError::into_inner);
                 set.get(kid).cloned().into_iter().collect()
@@ -171,9 +171,9 @@ impl IssuerKeys {
     }
 }
 
-fn pem_key(path: &PathBuf) -> Result<Signer, TokenKeyError> {
+fn pem_key(path: &Path) -> Result<Signer, TokenKeyError> {
     let pem = std::fs::read(path).map_err(|source| TokenKeyError::Io {
-        path: path.clone(),
+        path: path.to_owned(),
         source,
     })?;
     let key = || -> Option<PublicKey> {
@@ -181,7 +181,7 @@ fn pem_key(path: &PathBuf) -> Result<Signer, TokenKeyError> {
         let decoding = DecodingKey::from_ed_pem(&pem).ok()?;
         PublicKey::new(decoding.try_get_as_bytes().ok()?.try_into().ok()?)
     };
-    key().map(Signer::new).ok_or_else(|| TokenKeyError::Key { path: path.clone() })
+    key().map(Signer::new).ok_or_else(|| TokenKeyError::Key { path: path.to_owned() })
 }
 
 /// A key that nobody can sign for: a hash that happens to be a point, so nobody knows its private key. Withdrawn besides.

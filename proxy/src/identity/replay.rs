@@ -11,8 +11,6 @@ use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 
-use super::token::TokenError;
-
 /// Ids that may live at once, some 20 MB of them: 436 new tokens in each second, of ten minutes each.
 pub(super) const MOST: usize = 262_144;
 /// Below this many nothing is swept.
@@ -20,6 +18,17 @@ const FEW: usize = 1024;
 
 /// 128 bits of a SHA-256. Only what the issuer signed is kept, so nobody else can look for two of one value.
 type Short = [u8; 16];
+
+/// Whether a token may be shown under its id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// It is the first with that id, or the same as the first.
+    Admitted,
+    /// The id is another token's, which lives.
+    Taken,
+    /// No further id can be remembered.
+    NoRoom,
+}
 
 pub(super) struct Replay {
     ids: Mutex<Ids>,
@@ -54,30 +63,31 @@ impl Replay {
         }
     }
 
-    /// Whether the token may be shown under that id. `ends` is its `exp`, both times are unix seconds; only for tokens that are right in
-    /// everything else.
-    pub(super) fn admit(&self, jti: &str, token: &str, ends: u64, now: u64) -> Result<(), TokenError> {
+    /// Takes note of a token under its id. `ends` is its `exp`, both times are unix seconds. Only for tokens that are right in everything
+    /// else: nobody but the issuer may take up room.
+    #[must_use]
+    pub(super) fn admit(&self, jti: &str, token: &str, ends: u64, now: u64) -> Admission {
         let (id, token) = (short(jti), short(token));
         // Whole between any two operations, so a panic elsewhere cannot have spoilt it.
         let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(shown) = ids.by_id.get_mut(&id) {
             if shown.token == token {
-                return Ok(());
+                return Admission::Admitted;
             }
             if shown.ends > now {
-                return Err(TokenError::Replayed);
+                return Admission::Taken;
             }
             *shown = Shown { token, ends };
-            return Ok(());
+            return Admission::Admitted;
         }
         if ids.by_id.len() >= ids.sweep_at {
             ids.sweep(now, self.most);
         }
         if ids.by_id.len() >= self.most {
-            return Err(TokenError::TooMany);
+            return Admission::NoRoom;
         }
         ids.by_id.insert(id, Shown { token, ends });
-        Ok(())
+        Admission::Admitted
     }
 
     #[cfg(test)]
@@ -106,41 +116,42 @@ fn short(text: &str) -> Short {
 
 #[cfg(test)]
 mod tests {
+    use super::Admission::{Admitted, NoRoom, Taken};
     use super::*;
 
     #[test]
     fn an_id_belongs_to_the_first_token_until_that_ends() {
         let replay = Replay::holding(10);
-        assert_eq!(replay.admit("a", "first", 100, 50), Ok(()));
+        assert_eq!(replay.admit("a", "first", 100, 50), Admitted);
         for now in [50, 60, 99] {
-            assert_eq!(replay.admit("a", "first", 100, now), Ok(()), "the same token again");
-            assert_eq!(replay.admit("a", "second", 200, now), Err(TokenError::Replayed), "at {now}");
+            assert_eq!(replay.admit("a", "first", 100, now), Admitted, "the same token again");
+            assert_eq!(replay.admit("a", "second", 200, now), Taken, "at {now}");
         }
-        assert_eq!(replay.admit("b", "second", 200, 60), Ok(()), "another id");
-        assert_eq!(replay.admit("a", "second", 200, 100), Ok(()), "the first one has ended");
-        assert_eq!(replay.admit("a", "first", 100, 101), Err(TokenError::Replayed));
+        assert_eq!(replay.admit("b", "second", 200, 60), Admitted, "another id");
+        assert_eq!(replay.admit("a", "second", 200, 100), Admitted, "the first one has ended");
+        assert_eq!(replay.admit("a", "first", 100, 101), Taken);
     }
 
     #[test]
     fn where_there_is_no_room_new_ids_are_refused_and_none_is_forgotten() {
         let replay = Replay::holding(3);
         for (id, ends) in [("a", 100), ("b", 200), ("c", 300)] {
-            assert_eq!(replay.admit(id, id, ends, 50), Ok(()));
+            assert_eq!(replay.admit(id, id, ends, 50), Admitted);
         }
-        assert_eq!(replay.admit("d", "d", 300, 50), Err(TokenError::TooMany));
-        assert_eq!(replay.admit("d", "d", 300, 51), Err(TokenError::TooMany));
-        assert_eq!(replay.admit("b", "b", 200, 99), Ok(()), "those that are in may come again");
-        assert_eq!(replay.admit("b", "other", 200, 99), Err(TokenError::Replayed));
-        assert_eq!(replay.admit("d", "d", 300, 100), Ok(()), "a has ended");
+        assert_eq!(replay.admit("d", "d", 300, 50), NoRoom);
+        assert_eq!(replay.admit("d", "d", 300, 51), NoRoom);
+        assert_eq!(replay.admit("b", "b", 200, 99), Admitted, "those that are in may come again");
+        assert_eq!(replay.admit("b", "other", 200, 99), Taken);
+        assert_eq!(replay.admit("d", "d", 300, 100), Admitted, "a has ended");
         assert_eq!(replay.len(), 3);
-        assert_eq!(replay.admit("e", "e", 300, 100), Err(TokenError::TooMany));
+        assert_eq!(replay.admit("e", "e", 300, 100), NoRoom);
     }
 
     #[test]
     fn what_has_ended_does_not_pile_up() {
         let replay = Replay::holding(MOST);
         for n in 0..20_000u64 {
-            assert_eq!(replay.admit(&n.to_string(), "token", n + 10, n), Ok(()));
+            assert_eq!(replay.admit(&n.to_string(), "token", n + 10, n), Admitted);
         }
         assert!(replay.len() <= FEW, "{} of which 10 live", replay.len());
     }

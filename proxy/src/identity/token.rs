@@ -24,7 +24,7 @@ use serde_json::{Map, Value};
 use super::issuer::{IssuerKeys, Rotation, Signer, TokenKeyError};
 use super::jwks::JwkSet;
 use super::known::{Known, Print};
-use super::replay::{self, Replay};
+use super::replay::{self, Admission, Replay};
 use super::{ClaimValue, Claims, Identity, Origin, slot, unix_seconds};
 
 /// The longest a token may still live when it is shown.
@@ -252,7 +252,11 @@ impl TokenVerifier {
         }
         let reason = reason.filter(|_| is_super).map(Into::into);
         // Last, so that only a token which is right in everything takes an id.
-        self.replay.admit(jti, token, expires, unix_seconds(now))?;
+        match self.replay.admit(jti, token, expires, unix_seconds(now)) {
+            Admission::Admitted => {}
+            Admission::Taken => return Err(TokenError::Replayed),
+            Admission::NoRoom => return Err(TokenError::TooMany),
+        }
         Ok(Arc::new(Identity {
             claims: typed,
             origin: Origin::Token {
@@ -296,7 +300,8 @@ impl TokenVerifier {
         let mut outcome = Err(TokenError::Signature);
         for signer in self.keys.candidates(header.kid.as_deref()) {
             match decode::<Map<String, Value>>(token, signer.decoding(), &self.validation) {
-                Ok(data) => return Ok((data.claims, signer)),
+                Ok(data) if signer.stands() => return Ok((data.claims, signer)),
+                Ok(_) => outcome = Err(TokenError::Signature),
                 Err(e) => outcome = Err(kind(e.kind())),
             }
             if !matches!(outcome, Err(TokenError::Signature)) {

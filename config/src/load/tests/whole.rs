@@ -174,6 +174,10 @@ fn settings_and_their_denied_twins() {
     assert_eq!(config.settings.limits.max_clients, 9);
     assert_eq!(config.settings.secrets_dir, scratch.0.join("secrets"));
     assert_eq!(config.settings.keys.passphrase_file, Path::new("/abs/passphrase"));
+    let set_alone = SETTINGS.replacen("public_keys = [\"issuer.pem\"]", "jwks_file = \"issuer.jwks\"\ndev_kid = \"k\"", 1);
+    let tokens = scratch.load(&set_alone, &[("acme", &one)]).unwrap().settings.tokens;
+    assert_eq!(tokens.jwks_file, Some(scratch.0.join("issuer.jwks")));
+    assert!(tokens.public_keys.is_empty() && tokens.dev_kid.as_deref() == Some("k"));
     for (from, to, line, part) in [
         ("claim.disabled IS NOT", "disabled IS NOT", 1, "no table is in sight"),
         ("restrict", "enforce = \"none\"\nrestrict", 1, "write \"both\" or \"rewrite\""),

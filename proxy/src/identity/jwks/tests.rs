@@ -1,5 +1,3 @@
-use std::os::unix::fs::PermissionsExt;
-
 use serde_json::{Value, json};
 
 use super::*;
@@ -52,7 +50,10 @@ fn keys_of_other_kinds_are_left_out_and_named() {
     ] {
         let set = parse(&[key("one", ONE), other.clone()]).unwrap();
         assert_eq!(kids(&set), ["one"], "{other}");
-        let left_out = Ignored { kid: Some("other".into()), why };
+        let left_out = Ignored {
+            kid: Some("other".into()),
+            why,
+        };
         assert_eq!(set.ignored(), [left_out], "{other}");
         assert!(matches!(parse(&[other]), Err(JwksProblem::NoneUsable)));
     }

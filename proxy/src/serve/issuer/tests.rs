@@ -86,14 +86,14 @@ fn a_changed_file_comes_into_force_and_a_broken_one_does_not() {
     assert_eq!(watched.gauges(), (2, 0));
 
     let huge = " ".repeat(usize::try_from(jwks::MAX_BYTES).unwrap() + 1);
-    let padded = URL_SAFE_NO_PAD.encode([1u8; 31]);
+    let short = URL_SAFE_NO_PAD.encode([1u8; 31]);
     let broken = [
         String::new(),
         "{".to_owned(),
         huge,
         set(&[]),
         set(&[("two", TWO), ("two", TWO)]),
-        set(&[("one", ONE), ("two", &padded)]),
+        set(&[("one", ONE), ("two", short.as_str())]),
     ];
     for text in &broken {
         watched.write(text);
