@@ -254,12 +254,16 @@ pub struct TokenSettings {
     pub issuer: String,
     /// Expected `aud`.
     pub audience: String,
-    /// PEM files with Ed25519 public keys.
+    /// PEM files with Ed25519 public keys; may be empty where there is a `jwks_file`.
     pub public_keys: Vec<PathBuf>,
+    /// The issuer's JWK Set (RFC 7517), read again when it changes.
+    pub jwks_file: Option<PathBuf>,
     /// Marks a development issuer: `token mint` may use `dev_private_key`. `serve` refuses a private key without it.
     pub dev_issuer: bool,
     /// PEM file of the development issuer's private key.
     pub dev_private_key: Option<PathBuf>,
+    /// The `kid` that `token mint` puts into headers: the development key's in `jwks_file`.
+    pub dev_kid: Option<String>,
     /// JSON file with the people that `token mint --as` knows (claims by account id).
     pub dev_people: Option<PathBuf>,
 }

@@ -119,6 +119,7 @@ fn every_path_of_the_configuration_is_mounted() {
             &settings.upstream.control_password_file,
         ];
         secrets.extend(&settings.tokens.public_keys);
+        secrets.extend(&settings.tokens.jwks_file);
         for path in secrets {
             let (source, _, read_only) = holder(path).unwrap_or_else(|| panic!("{} is mounted in {name}", path.display()));
             assert!(source == "./secrets" && *read_only, "{}", path.display());

@@ -5,6 +5,7 @@
 
 mod door;
 mod error;
+mod issuer;
 mod local;
 mod revoked;
 mod worker;
@@ -90,6 +91,7 @@ pub async fn serve(
         async move { database_answers(&pool).await }
     }));
     background.spawn(revoked::watch(Arc::clone(&shared)));
+    background.spawn(issuer::watch(Arc::clone(&shared)));
     background.spawn(control::watch_catalogues(Arc::clone(&shared)));
     let kept = Arc::clone(&shared);
     background.spawn(async move { kept.pools.keep().await });

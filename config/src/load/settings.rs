@@ -215,6 +215,7 @@ fn listen(section: &mut Section<'_, '_>, paths: &Paths<'_>, notes: &mut Notes) -
 fn tokens(section: &mut Section<'_, '_>, paths: &Paths<'_>, notes: &mut Notes) -> Option<TokenSettings> {
     let issuer = section.need_text("issuer", "\"https://id.example.org\"", notes);
     let audience = section.need_text("audience", "\"postern\"", notes);
+    let jwks_file = paths.get(section, "jwks_file", notes);
     let public_keys = match section.texts("public_keys", notes) {
         Some(keys) if keys.value.is_empty() => {
             notes.add(
@@ -228,10 +229,14 @@ fn tokens(section: &mut Section<'_, '_>, paths: &Paths<'_>, notes: &mut Notes) -
             .iter()
             .map(|k| paths.resolve(k, "public_keys", notes))
             .collect::<Option<Vec<_>>>(),
+        None if section.has("public_keys") => None,
+        None if section.has("jwks_file") => Some(Vec::new()),
         None => {
-            if !section.has("public_keys") {
-                section.missing("public_keys", "[\"keys/issuer.pem\"]", notes);
-            }
+            notes.add(
+                section.line(),
+                "[tokens] lacks `public_keys` and `jwks_file`, so nobody could vouch for a user; add `public_keys = \
+                 [\"keys/issuer.pem\"]` or `jwks_file = \"keys/issuer.jwks\"`",
+            );
             None
         }
     };
@@ -244,16 +249,26 @@ fn tokens(section: &mut Section<'_, '_>, paths: &Paths<'_>, notes: &mut Notes) -
                 format!("`{key}` {why}; remove it, or write `dev_issuer = true` where the issuer is for development"),
             );
         }
+        Some(text)
+    };
+    let mut development_file = |key: &'static str, why: &str, notes: &mut Notes| {
+        let text = development_only(key, why, notes)?;
         paths.resolve(&text, key, notes)
     };
-    let dev_private_key = development_only("dev_private_key", "would let the proxy's host vouch for any user", notes);
-    let dev_people = development_only("dev_people", "serves the development issuer alone", notes);
+    let dev_private_key = development_file("dev_private_key", "would let the proxy's host vouch for any user", notes);
+    let dev_people = development_file("dev_people", "serves the development issuer alone", notes);
+    let dev_kid = development_only("dev_kid", "names the development issuer's key", notes);
+    if let Some(kid) = dev_kid.as_ref().filter(|kid| kid.value.is_empty()) {
+        notes.add(kid.line, "`dev_kid` is empty; write the `kid` of the development key in `jwks_file`");
+    }
     Some(TokenSettings {
         issuer: issuer?.value,
         audience: audience?.value,
         public_keys: public_keys?,
+        jwks_file,
         dev_issuer,
         dev_private_key,
+        dev_kid: dev_kid.map(|kid| kid.value),
         dev_people,
     })
 }

@@ -7,10 +7,13 @@ use postern_config::settings::{Enforce, SessionAttrs};
 use postern_config::{Config, ConfigError, LoginKind, Manifest, Problem, Search};
 
 use super::CliError;
+use crate::identity::JwkSet;
+use crate::identity::jwks::JwksProblem;
 
 pub(super) fn run(file: &Path, out: &mut impl Write) -> Result<(), CliError> {
     let config = validated(file)?;
-    summary(&config, out).map_err(|source| CliError::Stream {
+    let keys = issuer_keys(&config)?;
+    summary(&config, keys.as_ref(), out).map_err(|source| CliError::Stream {
         doing: "write the summary",
         source,
     })
@@ -38,7 +41,25 @@ pub(super) fn validated(file: &Path) -> Result<Config, CliError> {
     }
 }
 
-fn summary(config: &Config, out: &mut impl Write) -> std::io::Result<()> {
+/// The issuer's JWK Set, where one is configured and is there: a check may be made on another host than the one that serves.
+fn issuer_keys(config: &Config) -> Result<Option<JwkSet>, CliError> {
+    let Some(path) = &config.settings.tokens.jwks_file else {
+        return Ok(None);
+    };
+    match JwkSet::read(path) {
+        Ok(set) => Ok(Some(set)),
+        Err(error) => match error.problem {
+            JwksProblem::Io(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            problem => Err(CliError::Config(ConfigError(vec![Problem {
+                file: error.path,
+                line: problem.line(),
+                message: problem.to_string(),
+            }]))),
+        },
+    }
+}
+
+fn summary(config: &Config, keys: Option<&JwkSet>, out: &mut impl Write) -> std::io::Result<()> {
     let settings = &config.settings;
     writeln!(out, "{}: valid", config.file.display())?;
     writeln!(
@@ -80,6 +101,20 @@ fn summary(config: &Config, out: &mut impl Write) -> std::io::Result<()> {
         Enforce::Rls => "by PostgreSQL's row-level security; masks and column lists by the proxy",
     };
     writeln!(out, "  row filters    {locks}")?;
+    if let Some(path) = &settings.tokens.jwks_file {
+        let file = path.display();
+        match keys {
+            Some(set) => {
+                let kids: Vec<&str> = set.kids().collect();
+                writeln!(out, "  issuer's keys  {} in {file}", kids.join(", "))?;
+            }
+            None => writeln!(out, "  issuer's keys  {file} is not here, so it was not read; `serve` needs it")?,
+        }
+        for key in keys.map(JwkSet::ignored).unwrap_or_default() {
+            let kid = key.kid.as_deref().unwrap_or("(none)");
+            writeln!(out, "                 {kid:?} is not used: {}", key.why)?;
+        }
+    }
     if settings.tokens.dev_issuer {
         writeln!(out, "  tokens         of a DEVELOPMENT issuer, whose private key lies here")?;
     }

@@ -72,7 +72,7 @@ The database must have been provisioned: postern provision --config FILE")]
   postern check --config config/examples/postern.toml
       Prints a summary and what each protected column's search gives away; exit code 0, or 64 with every problem.
 
-Needs neither secrets nor a database.")]
+Needs neither secrets nor a database. The issuer's JWK Set (tokens.jwks_file) is read where it is there.")]
     Check(ConfigArgs),
 
     /// Prints or applies the SQL of the second lock: roles, schemas, tables, privileges, row-level security, key catalogue.
@@ -135,7 +135,8 @@ enum TokenCommand {
   PGOPTIONS=\"-c postern.token=$(postern token mint --config postern.toml --module disco --as bob)\" psql URL
       Used at once.
 
-Works only where the configuration says dev_issuer = true; production tokens come from your own issuer.")]
+Works only where the configuration says dev_issuer = true; production tokens come from your own issuer. Where tokens.dev_kid is set,
+the token names that key.")]
     Mint(MintArgs),
 }
 

@@ -1,13 +1,14 @@
 //! Tokens that were verified before: a module's pool shows the same one with every connection, and a signature costs a hundred times a hash.
 //!
-//! Promised: a token is known only by all of its bytes, for the module that it was verified for; what time decides is looked at each time by
-//! [`TokenVerifier`](super::token::TokenVerifier). The token itself is not kept, only its SHA-256. At most [`MOST`] are known; the oldest
-//! go first.
+//! Promised: a token is known only by all of its bytes, for the module and the login that it was verified for; what time decides is looked at
+//! each time by [`TokenVerifier`](super::token::TokenVerifier), and so is whether its key still stands. The token itself is not kept, only
+//! its SHA-256. At most [`MOST`] are known; the oldest go first, and those whose key is withdrawn go with it.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use postern_config::names::{LoginName, ModuleName};
 use sha2::{Digest, Sha256};
 
 use super::Identity;
@@ -20,10 +21,12 @@ pub(super) const MOST: usize = 4096;
 pub(super) struct Print([u8; 32]);
 
 impl Print {
-    pub(super) fn of(token: &str, module: &str) -> Self {
-        // A module's name has no dot and a token has two, so no two pairs are one text.
+    pub(super) fn of(token: &str, module: &ModuleName, login: &LoginName) -> Self {
+        // Names have no dots, so no two of these are one text.
         let digest = Sha256::new()
-            .chain_update(module)
+            .chain_update(module.as_str())
+            .chain_update(".")
+            .chain_update(login.as_str())
             .chain_update(".")
             .chain_update(token)
             .finalize();
@@ -59,6 +62,14 @@ impl Known {
         {
             tokens.by_print.remove(&oldest);
         }
+    }
+
+    /// Forgets all others.
+    pub(super) fn retain(&self, stays: impl Fn(&Identity) -> bool) {
+        let mut tokens = self.tokens();
+        let Tokens { by_print, order } = &mut *tokens;
+        by_print.retain(|_, (identity, _)| stays(identity));
+        order.retain(|print| by_print.contains_key(print));
     }
 
     fn tokens(&self) -> MutexGuard<'_, Tokens> {

@@ -76,7 +76,7 @@ impl MintError {
     }
 }
 
-/// Signs a token for a person of `dev_people`, for one module, living `ttl` from `now`.
+/// Signs a token for a person of `dev_people`, for one module, living `ttl` from `now`; its header names `dev_kid` where that is set.
 pub fn mint(
     settings: &TokenSettings,
     module: &ModuleName,
@@ -110,7 +110,9 @@ pub fn mint(
     claims.insert("jti".into(), mac::hex(&id).into());
     let pem = secrets::read(key)?;
     let key = EncodingKey::from_ed_pem(pem.as_bytes()).map_err(|_| MintError::Key(key.clone()))?;
-    encode(&Header::new(Algorithm::EdDSA), &claims, &key).map_err(|e| MintError::Sign(e.to_string()))
+    let mut header = Header::new(Algorithm::EdDSA);
+    header.kid.clone_from(&settings.dev_kid);
+    encode(&header, &claims, &key).map_err(|e| MintError::Sign(e.to_string()))
 }
 
 /// A fresh development issuer: (private key, public key), both PEM. The private one belongs into a file of mode 0600.

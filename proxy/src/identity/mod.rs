@@ -4,9 +4,12 @@
 //! and bounded; a missing or empty one is empty towards PostgreSQL, which reads that as NULL. Refused: every token that is not exactly
 //! what the issuer signs for this module (see [`token`]). Pure: `now` is an argument.
 
+mod issuer;
+pub mod jwks;
 mod known;
 pub mod mac;
 pub mod mint;
+mod replay;
 pub mod token;
 
 use std::sync::{Arc, LazyLock};
@@ -15,6 +18,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use postern_config::expr::Claim;
 use postern_config::names::ModuleName;
 
+use issuer::Signer;
+pub use issuer::{Rotation, TokenKeyError};
+pub use jwks::JwkSet;
 pub use mac::{Backend, MacKey};
 pub use token::{TokenError, TokenVerifier};
 
@@ -73,6 +79,8 @@ enum Origin {
         expires: u64,
         /// Why it is superadmin; present exactly where it is.
         reason: Option<Box<str>>,
+        /// The key that vouches for it.
+        signer: Signer,
     },
 }
 
@@ -153,6 +161,14 @@ impl Identity {
         match &self.origin {
             Origin::Token { jti, .. } => Some(jti),
             Origin::Guest | Origin::Service => None,
+        }
+    }
+
+    /// Whether the key that vouched for it is not the issuer's any more. Guest and service have none.
+    pub fn key_withdrawn(&self) -> bool {
+        match &self.origin {
+            Origin::Token { signer, .. } => !signer.stands(),
+            Origin::Guest | Origin::Service => false,
         }
     }
 

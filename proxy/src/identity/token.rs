@@ -1,27 +1,30 @@
 //! User tokens: JSON Web Tokens (RFC 7519) signed with Ed25519, and nothing else that RFC allows.
 //!
-//! Promised: what passes was signed by a configured key, for this audience and this module, ends within ten minutes, has an id that is
-//! not revoked, and carries only claims of the right types. The algorithm is pinned before the signature is looked at, so `none` and a
-//! MAC keyed with the public key never reach a verifier. Every claim is checked here, not by the library, with `now` as an argument.
+//! Promised: what passes was signed by a key of the issuer's that is in force (`identity::issuer`), for this audience, this module and,
+//! where it says so, this login, ends within ten minutes, has an id that is not revoked and that no other token had (`identity::replay`),
+//! and carries only claims of the right types. The algorithm is pinned before the signature is looked at, so `none` and a MAC keyed with
+//! the public key never reach a verifier. Every claim is checked here, not by the library, with `now` as an argument.
 //!
-//! A token that comes again is known (`identity::known`); whether it has ended or was revoked since is looked at each time.
+//! A token that comes again is known (`identity::known`); whether it has ended, was revoked or lost its key since is looked at each time.
 //!
 //! `exp` counts seconds and must lie at most [`MAX_LIFE`] ahead: a token that counts milliseconds or nanoseconds is thereby refused
 //! rather than immortal.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
+use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
 use postern_config::expr::{Claim, ClaimType};
-use postern_config::names::ModuleName;
+use postern_config::names::{LoginName, ModuleName};
 use postern_config::settings::TokenSettings;
 use serde_json::{Map, Value};
 
+use super::issuer::{IssuerKeys, Rotation, Signer, TokenKeyError};
+use super::jwks::JwkSet;
 use super::known::{Known, Print};
+use super::replay::{self, Admission, Replay};
 use super::{ClaimValue, Claims, Identity, Origin, slot, unix_seconds};
 
 /// The longest a token may still live when it is shown.
@@ -45,9 +48,12 @@ pub enum TokenError {
     /// Another algorithm than EdDSA, or a header extension.
     #[error("the token's signature algorithm is not accepted")]
     Algorithm,
-    /// No configured key signed it.
+    /// No key of the issuer's signed it; also where it names a key that is not there.
     #[error("the token's signature is not valid")]
     Signature,
+    /// It was believed, and the key that signed it is not the issuer's any more.
+    #[error("the key that signed the token has been withdrawn")]
+    Withdrawn,
     /// `iss` is missing or another.
     #[error("the token is from another issuer")]
     Issuer,
@@ -57,6 +63,9 @@ pub enum TokenError {
     /// `mod` is missing or another.
     #[error("the token is for another module")]
     Module,
+    /// `login` is there and another.
+    #[error("the token is for another login")]
+    Login,
     /// `exp` has passed.
     #[error("the token has expired")]
     Expired,
@@ -72,6 +81,12 @@ pub enum TokenError {
     /// `jti` is revoked.
     #[error("the token has been revoked")]
     Revoked,
+    /// Another token with this `jti` was shown before, and still lives.
+    #[error("another token has the same identifier")]
+    Replayed,
+    /// So many tokens live that no further `jti` can be remembered.
+    #[error("too many tokens are in use")]
+    TooMany,
     /// A claim is of the wrong type, empty, too long, or not for tokens.
     #[error("the token carries a claim that is not accepted")]
     Claim,
@@ -92,8 +107,11 @@ impl TokenError {
             Self::Algorithm | Self::Signature => "Tokens are signed with Ed25519 (EdDSA) by a key that postern.toml names.",
             Self::Issuer => "\"iss\" must be what [tokens] issuer in postern.toml says.",
             Self::Audience => "\"aud\" must be what [tokens] audience in postern.toml says.",
+            Self::Withdrawn | Self::Expired => "Ask the issuer for a new token.",
+            Self::Login => "\"login\" binds a token to one login: show it there, or ask the issuer for another.",
+            Self::Replayed => "The issuer must give every token a \"jti\" of its own.",
+            Self::TooMany => "Try again when some have expired; show one token again rather than a new one for each connection.",
             Self::Module => "Ask the issuer for a token whose \"mod\" is this module.",
-            Self::Expired => "Ask the issuer for a new token.",
             Self::Lifetime => "\"exp\" is in whole seconds since 1970, at most 600 ahead.",
             Self::NotYet => "Compare the clocks of the issuer and of this host.",
             Self::NoId => "Give every token a \"jti\" of 1 to 128 bytes.",
@@ -112,67 +130,38 @@ impl TokenError {
             Self::Malformed => "token-malformed",
             Self::Algorithm => "token-algorithm",
             Self::Signature => "token-signature",
+            Self::Withdrawn => "token-key-withdrawn",
             Self::Issuer => "token-issuer",
             Self::Audience => "token-audience",
             Self::Module => "token-module",
+            Self::Login => "token-login",
             Self::Expired => "token-expired",
             Self::Lifetime => "token-lifetime",
             Self::NotYet => "token-not-yet",
             Self::NoId => "token-id",
             Self::Revoked => "token-revoked",
+            Self::Replayed => "token-replayed",
+            Self::TooMany => "token-too-many",
             Self::Claim => "token-claim",
             Self::Reason => "token-reason",
         }
     }
 }
 
-/// Why tokens cannot be verified at all.
-#[derive(Debug, thiserror::Error)]
-pub enum TokenKeyError {
-    /// A public key's file cannot be read.
-    #[error("[tokens] public_keys: {}: {source}; the issuer's public key must be there", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// It holds no Ed25519 public key.
-    #[error("[tokens] public_keys: {}: not an Ed25519 public key in PEM form; make one: openssl pkey -in KEY -pubout", path.display())]
-    Key {
-        /// The file.
-        path: PathBuf,
-    },
-    /// None is configured.
-    #[error("[tokens] public_keys is empty, so no user could ever be known; name the issuer's public key")]
-    None,
-}
-
 /// Verifies tokens against the configured issuer.
 pub struct TokenVerifier {
     issuer: String,
     audience: String,
-    keys: Vec<DecodingKey>,
+    keys: IssuerKeys,
     validation: Validation,
     revoked: RwLock<Arc<HashSet<Box<str>>>>,
     known: Known,
+    replay: Replay,
 }
 
 impl TokenVerifier {
-    /// Reads the issuer's public keys.
+    /// Reads the issuer's public keys: PEM files and JWK Set.
     pub fn new(settings: &TokenSettings) -> Result<Self, TokenKeyError> {
-        let mut keys = Vec::with_capacity(settings.public_keys.len());
-        for path in &settings.public_keys {
-            let pem = std::fs::read(path).map_err(|source| TokenKeyError::Io {
-                path: path.clone(),
-                source,
-            })?;
-            // A private key is no public key: refuse it rather than take the public half of what should not be here.
-            keys.push(DecodingKey::from_ed_pem(&pem).map_err(|_| TokenKeyError::Key { path: path.clone() })?);
-        }
-        if keys.is_empty() {
-            return Err(TokenKeyError::None);
-        }
         let mut validation = Validation::new(Algorithm::EdDSA);
         // Signature and algorithm are the library's; the claims are checked below, each with its own error and with `now` given.
         validation.required_spec_claims.clear();
@@ -181,10 +170,11 @@ impl TokenVerifier {
         Ok(Self {
             issuer: settings.issuer.clone(),
             audience: settings.audience.clone(),
-            keys,
+            keys: IssuerKeys::read(settings)?,
             validation,
             revoked: RwLock::default(),
             known: Known::default(),
+            replay: Replay::holding(replay::MOST),
         })
     }
 
@@ -193,23 +183,44 @@ impl TokenVerifier {
         *self.revoked.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ids);
     }
 
-    /// Who the token says, if everything about it is right.
-    pub fn verify(&self, token: &str, module: &ModuleName, now: SystemTime) -> Result<Arc<Identity>, TokenError> {
+    /// Puts a JWK Set in the place of the one before. Tokens whose key is not in it are not valid any more when this returns, shown
+    /// anew or taken on long ago.
+    pub fn set_issuer_keys(&self, set: &JwkSet) -> Rotation {
+        let rotation = self.keys.replace(set);
+        self.known.retain(|identity| !identity.key_withdrawn());
+        rotation
+    }
+
+    /// Who the token says, if everything about it is right for that module and that login of it.
+    pub fn verify(
+        &self,
+        token: &str,
+        module: &ModuleName,
+        login: &LoginName,
+        now: SystemTime,
+    ) -> Result<Arc<Identity>, TokenError> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::TooLong);
         }
-        let print = Print::of(token, module.as_str());
-        if let Some(identity) = self.known.get(&print, now) {
+        let print = Print::of(token, module, login);
+        // Where its key was withdrawn in this very moment, it is judged as if it had never been seen: that key is not there.
+        if let Some(identity) = self.known.get(&print, now).filter(|i| !i.key_withdrawn()) {
             self.still_valid(&identity, now)?;
             return Ok(identity);
         }
-        let identity = self.verify_anew(token, module, now)?;
+        let identity = self.verify_anew(token, module, login, now)?;
         self.known.keep(print, &identity, now);
         Ok(identity)
     }
 
-    fn verify_anew(&self, token: &str, module: &ModuleName, now: SystemTime) -> Result<Arc<Identity>, TokenError> {
-        let claims = self.signed_claims(token)?;
+    fn verify_anew(
+        &self,
+        token: &str,
+        module: &ModuleName,
+        login: &LoginName,
+        now: SystemTime,
+    ) -> Result<Arc<Identity>, TokenError> {
+        let (claims, signer) = self.signed_claims(token)?;
         let text = |name: &str| claims.get(name).and_then(Value::as_str);
         if text("iss") != Some(&self.issuer) {
             return Err(TokenError::Issuer);
@@ -219,6 +230,9 @@ impl TokenVerifier {
         }
         if text("mod") != Some(module.as_str()) {
             return Err(TokenError::Module);
+        }
+        if claims.contains_key("login") && text("login") != Some(login.as_str()) {
+            return Err(TokenError::Login);
         }
         let expires = lifetime(&claims, unix_seconds(now))?;
         let jti = text("jti")
@@ -237,20 +251,31 @@ impl TokenVerifier {
             return Err(TokenError::Reason);
         }
         let reason = reason.filter(|_| is_super).map(Into::into);
+        // Last, so that only a token which is right in everything takes an id.
+        match self.replay.admit(jti, token, expires, unix_seconds(now)) {
+            Admission::Admitted => {}
+            Admission::Taken => return Err(TokenError::Replayed),
+            Admission::NoRoom => return Err(TokenError::TooMany),
+        }
         Ok(Arc::new(Identity {
             claims: typed,
             origin: Origin::Token {
                 jti: jti.into(),
                 expires,
                 reason,
+                signer,
             },
         }))
     }
 
-    /// Whether an identity that was adopted earlier still holds: not expired, not revoked since. Asked before every statement.
+    /// Whether an identity that was adopted earlier still holds: not expired, its key not withdrawn, not revoked since. Asked before
+    /// every statement.
     pub fn still_valid(&self, identity: &Identity, now: SystemTime) -> Result<(), TokenError> {
         if identity.expired(now) {
             return Err(TokenError::Expired);
+        }
+        if identity.key_withdrawn() {
+            return Err(TokenError::Withdrawn);
         }
         match identity.jti() {
             Some(jti) if self.is_revoked(jti) => Err(TokenError::Revoked),
@@ -262,7 +287,8 @@ impl TokenVerifier {
         self.revoked.read().unwrap_or_else(PoisonError::into_inner).contains(jti)
     }
 
-    fn signed_claims(&self, token: &str) -> Result<Map<String, Value>, TokenError> {
+    /// The claims, and the key that signed them.
+    fn signed_claims(&self, token: &str) -> Result<(Map<String, Value>, Signer), TokenError> {
         if token.split('.').count() != 3 {
             return Err(TokenError::Malformed);
         }
@@ -272,12 +298,13 @@ impl TokenVerifier {
             return Err(TokenError::Algorithm);
         }
         let mut outcome = Err(TokenError::Signature);
-        for key in &self.keys {
-            match decode::<Map<String, Value>>(token, key, &self.validation) {
-                Ok(data) => return Ok(data.claims),
+        for signer in self.keys.candidates(header.kid.as_deref()) {
+            match decode::<Map<String, Value>>(token, signer.decoding(), &self.validation) {
+                Ok(data) if signer.stands() => return Ok((data.claims, signer)),
+                Ok(_) => outcome = Err(TokenError::Signature),
                 Err(e) => outcome = Err(kind(e.kind())),
             }
-            if outcome != Err(TokenError::Signature) {
+            if !matches!(outcome, Err(TokenError::Signature)) {
                 break;
             }
         }

@@ -32,6 +32,8 @@ pub struct Metrics {
     logins_failed: IntCounterVec,
     cancels: IntCounterVec,
     audit_failures: IntCounter,
+    issuer_keys: IntGauge,
+    jwks_broken: IntGauge,
     clients: IntGauge,
     upstreams: IntGauge,
     control: IntGaugeVec,
@@ -93,6 +95,11 @@ impl Metrics {
             logins_failed: vec("postern_login_failures_total", "Logins that failed, by reason.", "reason"),
             cancels: vec("postern_cancels_total", "Cancel requests, by outcome.", "outcome"),
             audit_failures: counter("postern_audit_failures_total", "Audit events that could not be written."),
+            issuer_keys: gauge("postern_jwks_keys", "Keys of [tokens] jwks_file that verify tokens."),
+            jwks_broken: gauge(
+                "postern_jwks_file_broken",
+                "1 while [tokens] jwks_file cannot be used and the set read before it stays in force.",
+            ),
             clients: gauge("postern_client_connections", "Clients logged in."),
             upstreams: gauge("postern_upstream_connections", "Connections to PostgreSQL for clients."),
             control: IntGaugeVec::new(
@@ -108,7 +115,7 @@ impl Metrics {
     }
 
     fn register_all(&self) {
-        let all: [Box<dyn Collector>; 14] = [
+        let all: [Box<dyn Collector>; 16] = [
             Box::new(self.queries.clone()),
             Box::new(self.refusals.clone()),
             Box::new(self.plans.clone()),
@@ -120,6 +127,8 @@ impl Metrics {
             Box::new(self.logins_failed.clone()),
             Box::new(self.cancels.clone()),
             Box::new(self.audit_failures.clone()),
+            Box::new(self.issuer_keys.clone()),
+            Box::new(self.jwks_broken.clone()),
             Box::new(self.clients.clone()),
             Box::new(self.upstreams.clone()),
             Box::new(self.control.clone()),
@@ -182,6 +191,16 @@ impl Metrics {
     /// An audit event could not be written.
     pub fn audit_failed(&self) {
         self.audit_failures.inc();
+    }
+
+    /// That many keys of the issuer's JWK Set verify tokens now.
+    pub fn issuer_keys(&self, count: usize) {
+        self.issuer_keys.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Whether the JWK Set's file, as it is now, cannot be used.
+    pub fn jwks_file_broken(&self, broken: bool) {
+        self.jwks_broken.set(i64::from(broken));
     }
 
     /// Counts a client until the returned value is dropped.

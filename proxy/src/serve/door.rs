@@ -160,7 +160,8 @@ impl Visit {
         startup.check_search_path(manifest.schema.as_str())?;
         if let Some(token) = &startup.token {
             // The session adopts it; a bad one ends the connection here, where a driver reports it as a failed login.
-            self.shared.tokens.verify(token, &manifest.module, SystemTime::now())?;
+            let now = SystemTime::now();
+            self.shared.tokens.verify(token, &manifest.module, &login.name, now)?;
         }
         let mut settings = startup.shared_settings();
         if let Some(most) = config.quota(&manifest.module).statement_time {

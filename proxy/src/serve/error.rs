@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use postern_keys::StoreError;
 
 use crate::control::ControlError;
-use crate::identity::token::TokenKeyError;
+use crate::identity::TokenKeyError;
 use crate::observe::AuditError;
 use crate::secrets::SecretError;
 use crate::wire::tls::TlsError;
@@ -86,6 +86,9 @@ impl ServeError {
             Self::Secrets(_) => "Write them into [secrets] dir, mode 0600: NAME.client and NAME.upstream for every login.".into(),
             Self::Tls(_) => "Check [listen] tls certificate and key in postern.toml.".into(),
             Self::Upstream(_) => "Check [upstream] in postern.toml.".into(),
+            Self::Tokens(TokenKeyError::Jwks(_)) => {
+                "Put the issuer's JWK Set where [tokens] jwks_file says; `postern check` reads it, too.".into()
+            }
             Self::Tokens(_) => "Put the issuer's public key where [tokens] public_keys says.".into(),
             Self::Root(_) => {
                 "Check [keys] root_file and passphrase_file; delete nothing: the root key is the only way back.".into()

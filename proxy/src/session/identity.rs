@@ -294,7 +294,7 @@ impl Session {
         }
     }
 
-    /// The identity's token must not have ended or been revoked.
+    /// The identity's token must not have ended, lost its key or been revoked.
     pub(super) fn check_valid(&self, identity: &Identity, now: SystemTime) -> Result<(), Stop> {
         if identity.jti().is_none() {
             return Ok(());
@@ -310,11 +310,12 @@ impl Session {
         let now = SystemTime::now();
         if let Some((known, identity)) = &self.last_token
             && **known == *token
+            && !identity.key_withdrawn()
         {
-            // Whether it is still valid is checked before each statement.
+            // Whether it is still valid is checked before each statement; a key that was withdrawn may be back.
             return Ok(identity.clone());
         }
-        match self.shared.tokens.verify(token, &self.login.module, now) {
+        match self.shared.tokens.verify(token, &self.login.module, &self.login.login.name, now) {
             Ok(identity) => {
                 let adopted = self
                     .shared

@@ -32,6 +32,7 @@ pub const TARGETS: &[Target] = &[
     target("verifier_file", secrets::verifier_file, 256),
     target("token_text", secrets::token_text, 1_024),
     target("token_claims", secrets::token_claims, 2_048),
+    target("jwk_set", secrets::jwk_set, 2_048),
     target("envelope", secrets::envelope, 1_024),
     target("catalogue", secrets::catalogue, 4_096),
     target("value_text", values::text, 256),

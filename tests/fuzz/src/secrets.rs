@@ -2,15 +2,19 @@
 //! input's edits; only what is not bent may be accepted.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use postern::identity::jwks::{JwkSet, MAX_KID_BYTES};
 use postern::identity::mint::generate_issuer;
-use postern::identity::token::{MAX_LIFE, MAX_TOKEN_BYTES, TokenVerifier};
+use postern::identity::token::{MAX_LIFE, MAX_TOKEN_BYTES};
+use postern::identity::{Identity, TokenError, TokenVerifier};
 use postern::wire::scram::{SCRAM_SHA_256, ServerScram, Verifiers};
 use postern_config::ColumnType;
-use postern_config::names::{ColumnRef, Ident, ModuleName, TableRef};
+use postern_config::names::{ColumnRef, Ident, LoginName, ModuleName, TableRef};
 use postern_config::settings::TokenSettings;
 use postern_keys::{Bound, Catalogue, KeyRing, NonceSource, RootKeyStore, Secret, StoreError, WantedColumn};
 use postgres_protocol::authentication::sasl::{ChannelBinding, ScramSha256};
@@ -119,29 +123,47 @@ const NOW: u64 = 1_800_000_000;
 
 struct Issuer {
     signing: EncodingKey,
-    verifier: TokenVerifier,
+    /// Of an open file whose name is gone again, so that nothing is left behind.
+    settings: TokenSettings,
+    _file: File,
     module: ModuleName,
+    login: LoginName,
+}
+
+impl Issuer {
+    /// One that has seen nothing yet: an id belongs to the first token that had it.
+    fn verifier(&self) -> TokenVerifier {
+        TokenVerifier::new(&self.settings).expect("our own key")
+    }
+
+    fn verify(&self, token: &str) -> Result<Arc<Identity>, TokenError> {
+        self.verifier().verify(token, &self.module, &self.login, now())
+    }
 }
 
 fn issuer() -> &'static Issuer {
     static ISSUER: OnceLock<Issuer> = OnceLock::new();
     ISSUER.get_or_init(|| {
         let (private, public) = generate_issuer().expect("a key");
-        let file = std::env::temp_dir().join(format!("postern-fuzz-{}.pub", std::process::id()));
-        std::fs::write(&file, public).expect("a temporary file");
-        let verifier = TokenVerifier::new(&TokenSettings {
-            issuer: "issuer".into(),
-            audience: "postern".into(),
-            public_keys: vec![file.clone()],
-            dev_issuer: false,
-            dev_private_key: None,
-            dev_people: None,
-        });
-        std::fs::remove_file(&file).expect("it was there");
+        let name = std::env::temp_dir().join(format!("postern-fuzz-{}.pub", std::process::id()));
+        std::fs::write(&name, public).expect("a temporary file");
+        let file = File::open(&name).expect("it was written");
+        std::fs::remove_file(&name).expect("it was there");
         Issuer {
             signing: EncodingKey::from_ed_pem(private.as_bytes()).expect("our own key"),
-            verifier: verifier.expect("our own key"),
+            settings: TokenSettings {
+                issuer: "issuer".into(),
+                audience: "postern".into(),
+                public_keys: vec![format!("/proc/self/fd/{}", file.as_raw_fd()).into()],
+                jwks_file: None,
+                dev_issuer: false,
+                dev_private_key: None,
+                dev_kid: None,
+                dev_people: None,
+            },
+            _file: file,
             module: ModuleName::new("disco").expect("a name"),
+            login: LoginName::new("disco").expect("a name"),
         }
     })
 }
@@ -156,10 +178,7 @@ pub fn token_text(data: &[u8]) {
     let Some((mode, rest)) = data.split_first() else { return };
     if mode % 2 == 0 {
         if let Ok(text) = std::str::from_utf8(rest) {
-            assert!(
-                issuer.verifier.verify(text, &issuer.module, now()).is_err(),
-                "noise is a token"
-            );
+            assert!(issuer.verify(text).is_err(), "noise is a token");
         }
         return;
     }
@@ -171,7 +190,7 @@ pub fn token_text(data: &[u8]) {
     let mut bent = honest.clone().into_bytes();
     bend(&mut bent, rest);
     if let Ok(text) = std::str::from_utf8(&bent) {
-        assert_eq!(issuer.verifier.verify(text, &issuer.module, now()).is_ok(), text == honest);
+        assert_eq!(issuer.verify(text).is_ok(), text == honest);
     }
 }
 
@@ -190,7 +209,7 @@ pub fn token_claims(data: &[u8]) {
         claims.entry(name).or_insert(value);
     }
     let token = encode(&Header::new(Algorithm::EdDSA), &claims, &issuer.signing).expect("signs");
-    let Ok(who) = issuer.verifier.verify(&token, &issuer.module, now()) else {
+    let Ok(who) = issuer.verify(&token) else {
         return;
     };
     assert!(token.len() <= MAX_TOKEN_BYTES);
@@ -204,6 +223,19 @@ pub fn token_claims(data: &[u8]) {
     assert_eq!(who.is_super(), claims.get("super") == Some(&Value::Bool(true)));
     assert_eq!(who.is_super(), who.super_reason().is_some(), "a superadmin says why");
     assert!(!claims.contains_key("service"), "a token is no service login");
+}
+
+/// A JWK Set of any content: what is taken has keys with a name each, the same ones when it is read again, and is no set once it is cut.
+pub fn jwk_set(data: &[u8]) {
+    let Ok(set) = JwkSet::parse(data) else { return };
+    let kids: Vec<&str> = set.kids().collect();
+    assert!(!kids.is_empty() && kids.iter().all(|kid| (1..=MAX_KID_BYTES).contains(&kid.len())));
+    assert!(kids.windows(2).all(|two| two[0] < two[1]), "a kid is there twice");
+    assert!(set.ignored().iter().all(|i| i.kid.as_deref().is_none_or(|kid| !kids.contains(&kid))));
+    let again = JwkSet::parse(data).expect("it was one");
+    assert!(again.kids().eq(set.kids()) && again.ignored() == set.ignored());
+    let text = data.trim_ascii_end();
+    assert!(JwkSet::parse(&text[..text.len() - 1]).is_err(), "half a set is a set");
 }
 
 /// A root key store that keeps what it wrapped: the fuzzer is after the formats, not after this store.

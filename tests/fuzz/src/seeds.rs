@@ -117,6 +117,15 @@ pub fn write(dir: &Path) {
         ],
     );
     all(
+        "jwk_set",
+        &[
+            br#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#,
+            br#"{"keys":[{"kty":"RSA","kid":"r","n":"AQAB","e":"AQAB"},{"kty":"OKP","crv":"Ed25519","use":"sig","alg":"EdDSA","kid":"b","x":"PUAXw-hDiVqStwqnTRt-vJyYLM8uxJaMwM1V8Sr0Zgw"}]}"#,
+            br#"{"keys":[{"kty":"OKP","crv":"X25519","kid":"x","x":"AA","key_ops":["deriveKey"]}]}"#,
+            br#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"d","d":"AA","x":"AA"}]}"#,
+        ],
+    );
+    all(
         "envelope",
         &[
             b"\0\0\xc5\x50\x01\x02\0\0\0\x03",

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use postern_tests::product::write_secret;
+
 use super::{Configuration, run};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -175,5 +177,43 @@ fn arguments_that_make_no_sense() {
                 said.text
             );
         }
+    }
+}
+
+#[test]
+fn the_issuers_set_of_keys_is_read_where_it_is_there() {
+    let made = Configuration::new("jwks");
+    let audience = "audience = \"postern\"";
+    made.replace("postern.toml", audience, &format!("{audience}\njwks_file = \"secrets/issuer.jwks\""));
+    let config = made.argument();
+    let check = || run(&["check", "--config", &config], SOON);
+    let said = check();
+    assert_eq!(said.code, Some(0), "{}", said.text);
+    assert!(said.text.contains("issuer.jwks is not here"), "{}", said.text);
+
+    // The public key of RFC 8032's first test vector.
+    let key = r#"{"kty": "OKP", "crv": "Ed25519", "kid": "2026-11", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+    let rsa = r#"{"kty": "RSA", "kid": "of another kind", "n": "AQAB", "e": "AQAB"}"#;
+    let file = made.dir.join("secrets/issuer.jwks");
+    let write = |keys: &str| write_secret(&file, &format!("{{\"keys\":\n[{keys}]}}\n"));
+    write(&format!("{rsa}, {key}"));
+    let said = check();
+    assert_eq!(said.code, Some(0), "{}", said.text);
+    for part in ["2026-11 in", "\"of another kind\" is not used"] {
+        assert!(said.text.contains(part), "no `{part}` in\n{}", said.text);
+    }
+    for (keys, part) in [
+        (format!("{key}, {key}"), "issuer.jwks:1: two keys have the kid \"2026-11\""),
+        (rsa.to_owned(), "issuer.jwks:1: it has no Ed25519 key"),
+        (key.replace("hcv", "h"), "issuer.jwks:1: `x` of the key \"2026-11\""),
+        (format!("{key},"), "issuer.jwks:2: it is not a JWK Set"),
+    ] {
+        write(&keys);
+        let said = check();
+        assert_eq!(said.code, Some(64), "{keys}: {}", said.text);
+        assert!(said.text.contains(part), "no `{part}` in\n{}", said.text);
+        let said = run(&["serve", "--config", &config], SOON);
+        assert_eq!(said.code, Some(73), "{keys}: {}", said.text);
+        assert!(said.text.contains("issuer.jwks"), "{}", said.text);
     }
 }

@@ -1,5 +1,7 @@
 //! Who somebody is: tokens in every channel, tokens that must not be believed, and no way from one identity to another.
 
+mod keys;
+
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};

@@ -1,5 +1,5 @@
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use jsonwebtoken::{EncodingKey, Header, encode};
@@ -7,6 +7,8 @@ use serde_json::json;
 
 use super::*;
 use crate::identity::mint::{MintError, generate_issuer, mint};
+
+mod keys;
 
 const NOW: u64 = 1_800_000_000;
 
@@ -46,8 +48,10 @@ impl Issuer {
             issuer: "https://issuer.example".into(),
             audience: "postern".into(),
             public_keys: vec![dir.join("issuer.pub")],
+            jwks_file: None,
             dev_issuer: true,
             dev_private_key: Some(dir.join("issuer.key")),
+            dev_kid: None,
             dev_people: Some(dir.join("people.json")),
         };
         let signing = EncodingKey::from_ed_pem(private.as_bytes()).unwrap();
@@ -78,7 +82,7 @@ impl Issuer {
     }
 
     fn judge(&self, token: &str) -> Result<Arc<Identity>, TokenError> {
-        self.verifier().verify(token, &disco(), at(NOW))
+        self.verifier().verify(token, &disco(), &runtime(), at(NOW))
     }
 }
 
@@ -91,6 +95,10 @@ fn good() -> Value {
 
 fn disco() -> ModuleName {
     ModuleName::new("disco").unwrap()
+}
+
+fn runtime() -> LoginName {
+    LoginName::new("disco").unwrap()
 }
 
 fn at(seconds: u64) -> SystemTime {
@@ -165,7 +173,7 @@ fn another_key_or_a_changed_byte_is_no_signature() {
     assert!(
         TokenVerifier::new(&both)
             .unwrap()
-            .verify(&other.sign(&good()), &disco(), at(NOW))
+            .verify(&other.sign(&good()), &disco(), &runtime(), at(NOW))
             .is_ok()
     );
 }
@@ -193,7 +201,7 @@ fn a_token_is_for_one_issuer_one_audience_one_module() {
     }
     let evilmod = ModuleName::new("evilmod").unwrap();
     assert_eq!(
-        issuer.verifier().verify(&issuer.sign(&good()), &evilmod, at(NOW)),
+        issuer.verifier().verify(&issuer.sign(&good()), &evilmod, &runtime(), at(NOW)),
         Err(TokenError::Module)
     );
 }
@@ -235,10 +243,10 @@ fn a_revoked_id_is_refused_at_once_and_later() {
     let issuer = Issuer::new("jti");
     let verifier = issuer.verifier();
     let token = issuer.sign(&good());
-    let bob = verifier.verify(&token, &disco(), at(NOW)).unwrap();
+    let bob = verifier.verify(&token, &disco(), &runtime(), at(NOW)).unwrap();
     assert_eq!(verifier.still_valid(&bob, at(NOW)), Ok(()));
     verifier.set_revoked(HashSet::from(["t-1".into()]));
-    assert_eq!(verifier.verify(&token, &disco(), at(NOW)), Err(TokenError::Revoked));
+    assert_eq!(verifier.verify(&token, &disco(), &runtime(), at(NOW)), Err(TokenError::Revoked));
     assert_eq!(verifier.still_valid(&bob, at(NOW)), Err(TokenError::Revoked));
     assert_eq!(verifier.still_valid(&bob, at(NOW + 300)), Err(TokenError::Expired));
     assert_eq!(verifier.still_valid(&Identity::guest(), at(NOW)), Ok(()));
@@ -370,13 +378,13 @@ fn a_token_that_comes_again_is_known_by_all_of_its_bytes_for_its_module_and_time
     let issuer = Issuer::new("known");
     let verifier = issuer.verifier();
     let token = issuer.sign(&good());
-    let first = verifier.verify(&token, &disco(), at(NOW)).unwrap();
-    let again = verifier.verify(&token, &disco(), at(NOW)).unwrap();
+    let first = verifier.verify(&token, &disco(), &runtime(), at(NOW)).unwrap();
+    let again = verifier.verify(&token, &disco(), &runtime(), at(NOW)).unwrap();
     assert!(Arc::ptr_eq(&first, &again) && verifier.known.len() == 1);
 
     // Another module, a changed byte, a later time, an earlier one, and a revocation: each is looked at as if it had never been seen.
     let chat = ModuleName::new("chat").unwrap();
-    assert_eq!(verifier.verify(&token, &chat, at(NOW)).err(), Some(TokenError::Module));
+    assert_eq!(verifier.verify(&token, &chat, &runtime(), at(NOW)).err(), Some(TokenError::Module));
     let (body, signature) = token.rsplit_once('.').unwrap();
     let changed = format!(
         "{body}.{}{}",
@@ -384,17 +392,19 @@ fn a_token_that_comes_again_is_known_by_all_of_its_bytes_for_its_module_and_time
         &signature[1..]
     );
     assert_eq!(
-        verifier.verify(&changed, &disco(), at(NOW)).err(),
+        verifier.verify(&changed, &disco(), &runtime(), at(NOW)).err(),
         Some(TokenError::Signature)
     );
     let ends = good()["exp"].as_u64().unwrap();
-    assert!(verifier.verify(&token, &disco(), at(ends - 1)).is_ok());
-    assert_eq!(verifier.verify(&token, &disco(), at(ends)).err(), Some(TokenError::Expired));
-    let early = issuer.with("nbf", json!(NOW));
-    assert!(verifier.verify(&early, &disco(), at(NOW)).is_ok());
-    assert_eq!(verifier.verify(&early, &disco(), at(NOW - 1)).err(), Some(TokenError::NotYet));
+    assert!(verifier.verify(&token, &disco(), &runtime(), at(ends - 1)).is_ok());
+    assert_eq!(verifier.verify(&token, &disco(), &runtime(), at(ends)).err(), Some(TokenError::Expired));
+    let mut claims = good();
+    (claims["nbf"], claims["jti"]) = (json!(NOW), json!("t-2"));
+    let early = issuer.sign(&claims);
+    assert!(verifier.verify(&early, &disco(), &runtime(), at(NOW)).is_ok());
+    assert_eq!(verifier.verify(&early, &disco(), &runtime(), at(NOW - 1)).err(), Some(TokenError::NotYet));
     verifier.set_revoked(HashSet::from([first.jti().unwrap().into()]));
-    assert_eq!(verifier.verify(&token, &disco(), at(NOW)).err(), Some(TokenError::Revoked));
+    assert_eq!(verifier.verify(&token, &disco(), &runtime(), at(NOW)).err(), Some(TokenError::Revoked));
     // What was refused is not known.
     assert_eq!(verifier.known.len(), 2);
 }
@@ -403,11 +413,11 @@ fn a_token_that_comes_again_is_known_by_all_of_its_bytes_for_its_module_and_time
 fn the_number_of_known_tokens_is_bounded() {
     let issuer = Issuer::new("bounded");
     let verifier = issuer.verifier();
-    let identity = verifier.verify(&issuer.sign(&good()), &disco(), at(NOW)).unwrap();
+    let identity = verifier.verify(&issuer.sign(&good()), &disco(), &runtime(), at(NOW)).unwrap();
     for i in 0..super::super::known::MOST + 10 {
-        verifier.known.keep(Print::of(&i.to_string(), "disco"), &identity, at(NOW));
+        verifier.known.keep(Print::of(&i.to_string(), &disco(), &runtime()), &identity, at(NOW));
     }
     assert_eq!(verifier.known.len(), super::super::known::MOST);
-    let oldest = Print::of("0", "disco");
+    let oldest = Print::of("0", &disco(), &runtime());
     assert!(verifier.known.get(&oldest, at(NOW)).is_none());
 }
