@@ -5,6 +5,7 @@
 mod check;
 mod error;
 mod explain;
+mod policy;
 mod provision;
 mod serve;
 mod token;
@@ -24,7 +25,8 @@ const EXIT_CODES: &str = "Exit codes:
   0    done
   2    the command line was not understood
   64   bad configuration (all problems are printed, as file:line: message)
-  65   the input was refused: a statement that the gate does not let pass, a person whom nobody knows, a step of the tour that failed
+  65   the input was refused: a statement that the gate does not let pass, a person whom nobody knows, a step of the tour that failed,
+       policies with findings, a configuration that lets more through than another
   69   something needed is not there: PostgreSQL's programs, a reachable database, a provisioned database
   70   a defect of postern
   73   a file or directory cannot be used
@@ -95,6 +97,10 @@ Needs neither secrets nor a database.")]
 
 Nothing is run. Keys, tokens and passwords are never shown, nor is the sealed form of a constant.")]
     Explain(ExplainArgs),
+
+    /// What policies let through, told from the configuration alone: no secrets, no database.
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
 
     /// Tokens of the development issuer.
     #[command(subcommand)]
@@ -228,6 +234,7 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Check(args) => check::run(&args.config, &mut out()),
         Command::Provision(args) => provision::run(&args.config.config, args.dry_run, &mut out()),
         Command::Explain(args) => explain::run(args, &mut out()),
+        Command::Policy(command) => policy::run(command, &mut out()),
         Command::Token(TokenCommand::Mint(args)) => token::mint(&args, &mut out()),
     }
 }
@@ -270,7 +277,7 @@ mod tests {
         }
         let mut found = Vec::new();
         leaves(&command, &mut found);
-        assert_eq!(found.len(), 6);
+        assert_eq!(found.len(), 9);
         for c in found {
             let help = c.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.contains("Examples:"), "{} has no examples", c.get_name());

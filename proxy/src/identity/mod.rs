@@ -7,6 +7,7 @@
 mod known;
 pub mod mac;
 pub mod mint;
+pub mod policy;
 pub mod token;
 
 use std::sync::{Arc, LazyLock};
