@@ -20,7 +20,10 @@ pub(super) fn read(section: &mut Section<'_, '_>, notes: &mut Notes) -> Option<A
         (None, _) => return None,
     };
     if written.value.is_empty() {
-        notes.add(written.line, "`allow_lint` is empty; name codes, such as [\"P004\"], or remove it");
+        notes.add(
+            written.line,
+            "`allow_lint` is empty; name codes, such as [\"P004\"], or remove it",
+        );
     }
     let mut codes = Vec::new();
     for code in &written.value {

@@ -25,7 +25,11 @@ impl Table {
             Operation::Update | Operation::Delete => {
                 let permits = |p: &&Policy| p.operations.contains(&operation) && column.is_none_or(|c| p.may_assign(c));
                 let permitted = any(self.policies.iter().filter(permits).filter_map(|p| p.using.clone()));
-                all(self.restrictions.iter().cloned().chain([permitted, self.using(Operation::Select)]))
+                all(self
+                    .restrictions
+                    .iter()
+                    .cloned()
+                    .chain([permitted, self.using(Operation::Select)]))
             }
         }
     }
@@ -34,7 +38,11 @@ impl Table {
 impl Policy {
     /// Whether an UPDATE under this policy may assign that column, if it permits UPDATE at all.
     pub fn may_assign(&self, column: &Column) -> bool {
-        !column.immutable && self.update_columns.as_ref().is_none_or(|columns| columns.contains(&column.name))
+        !column.immutable
+            && self
+                .update_columns
+                .as_ref()
+                .is_none_or(|columns| columns.contains(&column.name))
     }
 
     /// What a row must satisfy that `operation` writes under this policy alone.
@@ -66,9 +74,7 @@ impl Identity {
     /// With a token, which says whose it is and never claims to be a service.
     pub fn user() -> Self {
         let mut known = Known::nothing();
-        known
-            .set(Claim::Service, ClaimValue::Null)
-            .expect("every claim can be NULL");
+        known.set(Claim::Service, ClaimValue::Null).expect("every claim can be NULL");
         Self {
             known,
             assumed: Expr::IsNull {

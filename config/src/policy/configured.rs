@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::settings::Config;
 
 /// The head of module `acme`, which users log in to; three lines.
-pub(super) const HEAD: &str = "module = \"acme\"\ntablespace = \"pg_default\"\nlogin = [{ name = \"acme\", kind = \"runtime\" }]\n";
+pub(super) const HEAD: &str =
+    "module = \"acme\"\ntablespace = \"pg_default\"\nlogin = [{ name = \"acme\", kind = \"runtime\" }]\n";
 
 /// A table in which nothing is found: everybody has rows of their own, and the key tells them apart.
 pub(super) const OWN: &str = r#"
@@ -46,7 +47,10 @@ pub(super) fn configured(manifest: &str) -> Config {
     std::fs::remove_dir_all(&directory).unwrap();
     match loaded {
         Ok(config) => config,
-        Err(e) => panic!("{}\n{manifest}", e.0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
+        Err(e) => panic!(
+            "{}\n{manifest}",
+            e.0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+        ),
     }
 }
 

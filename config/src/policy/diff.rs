@@ -152,7 +152,10 @@ impl Report {
 
 /// A proof each way, or the lack of one.
 fn verdict(old: &Expr, new: &Expr, identities: &Identities) -> Verdict {
-    match (identities.implies(old, new) == Some(true), identities.implies(new, old) == Some(true)) {
+    match (
+        identities.implies(old, new) == Some(true),
+        identities.implies(new, old) == Some(true),
+    ) {
         (true, true) => Verdict::Same,
         (false, true) => Verdict::Narrower,
         (true, false) => Verdict::Wider,
@@ -174,7 +177,10 @@ fn settings(old: &Config, new: &Config, report: &mut Report) {
 fn issuer(config: &Config) -> String {
     let tokens = &config.settings.tokens;
     let beside = config.file.parent().unwrap_or(Path::new(""));
-    let keys = tokens.public_keys.iter().map(|k| k.strip_prefix(beside).unwrap_or(k).display().to_string());
+    let keys = tokens
+        .public_keys
+        .iter()
+        .map(|k| k.strip_prefix(beside).unwrap_or(k).display().to_string());
     let keys: Vec<String> = keys.collect();
     format!("{} for {}, keys {}", tokens.issuer, tokens.audience, keys.join(", "))
 }

@@ -98,7 +98,9 @@ impl World {
                     others: self.others.clone(),
                 };
                 let rows = self.others.iter().map(inner).filter(|w| w.lets_through(&select.predicate));
-                of(or(rows.map(|w| compared(Compare::Eq, &value, &w.columns[select.column.as_str()])).collect()))
+                of(or(rows
+                    .map(|w| compared(Compare::Eq, &value, &w.columns[select.column.as_str()]))
+                    .collect()))
             }
         }
     }
@@ -192,11 +194,17 @@ pub(super) fn not(e: Expr) -> Expr {
 }
 
 pub(super) fn is_null(e: Expr, negated: bool) -> Expr {
-    Expr::IsNull { of: Box::new(e), negated }
+    Expr::IsNull {
+        of: Box::new(e),
+        negated,
+    }
 }
 
 pub(super) fn is_true(e: Expr, negated: bool) -> Expr {
-    Expr::IsTrue { of: Box::new(e), negated }
+    Expr::IsTrue {
+        of: Box::new(e),
+        negated,
+    }
 }
 
 /// `value IN (SELECT o FROM other WHERE predicate)`.
@@ -227,7 +235,10 @@ pub(super) fn leaves() -> Vec<Expr> {
         compare(Compare::Eq, column("b"), Expr::Claim(Claim::Super)),
         is_null(sub.clone(), false),
         is_null(t.clone(), true),
-        Expr::InList(Box::new(sub.clone()), vec![Const::Text("x".to_owned()), Const::Text("y".to_owned())]),
+        Expr::InList(
+            Box::new(sub.clone()),
+            vec![Const::Text("x".to_owned()), Const::Text("y".to_owned())],
+        ),
         Expr::AnyClaim(Box::new(t.clone()), Claim::OrgAdminOf),
         Expr::AnyClaim(Box::new(sub.clone()), Claim::OrgAdminOf),
         within(t.clone(), compare(Compare::Eq, column("o"), sub.clone())),

@@ -109,8 +109,12 @@ const MAX_NODES: usize = 100_000;
 pub fn fold(expr: &Expr, known: &Known) -> Folded {
     let mut folder = Folder { known, left: MAX_NODES };
     match folder.truth(expr) {
-        Some(Truth { yes: Expr::Bool(true), .. }) => Folded::All,
-        Some(Truth { yes: Expr::Bool(false), .. }) => Folded::None,
+        Some(Truth {
+            yes: Expr::Bool(true), ..
+        }) => Folded::All,
+        Some(Truth {
+            yes: Expr::Bool(false), ..
+        }) => Folded::None,
         Some(Truth { yes, .. }) => Folded::Some(yes),
         None => Folded::Some(expr.clone()),
     }
@@ -354,7 +358,11 @@ fn two_valued(expr: Expr, negated: bool) -> Truth {
         of: Box::new(expr),
         negated: true,
     };
-    if negated { Truth { yes: no, no: yes } } else { Truth { yes, no } }
+    if negated {
+        Truth { yes: no, no: yes }
+    } else {
+        Truth { yes, no }
+    }
 }
 
 fn compare(op: Compare, a: Expr, b: Expr) -> Expr {

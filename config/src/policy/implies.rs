@@ -2,7 +2,7 @@
 //!
 //! A row is let through only where its predicate is TRUE, so `a` implies `b` where no line of the table makes `a` TRUE and `b` FALSE or
 //! NULL. The lines are all values, NULL among them, of the predicates' atoms: comparisons, memberships and plain conditions. Atoms are
-//! taken as independent but for what [`Law`] says of them, so a line may be there that no row can have, and never the other way about:
+//! taken as independent but for what `law` says of them, so a line may be there that no row can have, and never the other way about:
 //! `Some(true)` is a proof, `Some(false)` is the lack of one.
 
 use super::fold::{Known, fold};
@@ -43,14 +43,9 @@ impl Prover {
     }
 
     fn prove(&mut self, a: &Expr, b: &Expr) -> Option<bool> {
-        let plain = match (a, b) {
-            _ if a == b => true,
-            (Expr::Bool(false), _) | (_, Expr::Bool(true)) => true,
-            (Expr::And(parts), _) if parts.contains(b) => true,
-            (_, Expr::Or(parts)) if parts.contains(a) => true,
-            _ => false,
-        };
-        if plain {
+        let part_of_a = matches!(a, Expr::And(parts) if parts.contains(b));
+        let part_of_b = matches!(b, Expr::Or(parts) if parts.contains(a));
+        if a == b || part_of_a || part_of_b || *a == Expr::Bool(false) || *b == Expr::Bool(true) {
             return Some(true);
         }
         self.left = self.left.checked_sub(1)?;

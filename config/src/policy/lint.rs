@@ -146,7 +146,9 @@ fn not_accepted<'m>(table: &'m Table, found: Vec<Found<'m>>) -> Vec<Found<'m>> {
             Some(stale(of(policy)?, policy, &codes))
         })
         .collect();
-    let open = found.into_iter().filter(|f| of(f.policy).is_none_or(|a| !a.codes.contains(&f.code)));
+    let open = found
+        .into_iter()
+        .filter(|f| of(f.policy).is_none_or(|a| !a.codes.contains(&f.code)));
     open.chain(stale).collect()
 }
 

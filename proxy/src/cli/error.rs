@@ -162,7 +162,9 @@ impl CliError {
             Self::Unknown { .. } => "Name one of those.".to_owned(),
             Self::Option { .. } => "Add it; --help shows examples.".to_owned(),
             Self::Refused => String::new(),
-            Self::Claims { .. } => "Give one JSON object: {\"sub\": \"bob\", \"org_member_of\": [\"A\"], \"verified\": true}".to_owned(),
+            Self::Claims { .. } => {
+                "Give one JSON object: {\"sub\": \"bob\", \"org_member_of\": [\"A\"], \"verified\": true}".to_owned()
+            }
             Self::Findings(_) => "Mend them, or accept each where it stands with `allow_lint` and a reason.".to_owned(),
             Self::Wider(_) => "Look at each; --accept says that they are meant.".to_owned(),
             Self::RootKey(_) => {

@@ -43,7 +43,10 @@ mod tests {
     fn claims_are_known_and_missing_ones_are_null() {
         let known = of(json!({ "sub": "bob", "org_admin_of": ["A"], "verified": true, "colour": "ignored" })).expect("accepted");
         assert_eq!(known.get(Claim::Sub), Some(&fold::ClaimValue::Text("bob".to_owned())));
-        assert_eq!(known.get(Claim::OrgAdminOf), Some(&fold::ClaimValue::List(vec!["A".to_owned()])));
+        assert_eq!(
+            known.get(Claim::OrgAdminOf),
+            Some(&fold::ClaimValue::List(vec!["A".to_owned()]))
+        );
         assert_eq!(known.get(Claim::Verified), Some(&fold::ClaimValue::Bool(true)));
         assert_eq!(known.get(Claim::Super), Some(&fold::ClaimValue::Null));
     }

@@ -179,7 +179,12 @@ fn arguments_that_make_no_sense() {
             );
         }
     }
-    for command in [["token", "mint"], ["policy", "lint"], ["policy", "matrix"], ["policy", "diff"]] {
+    for command in [
+        ["token", "mint"],
+        ["policy", "lint"],
+        ["policy", "matrix"],
+        ["policy", "diff"],
+    ] {
         let said = run(&[command[0], command[1], "--help"], SOON);
         assert_eq!(said.code, Some(0));
         assert!(

@@ -42,7 +42,11 @@ fn lint_names_the_line_and_ends_with_65_unless_it_is_accepted() {
     let manifest = std::fs::read_to_string(config.dir.join("modules/evilmod.toml")).expect("ours");
     let line = 1 + manifest.lines().position(|l| l == "using = \"true\"").expect("it is there");
     let expected = format!("modules/evilmod.toml:{line}: error[P001]: ");
-    assert!(said.out.lines().any(|l| l.contains(&expected)), "no `{expected}` in {}", said.text);
+    assert!(
+        said.out.lines().any(|l| l.contains(&expected)),
+        "no `{expected}` in {}",
+        said.text
+    );
 
     let said = policy(&["lint", "--format", "json", "--config", &file]);
     assert_eq!(said.code, Some(65), "{}", said.text);
@@ -50,10 +54,19 @@ fn lint_names_the_line_and_ends_with_65_unless_it_is_accepted() {
     assert_eq!(found.len(), 2, "{found:?}");
     assert_eq!(found[0]["code"], "P001");
     assert_eq!(found[0]["line"], line);
-    assert_eq!((&found[0]["module"], &found[0]["table"]), (&Value::from("evilmod"), &Value::from("notes")));
-    assert_eq!((&found[0]["policy"], &found[0]["severity"]), (&Value::from("everyone"), &Value::from("error")));
+    assert_eq!(
+        (&found[0]["module"], &found[0]["table"]),
+        (&Value::from("evilmod"), &Value::from("notes"))
+    );
+    assert_eq!(
+        (&found[0]["policy"], &found[0]["severity"]),
+        (&Value::from("everyone"), &Value::from("error"))
+    );
 
-    config.append("modules/evilmod.toml", "allow_lint = [\"P001\"]\nallow_lint_reason = \"notes are public\"\n");
+    config.append(
+        "modules/evilmod.toml",
+        "allow_lint = [\"P001\"]\nallow_lint_reason = \"notes are public\"\n",
+    );
     let said = policy(&["lint", "--config", &file]);
     assert_eq!((said.code, said.out.as_str()), (Some(0), "nothing found\n"), "{}", said.text);
     let said = policy(&["lint", "--format", "json", "--config", &file]);
@@ -73,7 +86,13 @@ fn matrix_says_who_gets_what_in_three_forms() {
     let said = policy(&["matrix", "--config", &file, "--claims", claims]);
     assert_eq!(said.code, Some(0), "{}", said.text);
     assert!(said.out.contains("chat: chat.messages"), "{}", said.text);
-    assert!(said.out.lines().any(|l| l.trim_start().starts_with("select ") && l.contains("some [")), "{}", said.text);
+    assert!(
+        said.out
+            .lines()
+            .any(|l| l.trim_start().starts_with("select ") && l.contains("some [")),
+        "{}",
+        said.text
+    );
     assert!(said.out.contains("(\"sender_id\" = '=bob<b>')"), "{}", said.text);
 
     let said = policy(&["matrix", "--config", &file, "--claims", claims, "--format", "csv"]);
@@ -91,19 +110,36 @@ fn matrix_says_who_gets_what_in_three_forms() {
         said.text
     );
     // A name that a spreadsheet would calculate with.
-    assert!(said.out.contains(",\"'=bob<b>\",") && !said.out.contains(",\"=bob"), "{}", said.text);
+    assert!(
+        said.out.contains(",\"'=bob<b>\",") && !said.out.contains(",\"=bob"),
+        "{}",
+        said.text
+    );
     assert!(records.all(|r| r.starts_with("\"chat\",")), "{}", said.text);
 
     let said = policy(&["matrix", "--config", &file, "--claims", claims, "--format", "html"]);
     assert_eq!(said.code, Some(0), "{}", said.text);
-    assert!(said.out.starts_with("<!DOCTYPE html>") && said.out.ends_with("</html>\n"), "{}", said.text);
-    assert!(said.out.contains("<th>=bob&lt;b&gt;</th>") && !said.out.contains("<b>"), "{}", said.text);
+    assert!(
+        said.out.starts_with("<!DOCTYPE html>") && said.out.ends_with("</html>\n"),
+        "{}",
+        said.text
+    );
+    assert!(
+        said.out.contains("<th>=bob&lt;b&gt;</th>") && !said.out.contains("<b>"),
+        "{}",
+        said.text
+    );
     for elsewhere in ["http:", "https:", "src=", "<script"] {
         assert!(!said.out.contains(elsewhere), "{elsewhere}: {}", said.text);
     }
 
     let said = policy(&["matrix", "--config", &file, "--module", "lab"]);
-    assert_eq!((said.code, said.out.as_str()), (Some(0), "no tables are declared\n"), "{}", said.text);
+    assert_eq!(
+        (said.code, said.out.as_str()),
+        (Some(0), "no tables are declared\n"),
+        "{}",
+        said.text
+    );
 }
 
 #[test]
@@ -114,8 +150,16 @@ fn matrix_knows_people_as_the_issuer_does_and_refuses_others() {
     assert_eq!(said.code, Some(2), "{}", said.text);
     assert!(said.text.contains("tokens.dev_people"), "{}", said.text);
 
-    std::fs::write(config.dir.join("people.json"), r#"{"bob": {}, "root": {"super": true}, "odd": {"super": "yes"}}"#).expect("ours");
-    config.replace("postern.toml", "[tokens]", "[tokens]\ndev_issuer = true\ndev_people = \"people.json\"");
+    std::fs::write(
+        config.dir.join("people.json"),
+        r#"{"bob": {}, "root": {"super": true}, "odd": {"super": "yes"}}"#,
+    )
+    .expect("ours");
+    config.replace(
+        "postern.toml",
+        "[tokens]",
+        "[tokens]\ndev_issuer = true\ndev_people = \"people.json\"",
+    );
     let said = policy(&["matrix", "--config", &file, "--as", "bob", "root"]);
     assert_eq!(said.code, Some(0), "{}", said.text);
     let head = said.out.lines().nth(1).expect("a line of subjects");
@@ -144,7 +188,12 @@ fn diff_ends_with_65_where_more_is_let_through() {
     // Each has ports and a directory of its own, which say nothing of policies.
     let (before, after) = (old.argument(), new.argument());
     let said = policy(&["diff", &before, &after]);
-    assert_eq!((said.code, said.out.as_str()), (Some(0), "both let through the same\n"), "{}", said.text);
+    assert_eq!(
+        (said.code, said.out.as_str()),
+        (Some(0), "both let through the same\n"),
+        "{}",
+        said.text
+    );
 
     new.replace(
         "modules/chat.toml",
@@ -161,8 +210,14 @@ fn diff_ends_with_65_where_more_is_let_through() {
     let said = policy(&["diff", &before, &after, "--format", "json"]);
     assert_eq!(said.code, Some(65), "{}", said.text);
     let changes = array(&said);
-    assert!(changes.iter().all(|c| c["verdict"] == "wider" && c["module"] == "chat"), "{changes:?}");
-    assert!(changes.iter().any(|c| c["table"] == "messages" && c["operation"] == "select"), "{changes:?}");
+    assert!(
+        changes.iter().all(|c| c["verdict"] == "wider" && c["module"] == "chat"),
+        "{changes:?}"
+    );
+    assert!(
+        changes.iter().any(|c| c["table"] == "messages" && c["operation"] == "select"),
+        "{changes:?}"
+    );
 
     let said = policy(&["diff", &after, &before]);
     assert_eq!(said.code, Some(0), "narrower needs nobody: {}", said.text);

@@ -6,7 +6,8 @@ use crate::names::Ident;
 
 #[test]
 fn accepted_findings() {
-    let of_table = |codes: &str, reason: &str| table(&format!("column = [{{ name = \"id\", type = \"text\" }}]\n{codes}\n{reason}"));
+    let of_table =
+        |codes: &str, reason: &str| table(&format!("column = [{{ name = \"id\", type = \"text\" }}]\n{codes}\n{reason}"));
     let reason = "allow_lint_reason = \"ids are random\"";
     let allowed = of_table("allow_lint = [\"P005\", \"P004\"]", reason);
     for (denied, line, part) in [
@@ -15,7 +16,11 @@ fn accepted_findings() {
         (of_table("allow_lint = [\"P005\", \"P005\"]", reason), 7, "stands twice"),
         (of_table("allow_lint = []", reason), 7, "is empty"),
         (of_table("allow_lint = [\"P005\"]", ""), 7, "needs a reason"),
-        (of_table("allow_lint = [\"P005\"]", "allow_lint_reason = \" \""), 7, "needs a reason"),
+        (
+            of_table("allow_lint = [\"P005\"]", "allow_lint_reason = \" \""),
+            7,
+            "needs a reason",
+        ),
         (of_table(reason, ""), 7, "a reason for nothing"),
     ] {
         twins(&allowed, &denied, line, part);
@@ -53,6 +58,9 @@ fn lines_of_what_reports_speak_of() {
     let lines = table.policies[0].lines;
     assert_eq!(lines.start, line_of("[[table.policy]]"));
     assert_eq!((lines.using, lines.check), (line_of("using"), line_of("check")));
-    assert_eq!((lines.columns, lines.hide), (line_of("columns = [\"name\"]"), line_of("hide")));
+    assert_eq!(
+        (lines.columns, lines.hide),
+        (line_of("columns = [\"name\"]"), line_of("hide"))
+    );
     assert_eq!(table.policies[0].hide, [Ident::new("name").unwrap()]);
 }

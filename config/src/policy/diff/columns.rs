@@ -6,13 +6,7 @@ use crate::manifest::{Column, Operation, Protection, Search, Table};
 use crate::policy::access::Identities;
 
 /// Compares the columns of two tables, of whose rows it is known how they compare.
-pub(super) fn compare(
-    old: &Table,
-    new: &Table,
-    rows: &[(Operation, Verdict)],
-    identities: &Identities,
-    report: &mut Report,
-) {
+pub(super) fn compare(old: &Table, new: &Table, rows: &[(Operation, Verdict)], identities: &Identities, report: &mut Report) {
     let table = report.place.clone();
     for after in &new.columns {
         report.place = Place {
@@ -79,7 +73,11 @@ fn protection(old: Option<&Protection>, new: Option<&Protection>, report: &mut R
     }
     if old.join_group != new.join_group {
         // One tag key for several columns tells which of them hold the same value.
-        let verdict = if new.join_group.is_some() { Verdict::Wider } else { Verdict::Narrower };
+        let verdict = if new.join_group.is_some() {
+            Verdict::Wider
+        } else {
+            Verdict::Narrower
+        };
         let group = |p: &Protection| p.join_group.as_ref().map_or(ABSENT.to_owned(), ToString::to_string);
         report.add("join group", verdict, &group(old), &group(new));
     }

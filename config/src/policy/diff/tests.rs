@@ -32,15 +32,27 @@ fn what_says_the_same_in_other_words_is_the_same() {
     let other = with(OWN, "using = \"owner = claim.sub\"", "using = \"NOT (claim.sub <> owner)\"");
     assert_eq!(between(OWN, &other), Vec::<String>::new());
     // A user always has a `sub`, and a guest matches nothing either way.
-    let other = with(OWN, "using = \"owner = claim.sub\"", "using = \"owner = claim.sub AND claim.sub IS NOT NULL\"");
+    let other = with(
+        OWN,
+        "using = \"owner = claim.sub\"",
+        "using = \"owner = claim.sub AND claim.sub IS NOT NULL\"",
+    );
     assert_eq!(between(OWN, &other), Vec::<String>::new());
 }
 
 #[test]
 fn rows() {
-    let more = with(OWN, "using = \"owner = claim.sub\"", "using = \"owner = claim.sub OR claim.super\"");
+    let more = with(
+        OWN,
+        "using = \"owner = claim.sub\"",
+        "using = \"owner = claim.sub OR claim.super\"",
+    );
     widens(OWN, &more, &["t select: rows", "t update: rows", "t delete: rows"]);
-    let written = with(OWN, "check = \"owner = claim.sub\"", "check = \"owner = claim.sub OR claim.super\"");
+    let written = with(
+        OWN,
+        "check = \"owner = claim.sub\"",
+        "check = \"owner = claim.sub OR claim.super\"",
+    );
     widens(OWN, &written, &["t insert: rows", "t update: written rows"]);
     let restricted = with(OWN, "name = \"t\"", "name = \"t\"\nrestrict = \"claim.verified\"");
     widens(
@@ -100,7 +112,13 @@ fn columns() {
 
 #[test]
 fn protection() {
-    let sealed = |how: &str| with(OWN, "{ name = \"body\", type = \"text\"", &format!("{{ name = \"body\", type = \"text\", protect = {{ {how} }}"));
+    let sealed = |how: &str| {
+        with(
+            OWN,
+            "{ name = \"body\", type = \"text\"",
+            &format!("{{ name = \"body\", type = \"text\", protect = {{ {how} }}"),
+        )
+    };
     let opaque = sealed("search = []");
     widens(&opaque, OWN, &["t body: protection"]);
     widens(&opaque, &sealed("search = [\"eq\"]"), &["t body: searches"]);
@@ -109,7 +127,11 @@ fn protection() {
         &sealed("search = [\"eq\"], join_group = \"g\""),
         &["t body: join group"],
     );
-    widens(&opaque, &sealed("search = [], bind = \"column\""), &["t body: bound to the column alone"]);
+    widens(
+        &opaque,
+        &sealed("search = [], bind = \"column\""),
+        &["t body: bound to the column alone"],
+    );
 }
 
 #[test]
@@ -119,7 +141,11 @@ fn tables_and_logins() {
     assert_eq!(between(OWN, ""), ["unknown t: table"]);
     let config = |head: &str| configured(&format!("{head}{OWN}"));
     let between = |old: &str, new: &str| diff(&config(old), &config(new)).iter().map(said).collect::<Vec<_>>();
-    let two = with(HEAD, "login = [", "login = [{ name = \"acme_service\", kind = \"service\" }, ");
+    let two = with(
+        HEAD,
+        "login = [",
+        "login = [{ name = \"acme_service\", kind = \"service\" }, ",
+    );
     assert_eq!(between(HEAD, &two), ["wider : login"]);
     assert_eq!(between(&two, HEAD), ["narrower : login"]);
     let migrator = with(HEAD, "kind = \"runtime\"", "kind = \"migrator\"");

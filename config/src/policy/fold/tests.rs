@@ -70,7 +70,10 @@ fn a_guest_is_left_with_what_claims_do_not_decide() {
     assert_eq!(fold(&own, &Known::guest()), Folded::None);
     assert_eq!(fold(&not(own.clone()), &Known::guest()), Folded::None, "NOT NULL is NULL");
     assert_eq!(fold(&is_null(sub(), false), &Known::guest()), Folded::All);
-    assert_eq!(fold(&is_true(Expr::Claim(Claim::Disabled), true), &Known::guest()), Folded::All);
+    assert_eq!(
+        fold(&is_true(Expr::Claim(Claim::Disabled), true), &Known::guest()),
+        Folded::All
+    );
     let public = compare(Compare::Eq, column("kind"), text("public"));
     assert_eq!(
         fold(&Expr::Or(vec![own.clone(), public.clone()]), &Known::guest()),
@@ -96,7 +99,10 @@ fn a_persons_claims_become_constants() {
     );
     // Within a subquery too; one that no row of the table can pass is FALSE, so its negation is TRUE.
     assert_eq!(
-        folded(&within(column("t"), compare(Compare::Eq, column("o"), Expr::Claim(Claim::Sub)))),
+        folded(&within(
+            column("t"),
+            compare(Compare::Eq, column("o"), Expr::Claim(Claim::Sub))
+        )),
         "(\"t\" IN (SELECT \"o\" FROM \"other\" WHERE (\"o\" = 'bob')))"
     );
     assert_eq!(folded(&not(within(column("t"), Expr::Claim(Claim::Super)))), "true");
@@ -120,8 +126,14 @@ fn empty_claims_are_null_and_wrong_ones_are_refused() {
 fn the_order_of_texts_is_left_to_the_database() {
     let less = compare(Compare::Lt, text("a"), text("B"));
     assert_eq!(fold(&less, &Known::nothing()), Folded::Some(less.clone()));
-    assert_eq!(fold(&compare(Compare::Le, text("a"), text("a")), &Known::nothing()), Folded::All);
-    assert_eq!(fold(&compare(Compare::Eq, text("a"), text("B")), &Known::nothing()), Folded::None);
+    assert_eq!(
+        fold(&compare(Compare::Le, text("a"), text("a")), &Known::nothing()),
+        Folded::All
+    );
+    assert_eq!(
+        fold(&compare(Compare::Eq, text("a"), text("B")), &Known::nothing()),
+        Folded::None
+    );
 }
 
 #[test]

@@ -49,7 +49,12 @@ impl Atom {
             Self::Member(e, claim) => vec![e.clone(), Expr::Claim(*claim)],
             Self::Null(_) | Self::Within(_) => return None,
         };
-        Some(operands.into_iter().filter(|e| !matches!(e, Expr::Const(_) | Expr::Bool(_))).collect())
+        Some(
+            operands
+                .into_iter()
+                .filter(|e| !matches!(e, Expr::Const(_) | Expr::Bool(_)))
+                .collect(),
+        )
     }
 }
 

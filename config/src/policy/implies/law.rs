@@ -46,7 +46,9 @@ impl Law {
             }
             Self::Ordered(atoms, rows) => {
                 atoms.iter().any(|a| line[*a].is_none())
-                    || rows.iter().any(|row| atoms.iter().zip(row).all(|(a, value)| line[*a] == Some(*value)))
+                    || rows
+                        .iter()
+                        .any(|row| atoms.iter().zip(row).all(|(a, value)| line[*a] == Some(*value)))
             }
         }
     }
@@ -160,7 +162,11 @@ fn against_number(atom: &Atom) -> Option<(&Expr, i64, Lies)> {
 
 /// Where a value can lie among numbers: at each, below all, above all, between two that follow each other.
 fn ordered(atoms: &[Atom], laws: &mut Vec<Law>) {
-    let compared: Vec<_> = atoms.iter().enumerate().filter_map(|(n, a)| Some((n, against_number(a)?))).collect();
+    let compared: Vec<_> = atoms
+        .iter()
+        .enumerate()
+        .filter_map(|(n, a)| Some((n, against_number(a)?)))
+        .collect();
     let mut done: Vec<&Expr> = Vec::new();
     for (_, (value, _, _)) in &compared {
         if done.contains(value) {
@@ -180,6 +186,9 @@ fn ordered(atoms: &[Atom], laws: &mut Vec<Law>) {
             };
             own.iter().map(says).collect()
         };
-        laws.push(Law::Ordered(own.iter().map(|(n, _)| *n).collect(), places.iter().map(row).collect()));
+        laws.push(Law::Ordered(
+            own.iter().map(|(n, _)| *n).collect(),
+            places.iter().map(row).collect(),
+        ));
     }
 }

@@ -62,9 +62,10 @@ fn over_independent_conditions_it_is_exact() {
         }
     }
     let value_in = |e: &Expr, line: &[Option<bool>; 3]| {
-        let columns = names.into_iter().zip(line).map(|(name, value)| {
-            (name.to_owned(), value.map_or(Value::Null, Value::Bool))
-        });
+        let columns = names
+            .into_iter()
+            .zip(line)
+            .map(|(name, value)| (name.to_owned(), value.map_or(Value::Null, Value::Bool)));
         let world = World {
             columns: columns.collect(),
             ..Default::default()
@@ -94,7 +95,10 @@ fn laws_of_comparisons() {
     for (narrow, wide) in [
         (own(), is_null(sub(), true)),
         (own(), is_null(column("t"), true)),
-        (Expr::AnyClaim(Box::new(column("t")), Claim::OrgAdminOf), is_null(Expr::Claim(Claim::OrgAdminOf), true)),
+        (
+            Expr::AnyClaim(Box::new(column("t")), Claim::OrgAdminOf),
+            is_null(Expr::Claim(Claim::OrgAdminOf), true),
+        ),
         (compare(Compare::Eq, n(), number(2)), compare(Compare::Le, n(), number(3))),
         (compare(Compare::Lt, n(), number(2)), compare(Compare::Ne, n(), number(5))),
         (compare(Compare::Gt, n(), number(3)), compare(Compare::Ge, n(), number(3))),
@@ -106,13 +110,22 @@ fn laws_of_comparisons() {
         (compare(Compare::Lt, n(), column("m")), compare(Compare::Ne, column("m"), n())),
         (compare(Compare::Lt, n(), column("m")), compare(Compare::Ge, column("m"), n())),
         (
-            within(column("t"), Expr::And(vec![compare(Compare::Eq, column("o"), sub()), Expr::Claim(Claim::Super)])),
+            within(
+                column("t"),
+                Expr::And(vec![compare(Compare::Eq, column("o"), sub()), Expr::Claim(Claim::Super)]),
+            ),
             within(column("t"), Expr::Claim(Claim::Super)),
         ),
         (within(column("t"), Expr::Bool(true)), is_null(column("t"), true)),
     ] {
         assert_eq!(implies(&narrow, &wide), Some(true), "{} → {}", narrow.source(), wide.source());
-        assert_eq!(implies(&wide, &narrow), Some(false), "{} → {}", wide.source(), narrow.source());
+        assert_eq!(
+            implies(&wide, &narrow),
+            Some(false),
+            "{} → {}",
+            wide.source(),
+            narrow.source()
+        );
     }
 }
 
@@ -121,14 +134,20 @@ fn ways_to_write_the_same() {
     let (n, super_) = (|| column("n"), || Expr::Claim(Claim::Super));
     for (one, other) in [
         (super_(), is_true(super_(), false)),
-        (not(compare(Compare::Lt, n(), number(2))), compare(Compare::Le, number(2), n())),
+        (
+            not(compare(Compare::Lt, n(), number(2))),
+            compare(Compare::Le, number(2), n()),
+        ),
         (
             not(Expr::Or(vec![super_(), column("b")])),
             Expr::And(vec![not(column("b")), compare(Compare::Eq, super_(), Expr::Bool(false))]),
         ),
         (
             Expr::InList(Box::new(n()), vec![Const::Int(1), Const::Int(2)]),
-            Expr::Or(vec![compare(Compare::Eq, number(2), n()), compare(Compare::Eq, n(), number(1))]),
+            Expr::Or(vec![
+                compare(Compare::Eq, number(2), n()),
+                compare(Compare::Eq, n(), number(1)),
+            ]),
         ),
     ] {
         assert_eq!(implies(&one, &other), Some(true), "{} → {}", one.source(), other.source());
@@ -142,7 +161,11 @@ fn with_too_many_atoms_parts_are_compared_or_nothing_is_said() {
     let (all, most) = (conditions(0, 14), conditions(0, 12));
     assert_eq!(atoms(&Expr::Or(all.clone())).len(), 14);
     assert_eq!(implies(&Expr::And(all.clone()), &Expr::And(most.clone())), Some(true));
-    assert_eq!(implies(&Expr::And(most.clone()), &Expr::And(all.clone())), None, "no part says so");
+    assert_eq!(
+        implies(&Expr::And(most.clone()), &Expr::And(all.clone())),
+        None,
+        "no part says so"
+    );
     assert_eq!(implies(&Expr::Or(most.clone()), &Expr::Or(all.clone())), Some(true));
     assert_eq!(implies(&Expr::Or(all), &Expr::Or(most)), None, "no part says so");
 }

@@ -66,7 +66,10 @@ fn masks_nothing<'m>(place: &Place<'m>, found: &mut Vec<Found<'m>>) {
             severity: Severity::Warning,
             line: column.line,
             policy: None,
-            message: format!("`{}` is masked or hidden, and is shown to everybody all the same", column.name),
+            message: format!(
+                "`{}` is masked or hidden, and is shown to everybody all the same",
+                column.name
+            ),
             fix: "mend `mask_unless`, add `hide` to the select policy that shows it, or drop both".to_owned(),
         });
     }

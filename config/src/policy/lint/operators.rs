@@ -10,7 +10,10 @@ use crate::types::ColumnType;
 pub(super) fn find<'m>(place: &Place<'m>, found: &mut Vec<Found<'m>>) {
     let table = place.table;
     for policy in &table.policies {
-        let parts = [("using", &policy.using, policy.lines.using), ("check", &policy.check, policy.lines.check)];
+        let parts = [
+            ("using", &policy.using, policy.lines.using),
+            ("check", &policy.check, policy.lines.check),
+        ];
         for (word, expr, line) in parts {
             if let Some(expr) = expr {
                 let what = format!("policy `{}`: `{word}`", policy.name);
@@ -26,7 +29,14 @@ pub(super) fn find<'m>(place: &Place<'m>, found: &mut Vec<Found<'m>>) {
             // What `hide` makes of the policies is found in the policies.
             && !hidden(table, shown)
         {
-            report(place, shown, &format!("the mask of `{}`", column.name), column.line, None, found);
+            report(
+                place,
+                shown,
+                &format!("the mask of `{}`", column.name),
+                column.line,
+                None,
+                found,
+            );
         }
     }
 }
@@ -43,12 +53,17 @@ fn hidden(table: &Table, shown: &Expr) -> bool {
 
 fn report<'m>(place: &Place<'m>, expr: &Expr, what: &str, line: usize, policy: Option<&'m Policy>, found: &mut Vec<Found<'m>>) {
     let mut compared: Vec<String> = Vec::new();
-    compare(place.manifest, place.table, expr, &mut |table: &TableRef, column: &str, ty: &ColumnType| {
-        let named = format!("{table}.{column} ({ty})");
-        if !compared.contains(&named) {
-            compared.push(named);
-        }
-    });
+    compare(
+        place.manifest,
+        place.table,
+        expr,
+        &mut |table: &TableRef, column: &str, ty: &ColumnType| {
+            let named = format!("{table}.{column} ({ty})");
+            if !compared.contains(&named) {
+                compared.push(named);
+            }
+        },
+    );
     if compared.is_empty() {
         return;
     }

@@ -33,7 +33,10 @@ fn writes(policy: &Policy) -> bool {
 }
 
 fn always_true<'m>(place: &Place<'m>, policy: &'m Policy, found: &mut Vec<Found<'m>>) {
-    let parts = [("using", &policy.using, policy.lines.using), ("check", &policy.check, policy.lines.check)];
+    let parts = [
+        ("using", &policy.using, policy.lines.using),
+        ("check", &policy.check, policy.lines.check),
+    ];
     for (word, expr, line) in parts {
         let Some(expr) = expr else { continue };
         if !place.identities.always(expr) {
@@ -58,7 +61,10 @@ fn always_true<'m>(place: &Place<'m>, policy: &'m Policy, found: &mut Vec<Found<
 /// Columns by which the table's own policies and restrictions tell rows apart.
 fn telling_columns(place: &Place<'_>) -> Vec<Ident> {
     let policies = place.table.policies.iter().flat_map(|p| [&p.using, &p.check]).flatten();
-    policies.chain(&place.table.restrictions).flat_map(Expr::own_columns).collect()
+    policies
+        .chain(&place.table.restrictions)
+        .flat_map(Expr::own_columns)
+        .collect()
 }
 
 /// Whether an UPDATE under this policy may assign any of these columns.
@@ -73,7 +79,9 @@ fn updates(policy: &Policy) -> bool {
 
 /// The loader lets `using` serve for written rows as well. Where it asks nothing of the row, that is no check at all.
 fn unbound_write<'m>(place: &Place<'m>, policy: &'m Policy, found: &mut Vec<Found<'m>>) {
-    let (true, None, Some(using)) = (updates(policy), &policy.check, &policy.using) else { return };
+    let (true, None, Some(using)) = (updates(policy), &policy.check, &policy.using) else {
+        return;
+    };
     let telling = telling_columns(place);
     if !using.own_columns().is_empty() || !may_assign_any(place, policy, &telling) {
         return;
@@ -94,7 +102,9 @@ fn unbound_write<'m>(place: &Place<'m>, policy: &'m Policy, found: &mut Vec<Foun
 
 /// A row that leaves its policy's reach has been moved to somebody else.
 fn out_of_reach<'m>(place: &Place<'m>, policy: &'m Policy, found: &mut Vec<Found<'m>>) {
-    let (true, Some(check), Some(using)) = (updates(policy), &policy.check, &policy.using) else { return };
+    let (true, Some(check), Some(using)) = (updates(policy), &policy.check, &policy.using) else {
+        return;
+    };
     if !may_assign_any(place, policy, &using.own_columns()) {
         return;
     }
@@ -122,7 +132,10 @@ fn hidden_writable<'m>(place: &Place<'m>, policy: &'m Policy, found: &mut Vec<Fo
         return;
     }
     let hidden = policy.hide.iter().filter_map(|c| place.table.column(c.as_str()));
-    let both: Vec<String> = hidden.filter(|c| policy.may_assign(c)).map(|c| format!("`{}`", c.name)).collect();
+    let both: Vec<String> = hidden
+        .filter(|c| policy.may_assign(c))
+        .map(|c| format!("`{}`", c.name))
+        .collect();
     if both.is_empty() {
         return;
     }
@@ -238,7 +251,9 @@ fn covers(place: &Place<'_>, wide: &Policy, narrow: &Policy, operation: Operatio
 
 fn restricts_nothing<'m>(place: &Place<'m>, found: &mut Vec<Found<'m>>) {
     let table = place.table;
-    let (Some(line), Some(own)) = (table.lines.restrict, table.restrictions.last()) else { return };
+    let (Some(line), Some(own)) = (table.lines.restrict, table.restrictions.last()) else {
+        return;
+    };
     if place.identities.always(own) {
         found.push(Found {
             code: LintCode::AlwaysTrue,

@@ -12,7 +12,9 @@ use crate::policy::access::{conjuncts, ways};
 pub(super) fn find<'m>(place: &Place<'m>, found: &mut Vec<Found<'m>>) {
     for key in &place.table.foreign_keys {
         // The loader has seen to it that the table is the module's own.
-        let Some(target) = place.manifest.table(key.table.name.as_str()) else { continue };
+        let Some(target) = place.manifest.table(key.table.name.as_str()) else {
+            continue;
+        };
         if tells_existence(place, key, target) {
             found.push(Found {
                 code: LintCode::ReferenceOracle,

@@ -33,7 +33,12 @@ fn what_is_true_for_everybody() {
     let always = "claim.sub IS NULL OR claim.sub IS NOT NULL";
     for denied in ["true", always] {
         let at = format!("using = \"{denied}\"");
-        twins(&of_select("claim.sub IS NOT NULL"), &of_select(denied), "P001", (at.as_str(), 0));
+        twins(
+            &of_select("claim.sub IS NOT NULL"),
+            &of_select(denied),
+            "P001",
+            (at.as_str(), 0),
+        );
     }
     assert_eq!(of(&of_select("true"))[0].severity, Severity::Warning);
     let of_delete = |using: &str| and(&format!("for = [\"delete\"]\nusing = \"{using}\""));
@@ -41,8 +46,19 @@ fn what_is_true_for_everybody() {
     assert_eq!(of(&of_delete("true"))[0].severity, Severity::Error);
     let restricted = |by: &str| with(OWN, "name = \"t\"", &format!("name = \"t\"\nrestrict = \"{by}\""));
     twins(&restricted("claim.verified"), &restricted("true"), "P001", ("restrict", 0));
-    let masked = |unless: &str| with(OWN, "\"body\", type = \"text\"", &format!("\"body\", type = \"text\", mask_unless = \"{unless}\""));
-    twins(&masked("claim.verified"), &masked("id IS NULL OR TRUE"), "P001", ("mask_unless", 0));
+    let masked = |unless: &str| {
+        with(
+            OWN,
+            "\"body\", type = \"text\"",
+            &format!("\"body\", type = \"text\", mask_unless = \"{unless}\""),
+        )
+    };
+    twins(
+        &masked("claim.verified"),
+        &masked("id IS NULL OR TRUE"),
+        "P001",
+        ("mask_unless", 0),
+    );
 }
 
 #[test]
@@ -51,14 +67,23 @@ fn an_update_without_a_check_of_the_row() {
     let named = ("name = \"other\"", 1);
     twins(&update("\ncheck = \"claim.super\""), &update(""), "P002", named);
     // Where only columns may be assigned that say nothing of whose row it is, the row stays whose it was.
-    twins(&update("\ncolumns = [\"body\"]"), &update("\ncolumns = [\"body\", \"owner\"]"), "P002", named);
+    twins(
+        &update("\ncolumns = [\"body\"]"),
+        &update("\ncolumns = [\"body\", \"owner\"]"),
+        "P002",
+        named,
+    );
 }
 
 #[test]
 fn a_check_that_lets_a_row_leave() {
     let weak = with(OWN, "check = \"owner = claim.sub\"", "check = \"owner IS NOT NULL\"");
     twins(OWN, &weak, "P003", ("check", 0));
-    let immutable = with(&weak, "{ name = \"owner\", type = \"text\"", "{ name = \"owner\", type = \"text\", immutable = true");
+    let immutable = with(
+        &weak,
+        "{ name = \"owner\", type = \"text\"",
+        "{ name = \"owner\", type = \"text\", immutable = true",
+    );
     twins(&immutable, &weak, "P003", ("check", 0));
 }
 
@@ -68,7 +93,11 @@ fn keys_that_span_hidden_rows() {
     twins(&unique("\"owner\", \"body\""), &unique("\"body\""), "P004", ("unique", 0));
     twins(OWN, &with(OWN, "[\"owner\", \"id\"]", "[\"id\"]"), "P005", ("primary_key", 0));
     // Whoever sees every row learns nothing by an error.
-    let of_super = with(&unique("\"body\""), "using = \"owner = claim.sub\"", "using = \"claim.super\"");
+    let of_super = with(
+        &unique("\"body\""),
+        "using = \"owner = claim.sub\"",
+        "using = \"claim.super\"",
+    );
     let of_super = with(&of_super, "check = \"owner = claim.sub\"", "check = \"claim.super\"");
     assert_eq!(codes(&of(&of_super)), Vec::<&str>::new());
 }
@@ -83,12 +112,30 @@ fn columns_that_are_hidden_unreadable_or_unwritable() {
     twins(&clerk("columns = [\"price\"]"), &clerk(""), "P006", ("hide", 0));
 
     let listed = |columns: &str| format!("{OWN}columns = [{columns}]\n");
-    twins(&listed("\"body\""), &listed("\"body\", \"secret\""), "P007", ("columns = ", 0));
+    twins(
+        &listed("\"body\""),
+        &listed("\"body\", \"secret\""),
+        "P007",
+        ("columns = ", 0),
+    );
 
-    let filled = with(OWN, "{ name = \"body\"", "{ name = \"kind\", type = \"text\", not_null = true },\n  { name = \"body\"");
-    let filled = with(&filled, "for = [\"select\", \"insert\", \"update\", \"delete\"]", "for = [\"select\", \"update\"]");
+    let filled = with(
+        OWN,
+        "{ name = \"body\"",
+        "{ name = \"kind\", type = \"text\", not_null = true },\n  { name = \"body\"",
+    );
+    let filled = with(
+        &filled,
+        "for = [\"select\", \"insert\", \"update\", \"delete\"]",
+        "for = [\"select\", \"update\"]",
+    );
     let listed = |columns: &str| format!("{filled}columns = [{columns}]\n");
-    twins(&listed("\"body\", \"kind\""), &listed("\"body\""), "P008", ("name = \"kind\"", 0));
+    twins(
+        &listed("\"body\", \"kind\""),
+        &listed("\"body\""),
+        "P008",
+        ("name = \"kind\"", 0),
+    );
 }
 
 #[test]
@@ -103,17 +150,34 @@ fn policies_that_add_nothing_or_permit_nothing() {
     );
     // Of two that say the same the later one is superfluous, and it is not where the first one hides something.
     let same = select("claim.sub = owner");
-    let hiding = with(&same, "check = \"owner = claim.sub\"", "check = \"owner = claim.sub\"\nhide = [\"body\"]\ncolumns = [\"price\"]");
+    let hiding = with(
+        &same,
+        "check = \"owner = claim.sub\"",
+        "check = \"owner = claim.sub\"\nhide = [\"body\"]\ncolumns = [\"price\"]",
+    );
     twins(&hiding, &same, "P009", named);
-    twins(&select("claim.super"), &select("claim.super AND claim.super IS NOT TRUE"), "P011", named);
+    twins(
+        &select("claim.super"),
+        &select("claim.super AND claim.super IS NOT TRUE"),
+        "P011",
+        named,
+    );
 }
 
 #[test]
 fn tables_that_nobody_can_read() {
     let service = with(OWN, "using = \"owner = claim.sub\"", "using = \"claim.service = 'acme'\"");
-    let service = with(&service, "check = \"owner = claim.sub\"", "check = \"claim.service = 'acme'\"");
+    let service = with(
+        &service,
+        "check = \"owner = claim.sub\"",
+        "check = \"claim.service = 'acme'\"",
+    );
     assert_eq!(codes(&of(&service)), ["P010", "P011"]);
-    let login = with(HEAD, "login = [", "login = [{ name = \"acme_service\", kind = \"service\" }, ");
+    let login = with(
+        HEAD,
+        "login = [",
+        "login = [{ name = \"acme_service\", kind = \"service\" }, ",
+    );
     assert_eq!(codes(&lint(&configured(&format!("{login}{service}")))), Vec::<&str>::new());
     let column = |rest: &str| {
         format!(
@@ -121,7 +185,12 @@ fn tables_that_nobody_can_read() {
              column = [{{ name = \"id\", type = \"text\" }}, {{ name = \"c\", type = \"text\"{rest} }}]\n"
         )
     };
-    twins(&column(""), &column(", protect = { search = [] }"), "P010", ("name = \"t\"", 0));
+    twins(
+        &column(""),
+        &column(", protect = { search = [] }"),
+        "P010",
+        ("name = \"t\"", 0),
+    );
 }
 
 #[test]
@@ -132,8 +201,16 @@ fn foreign_keys_that_tell_of_hidden_rows() {
              \"text\" }}]\n[[table.policy]]\nname = \"own\"\nfor = [{operations}]\nusing = \"owner = claim.sub\"\n"
         )
     };
-    let child = with(OWN, "{ name = \"body\"", "{ name = \"p_id\", type = \"text\" },\n  { name = \"body\"");
-    let child = with(&child, "column = [", "foreign_key = [{ columns = [\"p_id\"], table = \"p\" }]\ncolumn = [");
+    let child = with(
+        OWN,
+        "{ name = \"body\"",
+        "{ name = \"p_id\", type = \"text\" },\n  { name = \"body\"",
+    );
+    let child = with(
+        &child,
+        "column = [",
+        "foreign_key = [{ columns = [\"p_id\"], table = \"p\" }]\ncolumn = [",
+    );
     let looked_up = with(
         &child,
         "check = \"owner = claim.sub\"",
@@ -154,7 +231,11 @@ fn comparisons_that_are_not_leakproof() {
     twins(&select("body = 'x'"), &select("price < 10"), "P014", ("price < 10", 0));
     let found = of(&select("body IN (SELECT body FROM t WHERE price IN (1, 2))"));
     assert_eq!(codes(&found), ["P014"]);
-    assert!(found[0].message.contains("acme.t.price (numeric(12,2))"), "{}", found[0].message);
+    assert!(
+        found[0].message.contains("acme.t.price (numeric(12,2))"),
+        "{}",
+        found[0].message
+    );
 }
 
 #[test]
@@ -184,7 +265,10 @@ fn what_is_accepted_where_it_stands() {
 fn findings_are_printed_as_compilers_print_them() {
     let found = of(&with(OWN, "[\"owner\", \"id\"]", "[\"id\"]"));
     let text = found[0].to_string();
-    assert!(text.contains("modules/acme.toml:7: note[P005]: the primary key (id) of acme.t "), "{text}");
+    assert!(
+        text.contains("modules/acme.toml:7: note[P005]: the primary key (id) of acme.t "),
+        "{text}"
+    );
 }
 
 #[test]
@@ -207,7 +291,8 @@ fn the_examples() {
     let found = lint(&config);
     let of = |table: &str| -> Vec<String> {
         let on = found.iter().filter(|f| f.table.to_string() == table);
-        on.map(|f| format!("{} {}", f.code, f.policy.as_ref().map_or("", |p| p.as_str()))).collect()
+        on.map(|f| format!("{} {}", f.code, f.policy.as_ref().map_or("", |p| p.as_str())))
+            .collect()
     };
     assert_eq!(of("evilmod.notes"), ["P001 everyone", "P001 everyone"]);
     // An e-mail that is taken is told to whoever makes an account.

@@ -13,7 +13,9 @@ fn person(name: &str) -> Subject {
 }
 
 fn root() -> Subject {
-    let Subject::Person { name, mut claims } = person("root") else { panic!("a person") };
+    let Subject::Person { name, mut claims } = person("root") else {
+        panic!("a person")
+    };
     claims.set(Claim::Super, ClaimValue::Bool(true)).expect("a bool");
     Subject::Person { name, claims }
 }
@@ -37,13 +39,25 @@ fn marks(lines: &[Line], step: &str, column: &str) -> Vec<String> {
     let line = lines
         .iter()
         .find(|l| l.step.to_string() == step && l.column.as_ref().is_some_and(|c| c.as_str() == column));
-    line.expect("the column has a line").marks.iter().map(ToString::to_string).collect()
+    line.expect("the column has a line")
+        .marks
+        .iter()
+        .map(ToString::to_string)
+        .collect()
 }
 
 #[test]
 fn each_subject_gets_its_own_rows_and_columns() {
-    let text = with(OWN, "{ name = \"body\", type = \"text\"", "{ name = \"body\", type = \"text\", mask_unless = \"claim.super\"");
-    let text = with(&text, "{ name = \"id\", type = \"text\"", "{ name = \"id\", type = \"text\", immutable = true");
+    let text = with(
+        OWN,
+        "{ name = \"body\", type = \"text\"",
+        "{ name = \"body\", type = \"text\", mask_unless = \"claim.super\"",
+    );
+    let text = with(
+        &text,
+        "{ name = \"id\", type = \"text\"",
+        "{ name = \"id\", type = \"text\", immutable = true",
+    );
     let text = format!(
         "{HEAD}{text}columns = [\"body\"]\n\n[[table.policy]]\nname = \"super\"\nfor = [\"select\", \"update\"]\nusing = \"claim.super\"\ncheck = \
          \"claim.super\"\n"
@@ -73,8 +87,16 @@ fn each_subject_gets_its_own_rows_and_columns() {
 
 #[test]
 fn sealed_columns_are_marked_and_a_service_login_counts() {
-    let head = with(HEAD, "login = [", "login = [{ name = \"acme_service\", kind = \"service\" }, ");
-    let text = with(OWN, "{ name = \"body\", type = \"text\"", "{ name = \"body\", type = \"text\", protect = { search = [] }");
+    let head = with(
+        HEAD,
+        "login = [",
+        "login = [{ name = \"acme_service\", kind = \"service\" }, ",
+    );
+    let text = with(
+        OWN,
+        "{ name = \"body\", type = \"text\"",
+        "{ name = \"body\", type = \"text\", protect = { search = [] }",
+    );
     let text = with(&text, "using = \"owner = claim.sub\"", "using = \"claim.service = 'acme'\"");
     let lines = matrix(&configured(&format!("{head}{text}")), &[Subject::Guest, Subject::Service]);
     assert_eq!(words(&lines, "select", None), ["none", "all"]);
@@ -85,7 +107,9 @@ fn sealed_columns_are_marked_and_a_service_login_counts() {
 
 #[test]
 fn somebody_who_is_disabled_gets_nothing() {
-    let Subject::Person { name, mut claims } = root() else { panic!("a person") };
+    let Subject::Person { name, mut claims } = root() else {
+        panic!("a person")
+    };
     claims.set(Claim::Disabled, ClaimValue::Bool(true)).expect("a bool");
     let disabled = Subject::Person { name, claims };
     let config = configured(&format!("{HEAD}{OWN}"));

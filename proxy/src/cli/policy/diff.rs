@@ -30,7 +30,13 @@ fn text(changes: &[Change]) -> String {
     let mut text = String::new();
     for change in changes {
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "{:<9} {}: {}", change.verdict.as_str(), printable(&place(change)), change.what);
+        let _ = writeln!(
+            text,
+            "{:<9} {}: {}",
+            change.verdict.as_str(),
+            printable(&place(change)),
+            change.what
+        );
         let _ = writeln!(text, "            old  {}", printable(&change.old));
         let _ = writeln!(text, "            new  {}", printable(&change.new));
     }

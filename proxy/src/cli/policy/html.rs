@@ -34,14 +34,23 @@ pub(super) fn page(subjects: &[&str], lines: &[Line]) -> String {
     let mut text = HEAD.to_owned();
     for (title, rows) in tables(lines) {
         // Writing to a String cannot fail, here and below.
-        let _ = writeln!(text, "<h2>{}</h2>\n<table>\n<tr><th></th><th>columns are</th>", escaped(&title));
+        let _ = writeln!(
+            text,
+            "<h2>{}</h2>\n<table>\n<tr><th></th><th>columns are</th>",
+            escaped(&title)
+        );
         for subject in subjects {
             let _ = write!(text, "<th>{}</th>", escaped(subject));
         }
         text.push_str("</tr>\n");
         for row in rows {
             let class = if row.of_columns() { " class=\"columns\"" } else { "" };
-            let _ = write!(text, "<tr><td{class}>{}</td><td>{}</td>", escaped(&row.label()), escaped(&row.marks()));
+            let _ = write!(
+                text,
+                "<tr><td{class}>{}</td><td>{}</td>",
+                escaped(&row.label()),
+                escaped(&row.marks())
+            );
             for cell in row.cells() {
                 let (word, note) = notes.cell(cell.as_ref());
                 let class = if cell.is_some() { word } else { "absent" };

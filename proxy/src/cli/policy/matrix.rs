@@ -61,7 +61,10 @@ fn claimed(text: &str) -> Result<Subject, CliError> {
     let claims: Map<String, Value> = serde_json::from_str(text).map_err(|e| refused(e.to_string()))?;
     if let Some(unknown) = claims.keys().find(|k| Claim::parse(k).is_none()) {
         let known: Vec<&str> = Claim::ALL.into_iter().map(Claim::name).collect();
-        return Err(refused(format!("there is no claim `{unknown}`; there are {}", known.join(", "))));
+        return Err(refused(format!(
+            "there is no claim `{unknown}`; there are {}",
+            known.join(", ")
+        )));
     }
     let known = policy::known(&claims).map_err(|e| refused(format!("{e}; `sub` must be there and `service` must not")))?;
     let name = claims.get("sub").and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -116,7 +119,12 @@ impl<'l> Row<'l> {
 
     /// What is special about the columns.
     pub(super) fn marks(&self) -> String {
-        self.first.marks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        self.first
+            .marks
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 
     /// What each subject gets.
@@ -153,7 +161,10 @@ pub(super) fn tables(lines: &[Line]) -> Vec<(String, Vec<Row<'_>>)> {
                 }),
             }
         }
-        let title = of_table.first().map(|l| format!("{}: {}", l.module, l.table)).unwrap_or_default();
+        let title = of_table
+            .first()
+            .map(|l| format!("{}: {}", l.module, l.table))
+            .unwrap_or_default();
         tables.push((title, rows));
     }
     tables
@@ -164,7 +175,12 @@ fn text(subjects: &[&str], lines: &[Line]) -> String {
     let mut notes = Notes::default();
     let mut text = String::new();
     for (title, rows) in tables(lines) {
-        let mut grid = vec![[String::new()].into_iter().chain(subjects.iter().map(|s| printable(s))).collect::<Vec<_>>()];
+        let mut grid = vec![
+            [String::new()]
+                .into_iter()
+                .chain(subjects.iter().map(|s| printable(s)))
+                .collect::<Vec<_>>(),
+        ];
         for row in &rows {
             let indent = if row.of_columns() { "    " } else { "  " };
             let marks = row.marks();
