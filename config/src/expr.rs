@@ -403,6 +403,18 @@ impl Const {
 }
 
 impl Compare {
+    /// The operator that is TRUE where this one is FALSE (both are NULL where an operand is).
+    pub fn negated(self) -> Self {
+        match self {
+            Compare::Eq => Compare::Ne,
+            Compare::Ne => Compare::Eq,
+            Compare::Lt => Compare::Ge,
+            Compare::Le => Compare::Gt,
+            Compare::Gt => Compare::Le,
+            Compare::Ge => Compare::Lt,
+        }
+    }
+
     /// The operator's spelling.
     pub fn sql(self) -> &'static str {
         match self {

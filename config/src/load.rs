@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::settings::Config;
 
+mod allowance;
 mod column;
 mod document;
 mod keys;

@@ -1,6 +1,7 @@
 //! A module's manifest: what it owns and who may see what of it.
 
 use crate::expr::Expr;
+use crate::lint_code::LintCode;
 use crate::names::{ColumnRef, Ident, LoginName, ModuleName, TableRef};
 use crate::types::ColumnType;
 
@@ -76,6 +77,34 @@ pub struct Table {
     /// Columns whose values a sealed value is bound to: the primary key, then the columns this table's policies read, sorted by name,
     /// without repetition. Protected ones bind by their equality tag.
     pub bound: Vec<Ident>,
+    /// Findings about the table itself (its keys, columns and restrictions) that are accepted.
+    pub allow_lint: Option<Allowance>,
+    /// Where its parts stand in the manifest.
+    pub lines: TableLines,
+}
+
+/// Lines of a table's parts in its manifest, from 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableLines {
+    /// Its name.
+    pub name: usize,
+    /// `primary_key`; the name's where there is none.
+    pub primary_key: usize,
+    /// Each of [`Table::unique`], in the same order.
+    pub unique: Vec<usize>,
+    /// `restrict`, if it has one; it is the last of [`Table::restrictions`] then.
+    pub restrict: Option<usize>,
+}
+
+/// Findings of `postern policy lint` that are accepted where they stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Allowance {
+    /// Which, without repetition.
+    pub codes: Vec<LintCode>,
+    /// Why; not empty.
+    pub reason: String,
+    /// Line in the manifest.
+    pub line: usize,
 }
 
 /// One declared column.
@@ -150,6 +179,8 @@ pub struct ForeignKey {
     pub table: TableRef,
     /// Referenced columns.
     pub references: Vec<Ident>,
+    /// Line in the manifest.
+    pub line: usize,
 }
 
 /// An operation that a policy speaks of.
@@ -165,6 +196,21 @@ pub enum Operation {
     Delete,
 }
 
+impl Operation {
+    /// All of them.
+    pub const ALL: [Operation; 4] = [Operation::Select, Operation::Insert, Operation::Update, Operation::Delete];
+
+    /// The word in manifests.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Operation::Select => "select",
+            Operation::Insert => "insert",
+            Operation::Update => "update",
+            Operation::Delete => "delete",
+        }
+    }
+}
+
 /// One permissive policy: what it permits is OR-ed with its table's other policies for the same operation.
 #[derive(Debug, Clone)]
 pub struct Policy {
@@ -178,6 +224,27 @@ pub struct Policy {
     pub check: Option<Expr>,
     /// Where set, the only columns an UPDATE under this policy may assign.
     pub update_columns: Option<Vec<Ident>>,
+    /// Columns that it does not show (they are in [`Column::shown_when`] already).
+    pub hide: Vec<Ident>,
+    /// Findings about it that are accepted.
+    pub allow_lint: Option<Allowance>,
+    /// Where its parts stand in the manifest.
+    pub lines: PolicyLines,
+}
+
+/// Lines of a policy's parts in its manifest, from 1; of a part that is not there, the policy's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PolicyLines {
+    /// Where the policy begins.
+    pub start: usize,
+    /// `using`.
+    pub using: usize,
+    /// `check`.
+    pub check: usize,
+    /// `columns`.
+    pub columns: usize,
+    /// `hide`.
+    pub hide: usize,
 }
 
 impl Manifest {

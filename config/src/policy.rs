@@ -1,4 +1,18 @@
 //! How a table's policies combine: permissive ones OR, restrictions AND, nothing at all means nobody.
+//!
+//! Beneath it stand the pure tools that look at policies without running them: [`fold`] and [`implies`] calculate with predicates,
+//! [`access`] says what each identity reaches, and [`lint`], [`matrix`] and [`diff`] report on that.
+
+pub mod access;
+#[cfg(test)]
+mod configured;
+pub mod diff;
+#[cfg(test)]
+mod evaluate;
+pub mod fold;
+pub mod implies;
+pub mod lint;
+pub mod matrix;
 
 use crate::expr::Expr;
 use crate::manifest::{Operation, Table};

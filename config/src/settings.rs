@@ -319,6 +319,11 @@ impl Config {
         }
     }
 
+    /// The file of that module's manifest; loading has seen to its name.
+    pub fn manifest_file(&self, manifest: &Manifest) -> PathBuf {
+        self.file.with_file_name("modules").join(format!("{}.toml", manifest.module))
+    }
+
     /// How that login's server connections are kept.
     pub fn pool(&self, login: &LoginName) -> PoolSettings {
         let settings = &self.settings;

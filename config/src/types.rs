@@ -147,6 +147,25 @@ impl ColumnType {
         }
     }
 
+    /// Whether comparisons (`= <> < <= > >=`) of this type may run on rows that whoever asks does not see: PostgreSQL 15 marks them
+    /// LEAKPROOF for both sides of the type, so no error tells of a value. `float8`'s are marked, but the cast of a `numeric` to it raises.
+    pub fn leakproof(&self) -> bool {
+        match self {
+            Self::Int2
+            | Self::Int4
+            | Self::Int8
+            | Self::Uuid
+            | Self::Text
+            | Self::Varchar(_)
+            | Self::Bool
+            | Self::Date
+            | Self::TimestampTz
+            | Self::Bytea => true,
+            Self::Other(spelling) => matches!(&**spelling, "timestamp" | "timestamp without time zone"),
+            Self::Float8 | Self::Numeric(_) | Self::Jsonb => false,
+        }
+    }
+
     /// Whether a column of this type can be protected.
     pub fn sealable(&self) -> bool {
         !matches!(self, Self::Other(_))

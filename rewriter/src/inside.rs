@@ -277,20 +277,7 @@ pub(crate) fn leakproof(holds: Holds<'_>, operator: &str) -> bool {
     match holds {
         Holds::Envelopes => false,
         Holds::Tags => matches!(operator, "=" | "<>"),
-        Holds::Values(ty) => match ty {
-            ColumnType::Int2
-            | ColumnType::Int4
-            | ColumnType::Int8
-            | ColumnType::Uuid
-            | ColumnType::Text
-            | ColumnType::Varchar(_)
-            | ColumnType::Bool
-            | ColumnType::Date
-            | ColumnType::TimestampTz
-            | ColumnType::Bytea => compared,
-            ColumnType::Other(spelling) => compared && matches!(&**spelling, "timestamp" | "timestamp without time zone"),
-            ColumnType::Float8 | ColumnType::Numeric(_) | ColumnType::Jsonb => false,
-        },
+        Holds::Values(ty) => compared && ty.leakproof(),
     }
 }
 

@@ -56,6 +56,7 @@ fn primary_key(draft: &mut Draft<'_, '_>, notes: &mut Notes) {
         must_have_eq(column, "the primary key", notes);
     }
     draft.table.primary_key = key;
+    draft.table.lines.primary_key = written.line;
 }
 
 fn unique(draft: &mut Draft<'_, '_>, notes: &mut Notes) {
@@ -84,6 +85,7 @@ fn unique(draft: &mut Draft<'_, '_>, notes: &mut Notes) {
             );
         } else {
             draft.table.unique.push(columns);
+            draft.table.lines.unique.push(written.line);
         }
     }
 }
@@ -161,6 +163,7 @@ fn foreign_key(section: &mut Section<'_, '_>, drafts: &[Draft<'_, '_>], index: u
         columns,
         table: target.table.name.clone(),
         references,
+        line: section.line(),
     })
 }
 

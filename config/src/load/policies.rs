@@ -2,21 +2,16 @@
 
 use std::collections::BTreeSet;
 
+use super::allowance;
 use super::document::{At, Notes, Section};
 use super::keys::may_hide;
 use super::module::identifier;
 use super::table::Draft;
 use crate::expr::Expr;
-use crate::manifest::{Operation, Policy, Written};
+use crate::manifest::{Operation, Policy, PolicyLines, Written};
 use crate::names::{Ident, ModuleName};
 use crate::policy::{all, any};
 use crate::predicate::{self, Scope, Shape};
-
-/// A policy and the columns it hides.
-struct Read {
-    policy: Policy,
-    hide: Vec<Ident>,
-}
 
 /// Turns a table's predicates into expressions and its `hide` and `mask_unless` into conditions on columns.
 pub(super) fn read(
@@ -35,21 +30,23 @@ pub(super) fn read(
         },
         predicates,
     };
-    if let Some(text) = draft.section.text("restrict", notes) {
-        let restriction = reader.predicate(&text, "`restrict`", notes);
-        draft.table.restrictions.extend(restriction);
+    if let Some(text) = draft.section.text("restrict", notes)
+        && let Some(restriction) = reader.predicate(&text, "`restrict`", notes)
+    {
+        draft.table.restrictions.push(restriction);
+        draft.table.lines.restrict = Some(text.line);
     }
     let mut names = BTreeSet::new();
-    let mut policies: Vec<Read> = Vec::new();
+    let mut policies: Vec<Policy> = Vec::new();
     for mut section in draft.section.sections("policy", notes) {
         let policy = reader.policy(&mut section, draft, notes);
         let line = section.line();
         section.finish(notes);
         let Some(policy) = policy else { continue };
-        if !names.insert(policy.policy.name.clone()) {
+        if !names.insert(policy.name.clone()) {
             notes.add(
                 line,
-                format!("the policy `{}` is declared twice; rename or remove one", policy.policy.name),
+                format!("the policy `{}` is declared twice; rename or remove one", policy.name),
             );
         }
         policies.push(policy);
@@ -68,15 +65,15 @@ pub(super) fn read(
             (mask, hidden) => Some(all(mask.into_iter().chain(hidden))),
         };
     }
-    draft.table.policies = policies.into_iter().map(|p| p.policy).collect();
+    draft.table.policies = policies;
 }
 
 /// A hidden column is shown where some SELECT policy that does not hide it permits the row.
-fn shown_by(policies: &[Read], column: &Ident) -> Expr {
+fn shown_by(policies: &[Policy], column: &Ident) -> Expr {
     any(policies
         .iter()
-        .filter(|p| p.policy.operations.contains(&Operation::Select) && !p.hide.contains(column))
-        .filter_map(|p| p.policy.using.clone()))
+        .filter(|p| p.operations.contains(&Operation::Select) && !p.hide.contains(column))
+        .filter_map(|p| p.using.clone()))
 }
 
 struct Reader<'r> {
@@ -104,7 +101,7 @@ impl Reader<'_> {
         }
     }
 
-    fn policy(&mut self, section: &mut Section<'_, '_>, draft: &Draft<'_, '_>, notes: &mut Notes) -> Option<Read> {
+    fn policy(&mut self, section: &mut Section<'_, '_>, draft: &Draft<'_, '_>, notes: &mut Notes) -> Option<Policy> {
         let name = section
             .need_text("name", "\"self\"", notes)
             .and_then(|n| identifier(&n, notes));
@@ -115,6 +112,7 @@ impl Reader<'_> {
         let hide_text = section.texts("hide", notes);
         let using = using_text.as_ref().and_then(|t| self.predicate(t, "`using`", notes));
         let check = check_text.as_ref().and_then(|t| self.predicate(t, "`check`", notes));
+        let allow_lint = allowance::read(section, notes);
         let line = section.line();
         if let Some(operations) = &operations {
             let has = |o: Operation| operations.contains(&o);
@@ -158,17 +156,26 @@ impl Reader<'_> {
                 notes.add(hide.line, "`hide` concerns reading; add \"select\" to `for`, or remove it");
             }
         }
+        let of = |text: &Option<At<String>>| text.as_ref().map_or(line, |t| t.line);
+        let of_list = |list: &Option<At<Vec<At<String>>>>| list.as_ref().map_or(line, |l| l.line);
+        let lines = PolicyLines {
+            start: line,
+            using: of(&using_text),
+            check: of(&check_text),
+            columns: of_list(&columns_text),
+            hide: of_list(&hide_text),
+        };
         let update_columns = columns_text.map(|c| update_columns(&c, draft, notes));
         let hide = hide_text.map(|h| hidden_columns(&h, draft, notes)).unwrap_or_default();
-        Some(Read {
-            policy: Policy {
-                name: name?.value,
-                operations: operations?,
-                using,
-                check,
-                update_columns,
-            },
+        Some(Policy {
+            name: name?.value,
+            operations: operations?,
+            using,
+            check,
+            update_columns,
             hide,
+            allow_lint,
+            lines,
         })
     }
 }

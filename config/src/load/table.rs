@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use super::allowance;
 use super::column::{self, ColumnDraft};
 use super::document::{At, Notes, Section};
 use super::module::identifier;
-use crate::manifest::{Default, Table};
+use crate::manifest::{Default, Table, TableLines};
 use crate::names::{Ident, MAX_IDENT_BYTES, TableRef};
 use crate::predicate::{Shape, ShapeColumn};
 
@@ -81,6 +82,7 @@ pub(super) fn read<'d, 't>(root: &mut Section<'d, 't>, schema: &Ident, notes: &m
             .need_text("name", "\"accounts\"", notes)
             .and_then(|n| identifier(&n, notes));
         let columns = columns(&mut section, notes);
+        let allow_lint = allowance::read(&mut section, notes);
         let Some(name) = name else {
             continue;
         };
@@ -105,6 +107,13 @@ pub(super) fn read<'d, 't>(root: &mut Section<'d, 't>, schema: &Ident, notes: &m
                 policies: Vec::new(),
                 restrictions: Vec::new(),
                 bound: Vec::new(),
+                allow_lint,
+                lines: TableLines {
+                    name: name.line,
+                    primary_key: name.line,
+                    unique: Vec::new(),
+                    restrict: None,
+                },
             },
             columns: Vec::new(),
         };

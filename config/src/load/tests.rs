@@ -3,6 +3,7 @@ use crate::expr::Expr;
 use crate::manifest::{Default, Manifest};
 
 mod keys;
+mod lint;
 mod whole;
 
 const HEAD: &str = "module = \"acme\"\ntablespace = \"pg_default\"\nlogin = [{ name = \"acme\", kind = \"runtime\" }]\n";

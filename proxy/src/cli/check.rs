@@ -24,8 +24,7 @@ pub(super) fn validated(file: &Path) -> Result<Config, CliError> {
     let config = postern_config::load(file)?;
     let mut problems = Vec::new();
     for manifest in &config.modules {
-        // A manifest stands in the file of its module's name; loading has seen to that.
-        let file = file.with_file_name("modules").join(format!("{}.toml", manifest.module));
+        let file = config.manifest_file(manifest);
         if let Err(misread) = postern_rewriter::verify_policies(manifest) {
             problems.extend(misread.into_iter().map(|(line, message)| Problem {
                 file: file.clone(),

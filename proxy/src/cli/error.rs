@@ -53,6 +53,18 @@ pub enum CliError {
     /// A command that looks for something found it; it was printed.
     #[error("something was found")]
     Found,
+    /// Claims that no token may carry.
+    #[error("these claims are not accepted: {reason}")]
+    Claims {
+        /// What is wrong with them.
+        reason: String,
+    },
+    /// `policy lint` found something; it was printed.
+    #[error("{} in the policies", counted(.0, "finding"))]
+    Findings(usize),
+    /// `policy diff` found something that lets more through, or may; it was printed.
+    #[error("{} that may let more through", counted(.0, "change"))]
+    Wider(usize),
     /// The root key could not be had.
     #[error("the root key: {0}")]
     RootKey(Box<crate::root_key::RootKeyError>),
@@ -98,6 +110,10 @@ fn there(known: &[String]) -> String {
     }
 }
 
+fn counted(number: &usize, what: &str) -> String {
+    format!("{number} {what}{}", if *number == 1 { "" } else { "s" })
+}
+
 impl From<crate::serve::ServeError> for CliError {
     fn from(e: crate::serve::ServeError) -> Self {
         Self::Serve(Box::new(e))
@@ -115,7 +131,14 @@ impl CliError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Demo(DemoError::Config(_)) => 64,
-            Self::Unknown { .. } | Self::Refused | Self::Found | Self::Mint(_) | Self::Demo(DemoError::Tour { .. }) => 65,
+            Self::Unknown { .. }
+            | Self::Refused
+            | Self::Found
+            | Self::Mint(_)
+            | Self::Claims { .. }
+            | Self::Findings(_)
+            | Self::Wider(_)
+            | Self::Demo(DemoError::Tour { .. }) => 65,
             Self::Option { .. } => 2,
             Self::Demo(DemoError::PortBusy { .. } | DemoError::Locked(_)) => 75,
             Self::Demo(DemoError::Interrupted) => 130,
@@ -143,6 +166,11 @@ impl CliError {
             Self::Unknown { .. } => "Name one of those.".to_owned(),
             Self::Option { .. } => "Add it; --help shows examples.".to_owned(),
             Self::Refused | Self::Found => String::new(),
+            Self::Claims { .. } => {
+                "Give one JSON object: {\"sub\": \"bob\", \"org_member_of\": [\"A\"], \"verified\": true}".to_owned()
+            }
+            Self::Findings(_) => "Mend them, or accept each where it stands with `allow_lint` and a reason.".to_owned(),
+            Self::Wider(_) => "Look at each; --accept says that they are meant.".to_owned(),
             Self::RootKey(_) => {
                 "Put root_file and passphrase_file back where [keys] says; delete nothing: the root key is the only way back."
                     .to_owned()

@@ -6,6 +6,7 @@ mod check;
 mod doctor;
 mod error;
 mod explain;
+mod policy;
 mod provision;
 mod serve;
 mod token;
@@ -26,7 +27,8 @@ const EXIT_CODES: &str = "Exit codes:
   0    done
   2    the command line was not understood
   64   bad configuration (all problems are printed, as file:line: message)
-  65   the input was refused: a statement that the gate does not let pass, a person whom nobody knows, a step of the tour that failed; or what was looked for was found
+  65   the input was refused: a statement that the gate does not let pass, a person whom nobody knows, a step of the tour that failed,
+       policies or a database with findings, a row that is hidden, a configuration that lets more through than another
   69   something needed is not there: PostgreSQL's programs, a reachable database, a provisioned database
   70   a defect of postern
   73   a file or directory cannot be used
@@ -118,6 +120,9 @@ Nothing is run. Keys, tokens and passwords are never shown, nor is the sealed fo
 
 Reads the row as the control role. It shows truth values of predicates and no value of the row; it is for operators, not for users.")]
     Why(WhyArgs),
+    /// What policies let through, told from the configuration alone: no secrets, no database.
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
 
     /// Tokens of the development issuer.
     #[command(subcommand)]
@@ -280,6 +285,7 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Doctor(args) => doctor::run(&args.config.config, args.format, &mut out()),
         Command::Explain(args) => explain::run(args, &mut out()),
         Command::Why(args) => why::run(&args, &mut out()),
+        Command::Policy(command) => policy::run(command, &mut out()),
         Command::Token(TokenCommand::Mint(args)) => token::mint(&args, &mut out()),
     }
 }
@@ -322,7 +328,7 @@ mod tests {
         }
         let mut found = Vec::new();
         leaves(&command, &mut found);
-        assert_eq!(found.len(), 8);
+        assert_eq!(found.len(), 11);
         for c in found {
             let help = c.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.contains("Examples:"), "{} has no examples", c.get_name());

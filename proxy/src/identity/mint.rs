@@ -91,7 +91,7 @@ pub fn mint(
     if ttl.as_secs() == 0 || ttl > MAX_LIFE {
         return Err(MintError::Lifetime(ttl.as_secs()));
     }
-    let mut claims = claims_of(people, person)?;
+    let mut claims = person_claims(people, person)?;
     if claims.get("super") == Some(&Value::Bool(true)) {
         let reason = reason
             .filter(|r| !r.trim().is_empty())
@@ -101,7 +101,6 @@ pub fn mint(
     let now = unix_seconds(now);
     let mut id = [0u8; 16];
     getrandom::fill(&mut id).map_err(|e| MintError::Sign(e.to_string()))?;
-    claims.entry("sub").or_insert_with(|| person.into());
     claims.insert("iss".into(), settings.issuer.clone().into());
     claims.insert("aud".into(), settings.audience.clone().into());
     claims.insert("mod".into(), module.as_str().into());
@@ -121,8 +120,9 @@ pub fn generate_issuer() -> Result<(Zeroizing<String>, String), MintError> {
     Ok((Zeroizing::new(pair.serialize_pem()), pair.public_key_pem()))
 }
 
-/// `{"bob": {"project_member_of": ["PA1"], …}, …}`: claims by account id, types as in tokens.
-fn claims_of(path: &Path, person: &str) -> Result<Map<String, Value>, MintError> {
+/// The claims that the issuer vouches for of a person in a file like `{"bob": {"project_member_of": ["PA1"], …}, …}`: claims by account
+/// id, types as in tokens. `sub` is the person's id unless the file says otherwise.
+pub fn person_claims(path: &Path, person: &str) -> Result<Map<String, Value>, MintError> {
     let wrong = |problem: String| MintError::People {
         path: path.to_owned(),
         problem,
@@ -140,9 +140,10 @@ fn claims_of(path: &Path, person: &str) -> Result<Map<String, Value>, MintError>
             known: known.join(", "),
         });
     };
-    let Value::Object(claims) = claims else {
+    let Value::Object(mut claims) = claims else {
         return Err(wrong(format!("`{person}` is not an object of claims")));
     };
+    claims.entry("sub").or_insert_with(|| person.into());
     typed_claims(&claims).map_err(|_| wrong(format!("`{person}` has a claim of the wrong type, or an empty one")))?;
     Ok(claims)
 }

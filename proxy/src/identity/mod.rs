@@ -10,6 +10,7 @@ mod known;
 pub mod mac;
 pub mod mint;
 mod replay;
+pub mod policy;
 pub mod token;
 
 use std::sync::{Arc, LazyLock};

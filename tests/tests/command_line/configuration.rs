@@ -56,6 +56,9 @@ fn every_mistake_is_told_at_once_with_file_and_line() {
         vec!["provision", "--dry-run", "--config", &config],
         vec!["explain", "--config", &config, "--module", "disco", "SELECT 1"],
         vec!["token", "mint", "--config", &config, "--module", "disco", "--as", "bob"],
+        vec!["policy", "lint", "--config", &config],
+        vec!["policy", "matrix", "--config", &config],
+        vec!["policy", "diff", &config, &config],
     ] {
         let said = run(&command, SOON);
         assert_eq!(said.code, Some(64), "{command:?}:\n{}", said.text);
@@ -167,16 +170,30 @@ fn arguments_that_make_no_sense() {
         );
         assert!(said.text.contains(word), "{arguments:?}: no `{word}` in\n{}", said.text);
     }
-    for command in ["demo", "serve", "check", "provision", "explain", "token"] {
+    for command in ["demo", "serve", "check", "provision", "explain", "token", "policy"] {
         let said = run(&[command, "--help"], SOON);
         assert_eq!(said.code, Some(0));
-        if command != "token" {
+        if !["token", "policy"].contains(&command) {
             assert!(
                 said.text.contains("Examples"),
                 "{command} --help shows no example:\n{}",
                 said.text
             );
         }
+    }
+    for command in [
+        ["token", "mint"],
+        ["policy", "lint"],
+        ["policy", "matrix"],
+        ["policy", "diff"],
+    ] {
+        let said = run(&[command[0], command[1], "--help"], SOON);
+        assert_eq!(said.code, Some(0));
+        assert!(
+            said.text.contains("Examples"),
+            "{command:?} --help shows no example:\n{}",
+            said.text
+        );
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod configuration;
 mod demonstration;
+mod policy;
 mod upstream;
 
 use std::path::{Path, PathBuf};
@@ -13,7 +14,10 @@ use postern_tests::product::{copy_directory, fresh_directory, postern, workspace
 /// What a command said and how it ended.
 struct Said {
     code: Option<i32>,
+    /// All of it.
     text: String,
+    /// Standard output alone.
+    out: String,
 }
 
 /// Runs the product; a command that does not end in time is killed and fails the test.
@@ -39,15 +43,13 @@ fn run(arguments: &[&str], limit: Duration) -> Said {
 }
 
 fn said(output: Output) -> Said {
-    let text = format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let out = String::from_utf8_lossy(&output.stdout).into_owned();
+    let text = format!("{out}{}", String::from_utf8_lossy(&output.stderr));
     assert!(!text.contains("panicked"), "a panic:\n{text}");
     Said {
         code: output.status.code(),
         text,
+        out,
     }
 }
 
