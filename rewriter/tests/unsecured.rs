@@ -1,7 +1,5 @@
 //! A declared table whose native row-level security is off, although filters are to be PostgreSQL's as well.
 
-#![expect(clippy::unwrap_used, reason = "a test")]
-
 mod desk;
 
 use desk::{config, judge, on_a_deep_stack};
