@@ -164,12 +164,27 @@ fn verdict(old: &Expr, new: &Expr, identities: &Identities) -> Verdict {
 }
 
 fn settings(old: &Config, new: &Config, report: &mut Report) {
-    let both = |c: &Config| c.settings.enforce == Enforce::Both;
-    report.flag("enforced by PostgreSQL as well", both(old), both(new), false);
+    let (before, after) = (old.settings.enforce, new.settings.enforce);
+    if before != after {
+        // Two locks are more than either.
+        let verdict = match (before, after) {
+            (Enforce::Both, _) => Verdict::Wider,
+            (_, Enforce::Both) => Verdict::Narrower,
+            _ => Verdict::Unknown,
+        };
+        report.add("enforce", verdict, enforced(before), enforced(after));
+    }
     let development = |c: &Config| c.settings.tokens.dev_issuer;
     report.flag("development issuer", development(old), development(new), true);
     if issuer(old) != issuer(new) {
         report.add("token issuer", Verdict::Unknown, &issuer(old), &issuer(new));
+    }
+}
+
+fn enforced(by: Enforce) -> &'static str {
+    match by {
+        Enforce::Both => "by the proxy and by PostgreSQL",
+        Enforce::Rewrite => "by the proxy alone",
     }
 }
 

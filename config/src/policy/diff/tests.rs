@@ -163,11 +163,7 @@ fn settings_that_guard_all_policies() {
     let said: Vec<String> = diff(&old, &new).iter().map(said).collect();
     assert_eq!(
         said,
-        [
-            "wider : enforced by PostgreSQL as well",
-            "wider : development issuer",
-            "unknown : token issuer"
-        ]
+        ["wider : enforce", "wider : development issuer", "unknown : token issuer"]
     );
 }
 
