@@ -259,7 +259,10 @@ fn tokens(section: &mut Section<'_, '_>, paths: &Paths<'_>, notes: &mut Notes) -
     let dev_people = development_file("dev_people", "serves the development issuer alone", notes);
     let dev_kid = development_only("dev_kid", "names the development issuer's key", notes);
     if let Some(kid) = dev_kid.as_ref().filter(|kid| kid.value.is_empty()) {
-        notes.add(kid.line, "`dev_kid` is empty; write the `kid` of the development key in `jwks_file`");
+        notes.add(
+            kid.line,
+            "`dev_kid` is empty; write the `kid` of the development key in `jwks_file`",
+        );
     }
     Some(TokenSettings {
         issuer: issuer?.value,

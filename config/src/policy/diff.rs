@@ -185,6 +185,7 @@ fn enforced(by: Enforce) -> &'static str {
     match by {
         Enforce::Both => "by the proxy and by PostgreSQL",
         Enforce::Rewrite => "by the proxy alone",
+        Enforce::Rls => "by PostgreSQL alone",
     }
 }
 
@@ -195,6 +196,7 @@ fn issuer(config: &Config) -> String {
     let keys = tokens
         .public_keys
         .iter()
+        .chain(&tokens.jwks_file)
         .map(|k| k.strip_prefix(beside).unwrap_or(k).display().to_string());
     let keys: Vec<String> = keys.collect();
     format!("{} for {}, keys {}", tokens.issuer, tokens.audience, keys.join(", "))

@@ -107,7 +107,10 @@ fn summary(config: &Config, keys: Option<&JwkSet>, out: &mut impl Write) -> std:
                 let kids: Vec<&str> = set.kids().collect();
                 writeln!(out, "  issuer's keys  {} in {file}", kids.join(", "))?;
             }
-            None => writeln!(out, "  issuer's keys  {file} is not here, so it was not read; `serve` needs it")?,
+            None => writeln!(
+                out,
+                "  issuer's keys  {file} is not here, so it was not read; `serve` needs it"
+            )?,
         }
         for key in keys.map(JwkSet::ignored).unwrap_or_default() {
             let kid = key.kid.as_deref().unwrap_or("(none)");

@@ -88,7 +88,11 @@ impl Eq for Signer {}
 
 impl fmt::Debug for Signer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.stands() { "Signer(in force)" } else { "Signer(withdrawn)" })
+        f.write_str(if self.stands() {
+            "Signer(in force)"
+        } else {
+            "Signer(withdrawn)"
+        })
     }
 }
 
@@ -115,7 +119,11 @@ pub(super) struct IssuerKeys {
 impl IssuerKeys {
     /// Reads the files that the settings name; at least one must be named.
     pub(super) fn read(settings: &TokenSettings) -> Result<Self, TokenKeyError> {
-        let pem = settings.public_keys.iter().map(|path| pem_key(path)).collect::<Result<Arc<[_]>, _>>()?;
+        let pem = settings
+            .public_keys
+            .iter()
+            .map(|path| pem_key(path))
+            .collect::<Result<Arc<[_]>, _>>()?;
         if pem.is_empty() && settings.jwks_file.is_none() {
             return Err(TokenKeyError::None);
         }
@@ -181,7 +189,9 @@ fn pem_key(path: &Path) -> Result<Signer, TokenKeyError> {
         let decoding = DecodingKey::from_ed_pem(&pem).ok()?;
         PublicKey::new(decoding.try_get_as_bytes().ok()?.try_into().ok()?)
     };
-    key().map(Signer::new).ok_or_else(|| TokenKeyError::Key { path: path.to_owned() })
+    key()
+        .map(Signer::new)
+        .ok_or_else(|| TokenKeyError::Key { path: path.to_owned() })
 }
 
 /// A key that nobody can sign for: a hash that happens to be a point, so nobody knows its private key. Withdrawn besides.

@@ -48,7 +48,9 @@ pub enum JwksProblem {
     #[error("it is larger than 256 KiB; expected the issuer's public keys alone")]
     TooLarge,
     /// Not JSON, or not the JSON of a JWK Set.
-    #[error("it is not a JWK Set (RFC 7517) at line {line}, column {column}; expected {{\"keys\": [{{\"kty\": \"OKP\", …}}, …]}}")]
+    #[error(
+        "it is not a JWK Set (RFC 7517) at line {line}, column {column}; expected {{\"keys\": [{{\"kty\": \"OKP\", …}}, …]}}"
+    )]
     Syntax {
         /// From 1.
         line: usize,
@@ -254,10 +256,7 @@ impl Jwk {
             return Err(JwksProblem::Encoding(kid));
         };
         let Ok(bytes) = <[u8; KEY_BYTES]>::try_from(bytes.as_slice()) else {
-            return Err(JwksProblem::Length {
-                kid,
-                bytes: bytes.len(),
-            });
+            return Err(JwksProblem::Length { kid, bytes: bytes.len() });
         };
         match PublicKey::new(bytes) {
             Some(key) => Ok((kid.into(), key)),

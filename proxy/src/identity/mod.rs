@@ -9,8 +9,8 @@ pub mod jwks;
 mod known;
 pub mod mac;
 pub mod mint;
-mod replay;
 pub mod policy;
+mod replay;
 pub mod token;
 
 use std::sync::{Arc, LazyLock};

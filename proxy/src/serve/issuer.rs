@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::identity::jwks::{self, JwkSet, JwksError};
 use crate::identity::TokenVerifier;
+use crate::identity::jwks::{self, JwkSet, JwksError};
 use crate::observe::Metrics;
 use crate::shared::Shared;
 

@@ -315,7 +315,11 @@ impl Session {
             // Whether it is still valid is checked before each statement; a key that was withdrawn may be back.
             return Ok(identity.clone());
         }
-        match self.shared.tokens.verify(token, &self.login.module, &self.login.login.name, now) {
+        match self
+            .shared
+            .tokens
+            .verify(token, &self.login.module, &self.login.login.name, now)
+        {
             Ok(identity) => {
                 let adopted = self
                     .shared

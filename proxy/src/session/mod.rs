@@ -144,7 +144,10 @@ pub async fn run(
     let startup = match &client.startup.token {
         None => None,
         // It was verified at the login; by now it may have ended.
-        Some(token) => match shared.tokens.verify(token, &login.module, &login.login.name, SystemTime::now()) {
+        Some(token) => match shared
+            .tokens
+            .verify(token, &login.module, &login.login.name, SystemTime::now())
+        {
             Ok(identity) => {
                 let (name, module) = (login.login.name.as_str(), login.module.as_str());
                 if shared

@@ -201,7 +201,11 @@ fn arguments_that_make_no_sense() {
 fn the_issuers_set_of_keys_is_read_where_it_is_there() {
     let made = Configuration::new("jwks");
     let audience = "audience = \"postern\"";
-    made.replace("postern.toml", audience, &format!("{audience}\njwks_file = \"secrets/issuer.jwks\""));
+    made.replace(
+        "postern.toml",
+        audience,
+        &format!("{audience}\njwks_file = \"secrets/issuer.jwks\""),
+    );
     let config = made.argument();
     let check = || run(&["check", "--config", &config], SOON);
     let said = check();

@@ -174,7 +174,11 @@ fn settings_and_their_denied_twins() {
     assert_eq!(config.settings.limits.max_clients, 9);
     assert_eq!(config.settings.secrets_dir, scratch.0.join("secrets"));
     assert_eq!(config.settings.keys.passphrase_file, Path::new("/abs/passphrase"));
-    let set_alone = SETTINGS.replacen("public_keys = [\"issuer.pem\"]", "jwks_file = \"issuer.jwks\"\ndev_kid = \"k\"", 1);
+    let set_alone = SETTINGS.replacen(
+        "public_keys = [\"issuer.pem\"]",
+        "jwks_file = \"issuer.jwks\"\ndev_kid = \"k\"",
+        1,
+    );
     let tokens = scratch.load(&set_alone, &[("acme", &one)]).unwrap().settings.tokens;
     assert_eq!(tokens.jwks_file, Some(scratch.0.join("issuer.jwks")));
     assert!(tokens.public_keys.is_empty() && tokens.dev_kid.as_deref() == Some("k"));
@@ -191,16 +195,31 @@ fn settings_and_their_denied_twins() {
         ("dev_issuer = true", "dev_issuer = false", 22, "vouch for any user"),
         ("dev_issuer = true\n", "", 21, "vouch for any user"),
         ("[\"issuer.pem\"]", "[]", 23, "nobody could vouch"),
-        ("public_keys = [\"issuer.pem\"]\n", "", 18, "lacks `public_keys` and `jwks_file`"),
+        (
+            "public_keys = [\"issuer.pem\"]\n",
+            "",
+            18,
+            "lacks `public_keys` and `jwks_file`",
+        ),
         ("public_keys = [\"issuer.pem\"]", "jwks_file = \"\"", 23, "not a path"),
-        ("[\"issuer.pem\"]", "[]\njwks_file = \"issuer.jwks\"", 23, "nobody could vouch"),
+        (
+            "[\"issuer.pem\"]",
+            "[]\njwks_file = \"issuer.jwks\"",
+            23,
+            "nobody could vouch",
+        ),
         (
             "dev_issuer = true\ndev_private_key = \"issuer.key\"",
             "dev_kid = \"a\"",
             21,
             "names the development issuer's key",
         ),
-        ("dev_issuer = true", "dev_issuer = true\ndev_kid = \"\"", 22, "`dev_kid` is empty"),
+        (
+            "dev_issuer = true",
+            "dev_issuer = true\ndev_kid = \"\"",
+            22,
+            "`dev_kid` is empty",
+        ),
         ("max_clients = 9", "max_clients = 0", 25, "from 1 to 100000"),
         ("max_clients = 9", "max_client = 9", 25, "did you mean `max_clients`?"),
         (

@@ -11,7 +11,11 @@ fn key(kid: &str, x: &str) -> Value {
 }
 
 fn parse(keys: &[Value]) -> Result<JwkSet, JwksProblem> {
-    JwkSet::parse(json!({"keys": keys, "about": "members that nobody knows are left alone"}).to_string().as_bytes())
+    JwkSet::parse(
+        json!({"keys": keys, "about": "members that nobody knows are left alone"})
+            .to_string()
+            .as_bytes(),
+    )
 }
 
 fn kids(set: &JwkSet) -> Vec<&str> {
@@ -36,10 +40,19 @@ fn keys_of_other_kinds_are_left_out_and_named() {
         other
     };
     for (other, why) in [
-        (json!({"kty": "RSA", "kid": "other", "n": "AQAB", "e": "AQAB"}), "its kty is not OKP"),
+        (
+            json!({"kty": "RSA", "kid": "other", "n": "AQAB", "e": "AQAB"}),
+            "its kty is not OKP",
+        ),
         (json!({"kty": "oct", "kid": "other", "k": ONE}), "its kty is not OKP"),
-        (json!({"kty": "EC", "crv": "P-256", "kid": "other", "x": ONE, "y": TWO}), "its kty is not OKP"),
-        (json!({"kty": "okp", "crv": "Ed25519", "kid": "other", "x": TWO}), "its kty is not OKP"),
+        (
+            json!({"kty": "EC", "crv": "P-256", "kid": "other", "x": ONE, "y": TWO}),
+            "its kty is not OKP",
+        ),
+        (
+            json!({"kty": "okp", "crv": "Ed25519", "kid": "other", "x": TWO}),
+            "its kty is not OKP",
+        ),
         (json!({"kty": "OKP", "kid": "other", "x": TWO}), "its crv is not Ed25519"),
         (with("crv", json!("X25519")), "its crv is not Ed25519"),
         (with("crv", json!("Ed448")), "its crv is not Ed25519"),
@@ -81,8 +94,17 @@ fn a_set_with_one_wrong_key_is_refused_as_a_whole() {
     assert!(parse(&[key(&"k".repeat(MAX_KID_BYTES), ONE)]).is_ok());
 
     // The standard alphabet, padding, a character of neither, bits behind the last byte, and nothing at all.
-    for x in ["11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo", &format!("{ONE}="), "!", "AAB", &ONE.replace("URo", "URp")] {
-        assert!(matches!(wrong(&[one(), key("two", x)]), JwksProblem::Encoding(kid) if kid == "two"), "{x}");
+    for x in [
+        "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+        &format!("{ONE}="),
+        "!",
+        "AAB",
+        &ONE.replace("URo", "URp"),
+    ] {
+        assert!(
+            matches!(wrong(&[one(), key("two", x)]), JwksProblem::Encoding(kid) if kid == "two"),
+            "{x}"
+        );
     }
     let mut without = key("two", TWO);
     without.as_object_mut().unwrap().remove("x");
@@ -91,13 +113,19 @@ fn a_set_with_one_wrong_key_is_refused_as_a_whole() {
     for bytes in [0, 1, 31, 33, 57, 64] {
         let x = URL_SAFE_NO_PAD.encode(vec![9u8; bytes]);
         let problem = wrong(&[one(), key("two", &x)]);
-        assert!(matches!(&problem, JwksProblem::Length { bytes: found, .. } if *found == bytes), "{problem}");
+        assert!(
+            matches!(&problem, JwksProblem::Length { bytes: found, .. } if *found == bytes),
+            "{problem}"
+        );
     }
 
     let mut private = key("two", TWO);
     private["d"] = json!("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A");
     let problem = wrong(&[one(), private]);
-    assert!(matches!(problem, JwksProblem::Private(2)) && !problem.to_string().contains("nWGx"), "{problem}");
+    assert!(
+        matches!(problem, JwksProblem::Private(2)) && !problem.to_string().contains("nWGx"),
+        "{problem}"
+    );
 }
 
 /// With these a signature can be made for any text without a private key: they are no keys.
@@ -110,8 +138,8 @@ fn a_key_that_everybody_can_sign_for_is_none() {
     points[2][31] = 0x7f;
     // Of order 8.
     points[3] = [
-        0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f, 0x2a, 0x20, 0x53, 0xfa, 0x2c,
-        0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a,
+        0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f, 0x2a, 0x20, 0x53, 0xfa,
+        0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a,
     ];
     // No point at all.
     let mut beside = [0u8; 32];
@@ -145,7 +173,10 @@ fn what_is_no_set_is_refused_without_repeating_it() {
         "\u{feff}{\"keys\": []}",
     ] {
         let problem = JwkSet::parse(text.as_bytes()).unwrap_err();
-        assert!(matches!(problem, JwksProblem::Syntax { line: 1.., .. }), "{text}: {problem:?}");
+        assert!(
+            matches!(problem, JwksProblem::Syntax { line: 1.., .. }),
+            "{text}: {problem:?}"
+        );
         assert!(!problem.to_string().contains("secret"), "{problem}");
     }
     let behind = format!("{whole}x");
@@ -176,6 +207,9 @@ fn files_are_bounded_and_not_everybodys() {
     std::fs::write(&path, filled(MAX_BYTES + 1)).unwrap();
     assert!(matches!(problem(), JwksProblem::TooLarge));
     let said = JwkSet::read(&dir).unwrap_err();
-    assert!(matches!(said.problem, JwksProblem::NotFile) && said.to_string().contains("postern-jwks"), "{said}");
+    assert!(
+        matches!(said.problem, JwksProblem::NotFile) && said.to_string().contains("postern-jwks"),
+        "{said}"
+    );
     std::fs::remove_dir_all(dir).unwrap();
 }

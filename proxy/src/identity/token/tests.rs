@@ -246,7 +246,10 @@ fn a_revoked_id_is_refused_at_once_and_later() {
     let bob = verifier.verify(&token, &disco(), &runtime(), at(NOW)).unwrap();
     assert_eq!(verifier.still_valid(&bob, at(NOW)), Ok(()));
     verifier.set_revoked(HashSet::from(["t-1".into()]));
-    assert_eq!(verifier.verify(&token, &disco(), &runtime(), at(NOW)), Err(TokenError::Revoked));
+    assert_eq!(
+        verifier.verify(&token, &disco(), &runtime(), at(NOW)),
+        Err(TokenError::Revoked)
+    );
     assert_eq!(verifier.still_valid(&bob, at(NOW)), Err(TokenError::Revoked));
     assert_eq!(verifier.still_valid(&bob, at(NOW + 300)), Err(TokenError::Expired));
     assert_eq!(verifier.still_valid(&Identity::guest(), at(NOW)), Ok(()));
@@ -384,7 +387,10 @@ fn a_token_that_comes_again_is_known_by_all_of_its_bytes_for_its_module_and_time
 
     // Another module, a changed byte, a later time, an earlier one, and a revocation: each is looked at as if it had never been seen.
     let chat = ModuleName::new("chat").unwrap();
-    assert_eq!(verifier.verify(&token, &chat, &runtime(), at(NOW)).err(), Some(TokenError::Module));
+    assert_eq!(
+        verifier.verify(&token, &chat, &runtime(), at(NOW)).err(),
+        Some(TokenError::Module)
+    );
     let (body, signature) = token.rsplit_once('.').unwrap();
     let changed = format!(
         "{body}.{}{}",
@@ -397,14 +403,23 @@ fn a_token_that_comes_again_is_known_by_all_of_its_bytes_for_its_module_and_time
     );
     let ends = good()["exp"].as_u64().unwrap();
     assert!(verifier.verify(&token, &disco(), &runtime(), at(ends - 1)).is_ok());
-    assert_eq!(verifier.verify(&token, &disco(), &runtime(), at(ends)).err(), Some(TokenError::Expired));
+    assert_eq!(
+        verifier.verify(&token, &disco(), &runtime(), at(ends)).err(),
+        Some(TokenError::Expired)
+    );
     let mut claims = good();
     (claims["nbf"], claims["jti"]) = (json!(NOW), json!("t-2"));
     let early = issuer.sign(&claims);
     assert!(verifier.verify(&early, &disco(), &runtime(), at(NOW)).is_ok());
-    assert_eq!(verifier.verify(&early, &disco(), &runtime(), at(NOW - 1)).err(), Some(TokenError::NotYet));
+    assert_eq!(
+        verifier.verify(&early, &disco(), &runtime(), at(NOW - 1)).err(),
+        Some(TokenError::NotYet)
+    );
     verifier.set_revoked(HashSet::from([first.jti().unwrap().into()]));
-    assert_eq!(verifier.verify(&token, &disco(), &runtime(), at(NOW)).err(), Some(TokenError::Revoked));
+    assert_eq!(
+        verifier.verify(&token, &disco(), &runtime(), at(NOW)).err(),
+        Some(TokenError::Revoked)
+    );
     // What was refused is not known.
     assert_eq!(verifier.known.len(), 2);
 }
@@ -415,7 +430,9 @@ fn the_number_of_known_tokens_is_bounded() {
     let verifier = issuer.verifier();
     let identity = verifier.verify(&issuer.sign(&good()), &disco(), &runtime(), at(NOW)).unwrap();
     for i in 0..super::super::known::MOST + 10 {
-        verifier.known.keep(Print::of(&i.to_string(), &disco(), &runtime()), &identity, at(NOW));
+        verifier
+            .known
+            .keep(Print::of(&i.to_string(), &disco(), &runtime()), &identity, at(NOW));
     }
     assert_eq!(verifier.known.len(), super::super::known::MOST);
     let oldest = Print::of("0", &disco(), &runtime());

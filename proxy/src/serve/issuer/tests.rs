@@ -126,7 +126,10 @@ fn a_change_that_leaves_length_and_time_as_they_were_is_seen() {
     let file = std::fs::File::options().write(true).open(&path).unwrap();
     file.set_modified(before.modified().unwrap()).unwrap();
     let after = std::fs::metadata(&path).unwrap();
-    assert_eq!((after.len(), after.modified().unwrap()), (before.len(), before.modified().unwrap()));
+    assert_eq!(
+        (after.len(), after.modified().unwrap()),
+        (before.len(), before.modified().unwrap())
+    );
     watched.look();
     assert_eq!(watched.missing(), ["one"]);
 }

@@ -113,7 +113,10 @@ fn issuer_keys_change_under_running_sessions() {
     let mut dora = proxy.open(&target(&dora_new));
     let mut held = proxy.open(&target(&bob_old));
     held.run("BEGIN").good("BEGIN");
-    assert_eq!((ids(&mut bob), ids(&mut dora), ids(&mut held)), (vec!["bob".to_owned()], vec!["dora".to_owned()], vec!["bob".to_owned()]));
+    assert_eq!(
+        (ids(&mut bob), ids(&mut dora), ids(&mut held)),
+        (vec!["bob".to_owned()], vec!["dora".to_owned()], vec!["bob".to_owned()])
+    );
     let mut pem = proxy.connect(stand, "sys_account", Some("bob"));
     assert_eq!(ids(&mut pem), ["bob"]);
 
@@ -126,14 +129,23 @@ fn issuer_keys_change_under_running_sessions() {
     ] {
         let said = proxy.log_text().matches("cannot be read").count();
         put(&file, &broken);
-        let logged = eventually(SOON, || (proxy.log_text().matches("cannot be read").count() > said).then_some(()));
+        let logged = eventually(SOON, || {
+            (proxy.log_text().matches("cannot be read").count() > said).then_some(())
+        });
         assert!(logged.is_some(), "{broken} is not logged:\n{}", tail(&proxy.log_text()));
-        assert_eq!((ids(&mut bob), ids(&mut dora)), (vec!["bob".to_owned()], vec!["dora".to_owned()]));
+        assert_eq!(
+            (ids(&mut bob), ids(&mut dora)),
+            (vec!["bob".to_owned()], vec!["dora".to_owned()])
+        );
         assert_eq!(by_comment(&mut probe, &bob_old), Ok(vec!["bob".to_owned()]), "{broken}");
     }
     std::fs::remove_file(&file).expect("the file is ours");
     std::thread::sleep(SEEN);
-    assert_eq!((ids(&mut bob), ids(&mut dora)), (vec!["bob".to_owned()], vec!["dora".to_owned()]), "no file at all");
+    assert_eq!(
+        (ids(&mut bob), ids(&mut dora)),
+        (vec!["bob".to_owned()], vec!["dora".to_owned()]),
+        "no file at all"
+    );
 
     // The old one goes, and all that it vouched for.
     put(&file, &json!({"keys": [rsa, new.jwk()]}).to_string());
@@ -147,14 +159,23 @@ fn issuer_keys_change_under_running_sessions() {
     assert_eq!(held.run(WHO).sqlstate(), "28000", "nor is there a guest behind it");
     let extended = bob.extended(WHO, &[], 0).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(extended.sqlstate(), "28000");
-    assert_eq!(refused(&target(&bob_old)).map(|e| e.to_string()), foreign, "as if it had never been known");
+    assert_eq!(
+        refused(&target(&bob_old)).map(|e| e.to_string()),
+        foreign,
+        "as if it had never been known"
+    );
     assert_eq!(by_comment(&mut probe, &bob_old), Err("28000".to_owned()));
     assert_eq!(probe.run(&format!("SET postern.token = '{bob_old}'")).sqlstate(), "28000");
     assert!(ids(&mut probe).is_empty());
-    assert_eq!((ids(&mut dora), ids(&mut pem)), (vec!["dora".to_owned()], vec!["bob".to_owned()]), "other keys stay");
+    assert_eq!(
+        (ids(&mut dora), ids(&mut pem)),
+        (vec!["dora".to_owned()], vec!["bob".to_owned()]),
+        "other keys stay"
+    );
     assert!(proxy.log_text().contains("is not used"), "a key of another kind is named");
 
-    bob.run(&format!("SET postern.token = '{bob_new}'")).good("a token of the new key");
+    bob.run(&format!("SET postern.token = '{bob_new}'"))
+        .good("a token of the new key");
     assert_eq!(ids(&mut bob), ["bob"]);
 }
 
@@ -173,7 +194,10 @@ fn a_shared_connection_does_not_carry_on_who_was_withdrawn() {
     let mut twin = proxy.open(&target(&bob_old));
     // Bob's claims stand on the only connection there is.
     for _ in 0..3 {
-        assert_eq!((ids(&mut dora), ids(&mut bob)), (vec!["dora".to_owned()], vec!["bob".to_owned()]));
+        assert_eq!(
+            (ids(&mut dora), ids(&mut bob)),
+            (vec!["dora".to_owned()], vec!["bob".to_owned()])
+        );
     }
     put_set(&file, &[&new]);
     // Seen by a token in a session, so that the claims on the connection stay as bob left them.
@@ -205,7 +229,10 @@ fn an_id_that_comes_with_two_tokens_is_refused_and_told_to_the_trail() {
     let before = refusals();
     let mut connection = Connection::open(&target(&first)).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(ids(&mut connection), ["bob"]);
-    assert_eq!(refused(&target(&second)).map(|e| e.sqlstate().to_owned()), Some("28000".to_owned()));
+    assert_eq!(
+        refused(&target(&second)).map(|e| e.sqlstate().to_owned()),
+        Some("28000".to_owned())
+    );
     for sql in [
         format!("SET postern.token = '{second}'"),
         format!("SELECT postern.set_token('{second}')"),
@@ -234,11 +261,10 @@ fn a_token_for_one_login_is_nobody_at_another() {
     let fatal = refused(&stand.login("sys_account.migrator").with_token(&bound)).expect("another login");
     assert_eq!(fatal.sqlstate(), "28000", "{fatal}");
     let mut elsewhere = Connection::open(&other).unwrap_or_else(|e| panic!("{e}"));
-    for sql in [
-        format!("SET postern.token = '{bound}'"),
-        format!("/*postern:{bound}*/ {WHO}"),
-    ] {
+    for sql in [format!("SET postern.token = '{bound}'"), format!("/*postern:{bound}*/ {WHO}")] {
         assert_eq!(elsewhere.run(&sql).sqlstate(), "28000", "{}", &sql[..12]);
     }
-    elsewhere.run(&format!("SET postern.token = '{free}'")).good("the twin for any login");
+    elsewhere
+        .run(&format!("SET postern.token = '{free}'"))
+        .good("the twin for any login");
 }

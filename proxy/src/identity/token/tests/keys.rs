@@ -94,10 +94,18 @@ fn a_token_is_verified_by_the_key_that_it_names_and_no_other() {
     let mut header = Header::new(Algorithm::EdDSA);
     header.kid = Some("a".into());
     let foreign = encode(&header, &named("10"), &pem.signing).unwrap();
-    assert_eq!(both.show(&foreign), Err(TokenError::Signature), "the PEM's key under a kid of the set");
+    assert_eq!(
+        both.show(&foreign),
+        Err(TokenError::Signature),
+        "the PEM's key under a kid of the set"
+    );
     header.kid = Some("c".into());
     let foreign = encode(&header, &named("11"), &pem.signing).unwrap();
-    assert_eq!(both.show(&foreign), Err(TokenError::Signature), "the PEM's key under no kid of the set");
+    assert_eq!(
+        both.show(&foreign),
+        Err(TokenError::Signature),
+        "the PEM's key under no kid of the set"
+    );
 }
 
 /// Whether there is a key of that name is nothing that an answer tells.
@@ -133,7 +141,10 @@ fn the_algorithm_stays_pinned_whatever_the_kid() {
     let b64 = |text: &str| URL_SAFE_NO_PAD.encode(text);
     for header in [r#"{"alg":"none","kid":"a"}"#, r#"{"kid":"a"}"#] {
         let refused = both.show(&format!("{}.{body}.", b64(header))).unwrap_err();
-        assert!(matches!(refused, TokenError::Algorithm | TokenError::Malformed), "{header}: {refused:?}");
+        assert!(
+            matches!(refused, TokenError::Algorithm | TokenError::Malformed),
+            "{header}: {refused:?}"
+        );
     }
     let raw = URL_SAFE_NO_PAD.decode(&a.x).unwrap();
     for secret in [a.x.as_bytes(), &raw, a.pem.as_bytes()] {
@@ -166,7 +177,10 @@ fn without_a_set_a_kid_says_nothing_and_a_set_alone_is_enough() {
     header.kid = Some("whatever".into());
     assert_eq!(show(&pem, &encode(&header, &named("1"), &both.issuer.signing).unwrap()), None);
     assert_eq!(pem.set_issuer_keys(&set(&[("whatever", &a)])), Rotation::default());
-    assert_eq!(show(&pem, &a.sign(Some("whatever"), &named("2"))), Some(TokenError::Signature));
+    assert_eq!(
+        show(&pem, &a.sign(Some("whatever"), &named("2"))),
+        Some(TokenError::Signature)
+    );
     settings.public_keys.clear();
     assert!(matches!(TokenVerifier::new(&settings).err(), Some(TokenKeyError::None)));
 }
@@ -182,14 +196,21 @@ fn keys_overlap_and_one_that_is_withdrawn_takes_its_tokens_along() {
     let rotation = both.verifier.set_issuer_keys(&set(&[("new", &new), ("old", &old)]));
     assert_eq!((rotation.added, rotation.withdrawn), (vec!["new".to_owned()], vec![]));
     let dora = both.show(&second).unwrap();
-    assert!(Arc::ptr_eq(&both.show(&first).unwrap(), &bob), "a key that stays keeps what is known of its tokens");
+    assert!(
+        Arc::ptr_eq(&both.show(&first).unwrap(), &bob),
+        "a key that stays keeps what is known of its tokens"
+    );
     assert_eq!((both.holds(&bob), both.holds(&dora)), (Ok(()), Ok(())));
     assert_eq!(both.verifier.known.len(), 2);
 
     let rotation = both.verifier.set_issuer_keys(&set(&[("new", &new)]));
     assert_eq!((rotation.added, rotation.withdrawn), (vec![], vec!["old".to_owned()]));
     assert_eq!((both.holds(&bob), both.holds(&dora)), (Err(TokenError::Withdrawn), Ok(())));
-    assert_eq!(both.show(&first), Err(TokenError::Signature), "verified before, and refused as an unknown key's");
+    assert_eq!(
+        both.show(&first),
+        Err(TokenError::Signature),
+        "verified before, and refused as an unknown key's"
+    );
     assert!(Arc::ptr_eq(&both.show(&second).unwrap(), &dora));
     assert_eq!(both.verifier.known.len(), 1, "what is known does not outlive its key");
     assert_eq!(both.holds(&Identity::guest()), Ok(()));
@@ -209,7 +230,10 @@ fn another_key_under_the_same_kid_is_another_key() {
     let token = first.sign(Some("k"), &named("1"));
     let bob = both.show(&token).unwrap();
     let rotation = both.verifier.set_issuer_keys(&set(&[("k", &second)]));
-    assert_eq!((rotation.added, rotation.withdrawn), (vec!["k".to_owned()], vec!["k".to_owned()]));
+    assert_eq!(
+        (rotation.added, rotation.withdrawn),
+        (vec!["k".to_owned()], vec!["k".to_owned()])
+    );
     assert_eq!(both.holds(&bob), Err(TokenError::Withdrawn));
     assert_eq!(both.show(&token), Err(TokenError::Signature));
     assert!(both.show(&second.sign(Some("k"), &named("2"))).is_ok());
@@ -247,9 +271,16 @@ fn an_id_is_one_tokens_alone() {
     let mut claims = named("1");
     claims["sub"] = json!("dora");
     let second = a.sign(Some("a"), &claims);
-    assert!(both.show(&first).is_ok() && both.show(&first).is_ok(), "the same token as often as it likes");
+    assert!(
+        both.show(&first).is_ok() && both.show(&first).is_ok(),
+        "the same token as often as it likes"
+    );
     assert_eq!(both.show(&second), Err(TokenError::Replayed));
-    assert_eq!(both.show(&both.issuer.sign(&named("1"))), Err(TokenError::Replayed), "by whichever key");
+    assert_eq!(
+        both.show(&both.issuer.sign(&named("1"))),
+        Err(TokenError::Replayed),
+        "by whichever key"
+    );
     assert!(both.show(&first).is_ok());
     // Known no more, and still the one that the id belongs to.
     both.verifier.known.retain(|_| false);
@@ -293,8 +324,20 @@ fn a_token_may_be_for_one_login_of_its_module() {
     let show = |token: &str, login: &LoginName| verifier.verify(token, &disco(), login, at(NOW)).err();
     assert_eq!(show(&bound, &other), Some(TokenError::Login));
     assert_eq!(show(&bound, &runtime()), None);
-    assert_eq!(show(&bound, &other), Some(TokenError::Login), "though it is known at its own login");
-    for odd in [json!(""), json!("DISCO"), json!("disc"), json!(["disco"]), json!({"disco": true}), json!(7), Value::Null] {
+    assert_eq!(
+        show(&bound, &other),
+        Some(TokenError::Login),
+        "though it is known at its own login"
+    );
+    for odd in [
+        json!(""),
+        json!("DISCO"),
+        json!("disc"),
+        json!(["disco"]),
+        json!({"disco": true}),
+        json!(7),
+        Value::Null,
+    ] {
         let mut claims = named("odd");
         claims["login"] = odd.clone();
         assert_eq!(show(&issuer.sign(&claims), &runtime()), Some(TokenError::Login), "{odd}");
@@ -314,7 +357,11 @@ fn minted_tokens_name_the_development_key() {
     issuer.settings.public_keys.clear();
     issuer.settings.jwks_file = Some(file);
     let minted = |settings: &TokenSettings| mint(settings, &disco(), "bob", Duration::from_secs(60), None, at(NOW)).unwrap();
-    assert_eq!(issuer.judge(&minted(&issuer.settings)), Err(TokenError::Signature), "without a kid");
+    assert_eq!(
+        issuer.judge(&minted(&issuer.settings)),
+        Err(TokenError::Signature),
+        "without a kid"
+    );
     issuer.settings.dev_kid = Some("dev-1".into());
     let token = minted(&issuer.settings);
     assert_eq!(decode_header(&token).unwrap().kid.as_deref(), Some("dev-1"));
