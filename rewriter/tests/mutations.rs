@@ -248,6 +248,8 @@ struct Reading<'r> {
     rewrites: bool,
     /// One had none.
     unfenced: bool,
+    /// The statement is LOCK, which reads nothing.
+    locks: bool,
     /// There are no filters but PostgreSQL's.
     native_alone: bool,
     wrong: Vec<String>,
@@ -344,7 +346,7 @@ impl Reading<'_> {
             // Without native row-level security a policy's own subquery sees every row; clients cannot write its alias.
             let of_policy = self.rewrites && alias == "postern$in";
             let written = key == "relation" && matches!(parent, "InsertStmt" | "UpdateStmt" | "DeleteStmt" | "IndexStmt");
-            let target = written || (key == "relations" && parent == "LockStmt");
+            let target = written || self.locks;
             if !target && !self.reads_target && !of_policy {
                 self.wrong.push(format!("reads {name} past its filter ({key} of {parent})"));
             }
@@ -754,6 +756,7 @@ fn faults_of(sql: &str, reads_target: bool, enforce: Enforce, manifest: &Manifes
         reads_target,
         rewrites: enforce == Enforce::Rewrite,
         unfenced: false,
+        locks: tree.pointer("/stmts/0/stmt/node/LockStmt").is_some(),
         native_alone: enforce == Enforce::Rls,
         wrong: Vec::new(),
     };

@@ -186,7 +186,7 @@ impl Catalogs {
     }
 
     /// Reads a module's catalogue again because a statement names what is not in it: somebody may have made it a moment ago. Not more often
-    /// than [`AGAIN`]; a foreign name and one that nobody has are treated alike. `None` where nothing changed.
+    /// than twice a second; a foreign name and one that nobody has are treated alike. `None` where nothing changed.
     pub async fn look_again(&self, pool: &Pool, module: &ModuleName) -> Option<Arc<Catalog>> {
         let newest = self.newest(module);
         if !newest.may_look_again() {

@@ -110,11 +110,11 @@ const DRIFT: &[(&str, &str, &str, &str, &str)] = &[
         "ALTER TABLE sys_account.roles DROP COLUMN by_hand",
     ),
     (
-        "ALTER TABLE sys_account.roles ALTER role TYPE bigint",
+        "ALTER TABLE sys_account.roles ALTER updated_at TYPE timestamp",
         "columns",
-        "sys_account.roles.role",
-        "bigint",
-        "ALTER TABLE sys_account.roles ALTER role TYPE int4",
+        "sys_account.roles.updated_at",
+        "timestamp without time zone",
+        "ALTER TABLE sys_account.roles ALTER updated_at TYPE timestamptz",
     ),
     (
         "CREATE TABLE sys_account.child () INHERITS (sys_account.roles); ALTER TABLE sys_account.child OWNER TO sys_account_owner",

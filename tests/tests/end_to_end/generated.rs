@@ -112,6 +112,7 @@ fn compare(stand: &Stand, copies: &[Seen], port: u16, mode: &str, seed: u64, cou
             }
         }
     }
+    eprintln!("{mode}: {answered} compared, {} refused, of {asked}", refused.len());
     let shown = |all: &[String]| all.iter().take(20).cloned().collect::<Vec<_>>().join("\n");
     assert!(
         problems.is_empty(),
@@ -129,7 +130,7 @@ fn compare(stand: &Stand, copies: &[Seen], port: u16, mode: &str, seed: u64, cou
 }
 
 fn in_all_ways(seed: u64, count: usize) {
-    println!("seed {seed}");
+    eprintln!("seed {seed}");
     let stand = Stand::shared();
     let _alone = stand.alone();
     let config = postern_config::load(&stand.gate().config).unwrap_or_else(|e| panic!("the configuration: {e:?}"));
