@@ -231,7 +231,11 @@ pub fn jwk_set(data: &[u8]) {
     let kids: Vec<&str> = set.kids().collect();
     assert!(!kids.is_empty() && kids.iter().all(|kid| (1..=MAX_KID_BYTES).contains(&kid.len())));
     assert!(kids.windows(2).all(|two| two[0] < two[1]), "a kid is there twice");
-    assert!(set.ignored().iter().all(|i| i.kid.as_deref().is_none_or(|kid| !kids.contains(&kid))));
+    assert!(
+        set.ignored()
+            .iter()
+            .all(|i| i.kid.as_deref().is_none_or(|kid| !kids.contains(&kid)))
+    );
     let again = JwkSet::parse(data).expect("it was one");
     assert!(again.kids().eq(set.kids()) && again.ignored() == set.ignored());
     let text = data.trim_ascii_end();

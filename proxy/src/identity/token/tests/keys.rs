@@ -111,15 +111,16 @@ fn a_token_is_verified_by_the_key_that_it_names_and_no_other() {
 /// Whether there is a key of that name is nothing that an answer tells.
 #[test]
 fn an_unknown_kid_answers_as_a_bad_signature_does() {
+    type Bend<'b> = &'b dyn Fn([&str; 3]) -> String;
     let (a, other) = (Pair::new(), Pair::new());
     let both = Both::new("unknown", &[("a", &a)]);
-    let bent = |kid: &str, bend: &dyn Fn([&str; 3]) -> String| {
+    let bent = |kid: &str, bend: Bend<'_>| {
         let token = other.sign(Some(kid), &named("1"));
         let parts: Vec<&str> = token.split('.').collect();
         both.show(&bend([parts[0], parts[1], parts[2]]))
     };
     let not_json = URL_SAFE_NO_PAD.encode("{");
-    let bends: [(&str, &dyn Fn([&str; 3]) -> String); 5] = [
+    let bends: [(&str, Bend<'_>); 5] = [
         ("as it is", &|p| p.join(".")),
         ("no signature", &|[h, b, _]| format!("{h}.{b}.")),
         ("a short signature", &|[h, b, s]| format!("{h}.{b}.{}", &s[..40])),
