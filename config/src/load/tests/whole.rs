@@ -184,7 +184,12 @@ fn settings_and_their_denied_twins() {
     assert!(tokens.public_keys.is_empty() && tokens.dev_kid.as_deref() == Some("k"));
     for (from, to, line, part) in [
         ("claim.disabled IS NOT", "disabled IS NOT", 1, "no table is in sight"),
-        ("restrict", "enforce = \"none\"\nrestrict", 1, "write \"both\", \"rewrite\" or \"rls\""),
+        (
+            "restrict",
+            "enforce = \"none\"\nrestrict",
+            1,
+            "write \"both\", \"rewrite\" or \"rls\"",
+        ),
         ("127.0.0.1:7432", "localhost", 3, "not an IP address and port"),
         (", key = \"k\"", "", 4, "lacks `key`"),
         ("tls = { certificate = \"c\", key = \"k\" }\n", "", 4, "needs a certificate"),
