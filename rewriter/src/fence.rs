@@ -7,7 +7,9 @@
 //!   tables behind barriers and joins with ON, nothing else that has columns to be compared. What remains, its outputs and what groups and
 //!   orders them, PostgreSQL computes from rows that passed the filter.
 //! - Each of its predicates, WHERE and every ON, was met by the walk and is made of AND, OR and NOT over NULL tests, booleans and comparisons that
-//!   [`crate::inside`] would copy beneath a filter, or of two columns of one table's or two tables' that have the same type.
+//!   [`crate::inside`] would copy beneath a filter, or of two columns of one type (texts: of the database's collation).
+//! - No filter in it is a join once it is pulled up (a conjunct `x IN (SELECT …)`): PostgreSQL may sort or group by the client's expressions
+//!   before that join has dropped the hidden rows. Nor is there a min or max of anything but a column, which it looks for by an index.
 //!
 //! The walk is made once with fences, to learn whether they are needed, and once without.
 
