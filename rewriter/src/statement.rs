@@ -106,7 +106,7 @@ pub(crate) fn plan_node(stmt: Node, ask: &Ask<'_>) -> Result<Plan, Refusal> {
 }
 
 /// SELECT, INSERT, UPDATE (in one step), DELETE.
-fn data(stmt: &Node, ask: &Ask<'_>, effect: Effect) -> Result<Plan, Refusal> {
+pub(crate) fn data(stmt: &Node, ask: &Ask<'_>, effect: Effect) -> Result<Plan, Refusal> {
     let mut gathered = Gathered::default();
     let judged = judged(stmt, ask, false, |judge, n| walk_data(judge, n, &Mode::Client))?;
     let output = judged.value.output();

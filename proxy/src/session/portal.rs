@@ -73,7 +73,7 @@ impl Session {
             return Err(taken("cursor", portal).into());
         }
         let reading = match stmt.way {
-            Way::Ours => None,
+            Way::Ours | Way::Rows => None,
             Way::Relay | Way::Steps => self.reading(&stmt, &given, &results, identity.as_ref()).await?.map(Arc::new),
         };
         let cursor = match stmt.effect() {
