@@ -5,7 +5,9 @@
 //! Refused: `WHERE`, and the options that PostgreSQL refuses, in its words.
 
 use pg_query::NodeEnum;
-use pg_query::protobuf::{CopyStmt, DefElem, InsertStmt, LimitOption, List, Node, OverridingKind, ResTarget, SelectStmt, SetOperation};
+use pg_query::protobuf::{
+    CopyStmt, DefElem, InsertStmt, LimitOption, List, Node, OverridingKind, ParamRef, ResTarget, SelectStmt, SetOperation,
+};
 use postern_config::Table;
 
 use crate::insert::column_of;
@@ -22,11 +24,8 @@ pub(crate) fn plan(c: &CopyStmt, table: &Table, ask: &Ask<'_>) -> Result<Plan, R
         );
     }
     let columns = columns(c, table)?;
-    let form = form(&c.options, &columns)?;
-    let params = (1..=columns.len()).map(|n| i32::try_from(n).map(tree::param));
-    let row: Vec<Node> = params
-        .collect::<Result<_, _>>()
-        .map_err(|_| Refusal::internal("a table has too many columns"))?;
+    let form = form(&c.options, table, &columns)?;
+    let row = (1..).take(columns.len()).map(field).collect();
     let values = SelectStmt {
         values_lists: vec![tree::node(NodeEnum::List(List { items: row }))],
         limit_option: LimitOption::Default as i32,
@@ -64,6 +63,11 @@ fn columns<'t>(c: &'t CopyStmt, table: &'t Table) -> Result<Vec<&'t str>, Refusa
         names.push(name);
     }
     Ok(names)
+}
+
+/// A row's field, like a parameter that a client writes: its location tells it from ours.
+fn field(number: i32) -> Node {
+    tree::node(NodeEnum::ParamRef(ParamRef { number, location: 0 }))
 }
 
 fn target(name: &str) -> Node {
@@ -122,7 +126,7 @@ impl<'o> Given<'o> {
 }
 
 /// How the fields are written; what PostgreSQL refuses of the options is refused in its words.
-fn form(options: &[Node], columns: &[&str]) -> Result<Form, Refusal> {
+fn form(options: &[Node], table: &Table, columns: &[&str]) -> Result<Form, Refusal> {
     let given = Given::read(options)?;
     let csv = match given.format {
         Some("binary") => return binary(&given),
@@ -156,7 +160,7 @@ fn form(options: &[Node], columns: &[&str]) -> Result<Form, Refusal> {
         return Err(unavailable("COPY force quote only available using COPY TO"));
     }
     if null.as_bytes().contains(&mark) {
-        return Err(invalid("COPY delimiter must not appear in the NULL specification"));
+        return Err(unavailable("COPY delimiter must not appear in the NULL specification"));
     }
     let marks = Marks {
         delimiter: mark,
@@ -175,14 +179,14 @@ fn form(options: &[Node], columns: &[&str]) -> Result<Form, Refusal> {
         Some(text) => byte(text).ok_or_else(|| unavailable("COPY escape must be a single one-byte character"))?,
     };
     if null.as_bytes().contains(&quote) {
-        return Err(invalid("CSV quote character must not appear in the NULL specification"));
+        return Err(unavailable("CSV quote character must not appear in the NULL specification"));
     }
     Ok(Form::Csv {
         marks,
         quote,
         escape,
-        not_null: forced(given.not_null, "FORCE_NOT_NULL", columns)?,
-        null_if: forced(given.null_if, "FORCE_NULL", columns)?,
+        not_null: forced(given.not_null, "FORCE_NOT_NULL", table, columns)?,
+        null_if: forced(given.null_if, "FORCE_NULL", table, columns)?,
     })
 }
 
@@ -228,7 +232,7 @@ fn header(d: &DefElem) -> Result<Header, Refusal> {
 }
 
 /// For each column whether the option names it.
-fn forced(option: Option<&DefElem>, name: &str, columns: &[&str]) -> Result<Box<[bool]>, Refusal> {
+fn forced(option: Option<&DefElem>, name: &str, table: &Table, columns: &[&str]) -> Result<Box<[bool]>, Refusal> {
     let mut flags = vec![false; columns.len()];
     let Some(list) = option.and_then(|d| d.arg.as_deref()) else {
         return Ok(flags.into());
@@ -238,6 +242,7 @@ fn forced(option: Option<&DefElem>, name: &str, columns: &[&str]) -> Result<Box<
         Some(NodeEnum::List(l)) => {
             for n in &l.items {
                 let column = tree::text_of(n).ok_or_else(|| Refusal::internal("a column list holds something else"))?;
+                column_of(table, column, -1)?;
                 let at = columns.iter().position(|c| *c == column);
                 let at = at.ok_or_else(|| {
                     Refusal::new(

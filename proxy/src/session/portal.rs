@@ -150,7 +150,7 @@ impl Session {
     }
 
     /// Waits until PostgreSQL has reported the `TimeZone` and `DateStyle` that it has, which it does at the end of a group of statements.
-    async fn settle_zone(&mut self) -> Result<(), Stop> {
+    pub(super) async fn settle_zone(&mut self) -> Result<(), Stop> {
         if self.zone.unsure {
             self.drain_or_skip().await?;
         }

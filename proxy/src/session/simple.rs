@@ -260,5 +260,8 @@ fn changes_who_before_rows(plans: &Plans) -> bool {
 }
 
 fn concerns_rows(plan: &Plan) -> bool {
-    matches!(plan.effect, Effect::None | Effect::Ddl | Effect::CopyIn | Effect::CopyOut | Effect::CopyRows(_))
+    matches!(
+        plan.effect,
+        Effect::None | Effect::Ddl | Effect::CopyIn | Effect::CopyOut | Effect::CopyRows(_)
+    )
 }

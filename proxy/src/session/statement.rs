@@ -204,7 +204,12 @@ impl Stmt {
     pub(super) fn needs_identity(&self) -> bool {
         matches!(
             self.effect(),
-            Effect::None | Effect::Ddl | Effect::Declare(_) | Effect::Fetch(_) | Effect::CopyIn | Effect::CopyOut
+            Effect::None
+                | Effect::Ddl
+                | Effect::Declare(_)
+                | Effect::Fetch(_)
+                | Effect::CopyIn
+                | Effect::CopyOut
                 | Effect::CopyRows(_)
         ) && self.way != Way::Ours
     }

@@ -380,7 +380,11 @@ impl Rows {
             return Ok(false);
         }
         if self.over {
-            return if self.buffer.is_empty() { Ok(false) } else { Err(CopyError::AfterEnd) };
+            return if self.buffer.is_empty() {
+                Ok(false)
+            } else {
+                Err(CopyError::AfterEnd)
+            };
         }
         let mut rest = &self.buffer[..];
         if rest.is_empty() && self.finished {
@@ -397,7 +401,11 @@ impl Rows {
         if found == -1 {
             self.over = true;
             self.buffer.advance(2);
-            return if self.buffer.is_empty() { Ok(false) } else { Err(CopyError::AfterEnd) };
+            return if self.buffer.is_empty() {
+                Ok(false)
+            } else {
+                Err(CopyError::AfterEnd)
+            };
         }
         let expected = self.columns();
         if usize::try_from(found) != Ok(expected) {
@@ -406,7 +414,9 @@ impl Rows {
         row.clear();
         let mut total = 2;
         for _ in 0..expected {
-            let Ok(length) = rest.try_get_i32() else { return more(total + 4) };
+            let Ok(length) = rest.try_get_i32() else {
+                return more(total + 4);
+            };
             total += 4;
             if length == -1 {
                 row.fields.push(None);
@@ -461,7 +471,11 @@ impl Rows {
 }
 
 fn stray_return(csv: bool) -> CopyError {
-    CopyError::LineEnd(if csv { "unquoted carriage return" } else { "literal carriage return" })
+    CopyError::LineEnd(if csv {
+        "unquoted carriage return"
+    } else {
+        "literal carriage return"
+    })
 }
 
 fn split_text(line: &[u8], marks: &Marks, most: usize, row: &mut Row) {

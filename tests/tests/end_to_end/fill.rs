@@ -57,7 +57,8 @@ fn copied(c: &mut Connection, sql: &str, pieces: &[&[u8]]) -> String {
     kinds(c)
 }
 
-const BINARY: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0\0\x02\0\0\0\x06fill-1\0\0\0\x03one\0\x02\0\0\0\x06fill-2\xff\xff\xff\xff\xff\xff";
+const BINARY: &[u8] =
+    b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0\0\x02\0\0\0\x06fill-1\0\0\0\x03one\0\x02\0\0\0\x06fill-2\xff\xff\xff\xff\xff\xff";
 
 /// Commands and data, both to the declared table and to a plain one of PostgreSQL's: same answers, same rows.
 #[test]
@@ -90,15 +91,27 @@ fn it_is_answered_as_postgresql_answers_its_own() {
         (copy.into(), vec![b"fill-1\ta\\0b\n"]),
         (copy.into(), vec![b"fill-1\tone\\.\n"]),
         (copy.into(), vec![b"fill-1\tone\nfill-2\ttwo\r\n"]),
-        (options("DELIMITER '|', NULL 'nothing'"), vec![b"fill-1|nothing\nfill-2|x|y\n"]),
-        (options("DELIMITER '|', NULL 'nothing'"), vec![b"fill-1|nothing\nfill-2|x\\|y\n"]),
+        (
+            options("DELIMITER '|', NULL 'nothing'"),
+            vec![b"fill-1|nothing\nfill-2|x|y\n"],
+        ),
+        (
+            options("DELIMITER '|', NULL 'nothing'"),
+            vec![b"fill-1|nothing\nfill-2|x\\|y\n"],
+        ),
         (options("HEADER"), vec![b"what\never it is\nfill-2\tx\n"]),
         (options("HEADER match"), vec![b"id\tbody\nfill-2\tx\n"]),
         (options("HEADER match"), vec![b"id\tnotes\nfill-2\tx\n"]),
         (csv(""), vec![b"fill-1,\"o,\"\"n\"\"\ne\"\nfill-2,\nfill-3,\"\"\n"]),
         (csv(", HEADER"), vec![b"a,b,c\nfill-1,x\n"]),
-        (csv(", QUOTE '''', ESCAPE '\\', NULL 'n'"), vec![b"fill-1,'a\\'b'\nfill-2,n\nfill-3,'n'\n"]),
-        (csv(", FORCE_NULL (body), FORCE_NOT_NULL (body)"), vec![b"fill-1,\"\"\nfill-2,\n"]),
+        (
+            csv(", QUOTE '''', ESCAPE '\\', NULL 'n'"),
+            vec![b"fill-1,'a\\'b'\nfill-2,n\nfill-3,'n'\n"],
+        ),
+        (
+            csv(", FORCE_NULL (body), FORCE_NOT_NULL (body)"),
+            vec![b"fill-1,\"\"\nfill-2,\n"],
+        ),
         (csv(", FORCE_NOT_NULL (nothing)"), vec![]),
         (csv(""), vec![b"fill-1,\"open\n"]),
         (format!("{copy} CSV HEADER DELIMITER ';'"), vec![b"a;b\nfill-1;x\n"]),
@@ -136,7 +149,11 @@ fn it_is_answered_as_postgresql_answers_its_own() {
             [query(copy), rows(), b"H\0\0\0\x04".to_vec(), SYNC.to_vec(), DONE.to_vec()].concat(),
             1,
         ),
-        ("a query behind", [query(copy), rows(), DONE.to_vec(), query("SELECT 1")].concat(), 2),
+        (
+            "a query behind",
+            [query(copy), rows(), DONE.to_vec(), query("SELECT 1")].concat(),
+            2,
+        ),
         (
             "a query behind a failure",
             [query(copy), data(b"fill-1\n"), rows(), DONE.to_vec(), query("SELECT 1")].concat(),
@@ -220,7 +237,11 @@ fn rows_are_sealed_and_checked() {
     ] {
         let rows = format!("fill-1\tx\t{group}\tbob\n{illegal}fill-2\tx\t{group}\tbob\n");
         let told = copied(&mut bob, copy, &[rows.as_bytes()]);
-        let expected = if what == "without a group" { ["E(42501)Z", "E(23502)Z"] } else { ["E(42501)Z"; 2] };
+        let expected = if what == "without a group" {
+            ["E(42501)Z", "E(23502)Z"]
+        } else {
+            ["E(42501)Z"; 2]
+        };
         assert!(expected.iter().any(|e| told.ends_with(e)), "{what}: {told}");
         let left = "SELECT count(*) FROM chat.messages WHERE id LIKE 'fill-%'";
         assert_eq!(dba.run(left).good(left).scalar().as_deref(), Some("0"), "{what}");
@@ -237,7 +258,10 @@ fn rows_are_sealed_and_checked() {
     ] {
         guest.send_raw(&query(refused)).expect("sent");
         let told = kinds(&mut guest);
-        assert!(told.starts_with("E(42703)") || told.starts_with("E(0A000)"), "{refused}: {told}");
+        assert!(
+            told.starts_with("E(42703)") || told.starts_with("E(0A000)"),
+            "{refused}: {told}"
+        );
     }
     assert_eq!(guest.run("SELECT 1").good("SELECT").scalar().as_deref(), Some("1"));
 }
@@ -247,22 +271,17 @@ fn rows_are_sealed_and_checked() {
 fn keys_are_drawn_and_tags_made() {
     let stand = Stand::shared();
     let _beside = stand.beside_others();
-    let mut core = stand.connect("sys_core_service", None);
-    let mut names = "COPY mod_events (event_type, payload, user_name) FROM STDIN WITH (FORMAT csv)".to_owned();
+    let mut core = stand.connect("sys_core.service", None);
+    let names = "COPY mod_events (event_type, payload, user_name) FROM STDIN WITH (FORMAT csv)";
     core.run("BEGIN").good("BEGIN");
-    let told = copied(
-        &mut core,
-        &names,
-        &[b"fill,\"{\"\"k\"\": [1, 2]}\",Ada\nfill,,Bob\n"],
-    );
+    let told = copied(&mut core, names, &[b"fill,\"{\"\"k\"\": [1, 2]}\",Ada\nfill,,Bob\n"]);
     assert!(told.ends_with("C(COPY 2)Z"), "{told}");
     let found = "SELECT count(DISTINCT id), min(payload::text) FROM mod_events WHERE event_type = 'fill'";
     let count = core.run("SELECT count(DISTINCT id) FROM mod_events WHERE event_type = 'fill'");
     assert_eq!(count.good(found).scalar().as_deref(), Some("2"));
     core.run("ROLLBACK").good("ROLLBACK");
     // What is no value of the column's type is said to be none, without it.
-    names.push_str("");
-    core.send_raw(&[query(&names), data(b"fill,not json,x\n"), DONE.to_vec()].concat())
+    core.send_raw(&[query(names), data(b"fill,not json,x\n"), DONE.to_vec()].concat())
         .expect("sent");
     let mut error = String::new();
     loop {

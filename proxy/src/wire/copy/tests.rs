@@ -42,7 +42,11 @@ fn pieces(layout: &Layout, data: &[u8], size: usize) -> Read {
     let (mut row, mut all) = (Row::default(), Vec::new());
     let mut take = |rows: &mut Rows| -> Result<(), CopyError> {
         while rows.next(&mut row)? {
-            all.push(row.fields().map(|f| f.map(|b| String::from_utf8_lossy(b).into_owned())).collect());
+            all.push(
+                row.fields()
+                    .map(|f| f.map(|b| String::from_utf8_lossy(b).into_owned()))
+                    .collect(),
+            );
         }
         Ok(())
     };
@@ -96,10 +100,7 @@ fn text_is_read_as_by_postgresql() {
         read(&two, b"a\\\nb\t\\\tc\n\\Nx\t\n"),
         rows(&[&[Some("a\nb"), Some("\tc")], &[Some("Nx"), Some("")]])
     );
-    assert_eq!(
-        read(&two, b"1\tx\n\\.\nnot read at all"),
-        rows(&[&[Some("1"), Some("x")]])
-    );
+    assert_eq!(read(&two, b"1\tx\n\\.\nnot read at all"), rows(&[&[Some("1"), Some("x")]]));
     assert_eq!(read(&two, b""), rows(&[]));
     assert_eq!(read(&text(&["a"]), b"\n"), rows(&[&[Some("")]]));
 }
@@ -147,7 +148,10 @@ fn csv_is_read_as_by_postgresql() {
         rows(&[&[Some(""), None], &[Some(""), None]])
     );
     assert_eq!(read(&two, b"1,\"2\n"), Err(CopyError::Unterminated));
-    assert_eq!(read(&two, b"1,2\n3,4\r\n"), Err(CopyError::LineEnd("unquoted carriage return")));
+    assert_eq!(
+        read(&two, b"1,2\n3,4\r\n"),
+        Err(CopyError::LineEnd("unquoted carriage return"))
+    );
     assert_eq!(read(&two, b"1,2\r\n3,4\n"), Err(CopyError::LineEnd("unquoted newline")));
 }
 
@@ -199,10 +203,7 @@ fn binary_is_read_as_by_postgresql() {
         ([head.clone(), b"\0\x02\xff\xff\xff\xfe".to_vec()].concat(), CopyError::Size),
         ([head.clone(), row[..7].to_vec()].concat(), CopyError::Cut),
         ([good.clone(), b"x".to_vec()].concat(), CopyError::AfterEnd),
-        (
-            [head, b"\0\x02\x7f\xff\xff\xff".to_vec()].concat(),
-            CopyError::TooLong(1000),
-        ),
+        ([head, b"\0\x02\x7f\xff\xff\xff".to_vec()].concat(), CopyError::TooLong(1000)),
     ] {
         assert_eq!(read(&two, &data), Err(error), "{}", data.escape_ascii());
     }
