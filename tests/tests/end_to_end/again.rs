@@ -231,7 +231,17 @@ fn postgresql_is_asked_with_parameters_unless_the_settings_say_otherwise() {
         // In a transaction, which has failed by then, it is told once.
         change("text");
         c.run("BEGIN").good("BEGIN");
-        assert_eq!(c.run(sql).sqlstate(), if prepared { "0A000" } else { "" });
+        // Its result has another type, or its parameter no operator.
+        let outdated = |code: &str| ["0A000", "42883"].contains(&code);
+        let told = c.run(sql);
+        assert!(
+            if prepared {
+                outdated(told.sqlstate())
+            } else {
+                told.error.is_none()
+            },
+            "{told:?}"
+        );
         assert_eq!(c.run("SELECT 1").sqlstate(), if prepared { "25P02" } else { "" });
         c.run("ROLLBACK").good("ROLLBACK");
         assert_eq!(c.run(sql).good(sql).scalar().as_deref(), Some("42"));
@@ -246,7 +256,7 @@ fn postgresql_is_asked_with_parameters_unless_the_settings_say_otherwise() {
             .map(|reply| reply.scalar().unwrap_or_else(|| reply.sqlstate().to_owned()))
             .collect();
         assert!(
-            told == ["before", "42", "behind"] || prepared && told == ["before", "0A000", "behind"],
+            told[0] == "before" && told[2] == "behind" && (told[1] == "42" || prepared && outdated(&told[1])),
             "{told:?}"
         );
         assert_eq!(c.run(sql).good(sql).scalar().as_deref(), Some("42"));
