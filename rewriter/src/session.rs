@@ -98,7 +98,9 @@ pub(crate) fn set_config(f: &protobuf::FuncCall) -> Option<&'static str> {
     ) {
         return None;
     }
-    let [name, value, local] = f.args.as_slice() else { return None };
+    let [name, value, local] = f.args.as_slice() else {
+        return None;
+    };
     let plain_value = match &value.node {
         Some(NodeEnum::ParamRef(_)) => true,
         _ => literal(value).is_some(),

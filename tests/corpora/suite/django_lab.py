@@ -14,8 +14,10 @@ DATABASES = {
         "NAME": os.environ["CORPORA_DATABASE"],
         "TEST": {"NAME": os.environ["CORPORA_DATABASE"]},
     },
-    # No second one: tests that ask for `other` fail on both sides.
+    # Tests of several databases: a login of the proxy has one, so the second is of another kind.
+    "other": {"ENGINE": "django.db.backends.sqlite3"},
 }
+DATABASE_ROUTERS = ["django_router.Router"]
 SECRET_KEY = "for tests alone"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
