@@ -362,6 +362,38 @@ impl Expr {
         }
     }
 
+    /// The expression with other columns of its own table where `renamed` names one (those of subqueries' tables stay).
+    pub fn with_columns(self, renamed: &dyn Fn(&Ident) -> Option<Ident>) -> Self {
+        let go = |e: Box<Expr>| Box::new(e.with_columns(renamed));
+        let all = |es: Vec<Expr>| es.into_iter().map(|e| e.with_columns(renamed)).collect();
+        match self {
+            Expr::Bool(_) | Expr::Claim(_) | Expr::Const(_) => self,
+            Expr::Column(c) => Expr::Column(renamed(&c).unwrap_or(c)),
+            Expr::Compare(op, a, b) => Expr::Compare(op, go(a), go(b)),
+            Expr::IsNull { of, negated } => Expr::IsNull { of: go(of), negated },
+            Expr::IsTrue { of, negated } => Expr::IsTrue { of: go(of), negated },
+            Expr::Not(e) => Expr::Not(go(e)),
+            Expr::And(es) => Expr::And(all(es)),
+            Expr::Or(es) => Expr::Or(all(es)),
+            Expr::InList(e, list) => Expr::InList(go(e), list),
+            Expr::AnyClaim(e, claim) => Expr::AnyClaim(go(e), claim),
+            Expr::InSelect(select) => {
+                let InSelect {
+                    value,
+                    table,
+                    column,
+                    predicate,
+                } = *select;
+                Expr::InSelect(Box::new(InSelect {
+                    value: value.with_columns(renamed),
+                    table,
+                    column,
+                    predicate,
+                }))
+            }
+        }
+    }
+
     /// Columns of the policy's own table that this reads (those of subqueries' tables are not among them).
     pub fn own_columns(&self) -> Vec<Ident> {
         let mut found = Vec::new();

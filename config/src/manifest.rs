@@ -1,8 +1,8 @@
 //! A module's manifest: what it owns and who may see what of it.
 
-use crate::expr::Expr;
+use crate::expr::{Claim, Expr};
 use crate::lint_code::LintCode;
-use crate::names::{ColumnRef, Ident, LoginName, ModuleName, TableRef};
+use crate::names::{ColumnRef, Ident, LoginName, ModuleName, TableRef, quote_literal};
 use crate::types::ColumnType;
 
 /// One module, validated.
@@ -124,8 +124,12 @@ pub struct Column {
     pub never: bool,
     /// Once written it cannot change.
     pub immutable: bool,
-    /// Shown only where this holds, else NULL (from `mask_unless` and from policies' `hide`).
+    /// What it is set to, whatever the client says.
+    pub preset: Option<Preset>,
+    /// Shown only where this holds, else [`Column::mask`] (from `mask_unless`, `shown_to` and policies' `hide`).
     pub shown_when: Option<Expr>,
+    /// What is shown in its place, a constant in text form; NULL where absent.
+    pub mask: Option<String>,
     /// Line in the manifest, for hints.
     pub line: usize,
 }
@@ -138,6 +142,54 @@ pub enum Default {
     /// `now()`.
     Now,
     /// A literal in text form (never for a protected column in this version).
+    Literal(String),
+}
+
+/// A column that is set from a claim or a constant, and that no client may name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Preset {
+    /// To what.
+    pub value: PresetValue,
+    /// By every INSERT.
+    pub insert: bool,
+    /// By every UPDATE.
+    pub update: bool,
+}
+
+impl Preset {
+    /// As the manifest has it, with the operations.
+    pub fn source(&self) -> String {
+        let value = match &self.value {
+            PresetValue::Claim(claim) => format!("claim.{}", claim.name()),
+            PresetValue::Now => "now()".to_owned(),
+            PresetValue::Literal(text) => quote_literal(text),
+        };
+        let on: Vec<&str> = Operation::ALL
+            .into_iter()
+            .filter(|o| self.applies(*o))
+            .map(Operation::as_str)
+            .collect();
+        format!("{value} on {}", on.join(" and "))
+    }
+
+    /// Whether that operation sets it.
+    pub fn applies(&self, operation: Operation) -> bool {
+        match operation {
+            Operation::Insert => self.insert,
+            Operation::Update => self.update,
+            Operation::Select | Operation::Delete => false,
+        }
+    }
+}
+
+/// To what a column is set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PresetValue {
+    /// A claim, of the column's type; NULL where it is missing.
+    Claim(Claim),
+    /// `now()`, for a time.
+    Now,
+    /// A constant in text form.
     Literal(String),
 }
 
@@ -224,6 +276,8 @@ pub struct Policy {
     pub check: Option<Expr>,
     /// Where set, the only columns an UPDATE under this policy may assign.
     pub update_columns: Option<Vec<Ident>>,
+    /// Where set, the only columns an INSERT under this policy may name; see [`Table::check`].
+    pub insert_columns: Option<Vec<Ident>>,
     /// Columns that it does not show (they are in [`Column::shown_when`] already).
     pub hide: Vec<Ident>,
     /// Findings about it that are accepted.
@@ -243,7 +297,9 @@ pub struct PolicyLines {
     pub check: usize,
     /// `columns`.
     pub columns: usize,
-    /// `hide`.
+    /// `insert_columns`.
+    pub insert_columns: usize,
+    /// `hide`, or `show`.
     pub hide: usize,
 }
 

@@ -34,6 +34,8 @@ pub struct Shape {
     pub name: TableRef,
     /// Its columns.
     pub columns: Vec<ShapeColumn>,
+    /// The columns are what a role is scoped by.
+    pub scopes_role: bool,
 }
 
 /// What a predicate may know of a column.
@@ -165,6 +167,11 @@ impl<'s> Reader<'s> {
             ));
         };
         let Some(column) = table.columns.iter().find(|c| c.name.as_str() == folded) else {
+            if table.scopes_role {
+                return self.complain(format!(
+                    "the role is not scoped by `{folded}`; name it in `scope`, or write `claim.{folded}` if a claim is meant"
+                ));
+            }
             let remedy = match nearest(&folded, table.columns.iter().map(|c| c.name.as_str())) {
                 Some(close) => format!("did you mean `{close}`?"),
                 None if self.scope.is_some_and(|s| s.table.columns.iter().any(|c| c.name.as_str() == folded)) => {

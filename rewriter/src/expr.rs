@@ -7,7 +7,7 @@ use pg_query::protobuf::{self, AExprKind, Node, SubLinkType};
 
 use crate::judge::Judge;
 use crate::plan::Refusal;
-use crate::scope::{Entry, Found, Nature, Scope, SealedCol};
+use crate::scope::{Entry, Found, Mask, Nature, Scope, SealedCol};
 use crate::select::Mode;
 use crate::types::registry_type;
 use crate::{allow, tree};
@@ -25,7 +25,7 @@ pub(crate) enum Yield {
 pub(crate) struct SealedRef {
     pub(crate) qualifier: Box<str>,
     pub(crate) col: Rc<SealedCol>,
-    pub(crate) mask: Option<Rc<Node>>,
+    pub(crate) mask: Option<Rc<Mask>>,
     /// It belongs to the query level where it stands.
     pub(crate) own_level: bool,
 }
@@ -34,7 +34,7 @@ impl SealedRef {
     fn part(&self, name: &str) -> Node {
         let part = tree::column(&self.qualifier, name);
         match &self.mask {
-            Some(mask) => tree::case((**mask).clone(), part, None),
+            Some(mask) => tree::case(mask.shown.clone(), part, mask.instead.clone()),
             None => part,
         }
     }
@@ -46,6 +46,11 @@ impl SealedRef {
     /// Its equality tag, or the refusal that names what to declare.
     pub(crate) fn tag(&self) -> Result<Node, Refusal> {
         match &self.col.tag {
+            // The mask's own tag would have to stand here, and is known to the session alone.
+            Some(_) if self.mask.as_ref().is_some_and(|m| m.instead.is_some()) => {
+                Err(Refusal::construct("Comparing a masked protected column in a write")
+                    .hint("Read the keys by a SELECT first, then write by key."))
+            }
             Some(tag) => Ok(self.part(tag)),
             None => Err(self.col.unsupported("equality", "eq")),
         }
@@ -369,7 +374,7 @@ impl Judge<'_> {
         if let Yield::Sealed(r) = &yielded {
             *n = r.envelope();
         } else if let (Some((mask, name)), Some(alias)) = (mask, &alias_now) {
-            *n = tree::case((*mask).clone(), tree::column(alias, &name), None);
+            *n = tree::case(mask.shown.clone(), tree::column(alias, &name), mask.instead.clone());
         } else if qualifier_dropped {
             c.fields.remove(0);
         }

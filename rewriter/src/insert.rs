@@ -9,6 +9,7 @@ use postern_config::{Column, ColumnType, Ident, Table};
 use crate::expr::Yield;
 use crate::judge::Judge;
 use crate::plan::{Param, Refusal, Sealed, Value};
+use crate::preset::{append, bound_value, may_name, node, presets, value};
 use crate::project::{Doors, Projection};
 use crate::relations::predicate;
 use crate::scope::Scope;
@@ -76,9 +77,17 @@ impl Judge<'_> {
             let (name, location) = assigned_name(c)?;
             columns.push(column_of(table, name, location)?);
         }
+        let presets = presets(table, Operation::Insert);
         let implicit = columns.is_empty();
+        let defaults = i.select_stmt.is_none();
+        if defaults {
+            if presets.is_empty() {
+                return Ok(());
+            }
+            i.select_stmt = Some(Box::new(one_empty_row()));
+        }
         let Some(source) = i.select_stmt.as_deref_mut() else {
-            return Ok(());
+            return Err(Refusal::internal("an INSERT takes its rows from nowhere"));
         };
         let Some(NodeEnum::SelectStmt(s)) = &mut source.node else {
             return Err(Refusal::internal("an INSERT takes its rows from something else"));
@@ -99,6 +108,11 @@ impl Judge<'_> {
                 i.cols.clear();
             }
         }
+        for column in &columns {
+            may_name(table, column, Operation::Insert)?;
+        }
+        self.may_insert(table, &columns)?;
+        let sealed_presets = presets.iter().any(|c| c.protection.is_some());
         if !values {
             if let Some(protected) = columns.iter().find(|c| c.protection.is_some()) {
                 return Err(Refusal::new(
@@ -108,21 +122,34 @@ impl Judge<'_> {
                 )
                 .hint("Read the rows in the client and insert them with VALUES."));
             }
-            return self.select(s, Some(scope), &Mode::Values).map(|_| ());
+            if sealed_presets {
+                return Err(Refusal::new(
+                    "0A000",
+                    "sealed-operation",
+                    "a protected column of this table is preset, and its value cannot be sealed for rows of a query",
+                )
+                .hint("Read the rows in the client and insert them with VALUES."));
+            }
+            self.select(s, Some(scope), &Mode::Values)?;
+            append(s, &presets)?;
+            i.cols.extend(presets.iter().map(|c| tree_target(c.name.as_str())));
+            return Ok(());
         }
-        self.seen.selects += 1;
+        if !defaults {
+            self.seen.selects += 1;
+        }
         let protected: Vec<usize> = (0..columns.len()).filter(|c| columns[*c].protection.is_some()).collect();
-        if protected.is_empty() {
+        if protected.is_empty() && !sealed_presets {
             for row in &mut s.values_lists {
                 for item in items_of(row)? {
                     self.plain_or_default(item, scope)?;
                 }
             }
+            append(s, &presets)?;
+            i.cols.extend(presets.iter().map(|c| tree_target(c.name.as_str())));
             return Ok(());
         }
-        let binds = protected
-            .iter()
-            .any(|c| columns[*c].protection.as_ref().is_some_and(|p| !p.bind_column_only));
+        let binds = (columns.iter().chain(&presets)).any(|c| c.protection.as_ref().is_some_and(|p| !p.bind_column_only));
         let fill: Vec<&Column> = if binds { filled_bound(table, &columns) } else { Vec::new() };
         for row in &mut s.values_lists {
             self.sealed_row(items_of(row)?, table, &columns, &fill, binds, scope)?;
@@ -134,6 +161,12 @@ impl Judge<'_> {
             i.cols.push(tree_target(&eq_column(&columns[*c].name)));
         }
         i.cols.extend(fill.iter().map(|c| tree_target(c.name.as_str())));
+        for column in &presets {
+            i.cols.push(tree_target(column.name.as_str()));
+            if column.protection.as_ref().is_some_and(|p| p.eq()) {
+                i.cols.push(tree_target(&eq_column(&column.name)));
+            }
+        }
         Ok(())
     }
 
@@ -164,6 +197,7 @@ impl Judge<'_> {
                     .filter(|p| !is_default(&items[*p]));
                 let value = match given {
                     Some(p) => self.bound_constant(&items[p], table, column)?,
+                    None if column.preset_on(Operation::Insert) => bound_value(table, column)?,
                     None => {
                         let (value, param) = self.default_value(table, column)?;
                         match columns.iter().position(|c| c.name == *name) {
@@ -217,6 +251,36 @@ impl Judge<'_> {
                 }
                 None => return Err(Refusal::internal("a bound column was not filled")),
             }
+        }
+        for column in presets(table, Operation::Insert) {
+            self.preset_item(items, table, column, &bound)?;
+        }
+        Ok(())
+    }
+
+    /// What a row's preset column is set to: an expression, or envelope and tag.
+    fn preset_item(&mut self, items: &mut Vec<Node>, table: &Table, column: &Column, bound: &[Value]) -> Result<(), Refusal> {
+        let Some(protection) = &column.protection else {
+            items.push(node(column)?);
+            return Ok(());
+        };
+        let value = value(table, column)?;
+        let sealed = Sealed {
+            column: table.column_ref(&column.name),
+            ty: column.ty.clone(),
+        };
+        let envelope = Param::Seal {
+            column: sealed.clone(),
+            value: value.clone(),
+            bound: if protection.bind_column_only {
+                Vec::new()
+            } else {
+                bound.to_vec()
+            },
+        };
+        items.push(self.params.make(envelope));
+        if protection.eq() {
+            items.push(self.params.make(Param::EqTag { column: sealed, value }));
         }
         Ok(())
     }
@@ -421,6 +485,9 @@ impl Judge<'_> {
             }
         }
         c.target_list.extend(tags);
+        if let Some(table) = table {
+            self.set_presets(&mut c.target_list, table)?;
+        }
         if let Some(filter) = &mut c.where_clause {
             self.plain(filter, level)?;
         }
@@ -461,8 +528,9 @@ fn assigned_text(item: &Node, ty: &ColumnType) -> Option<String> {
     }
 }
 
-/// Refuses to assign what cannot change.
+/// Refuses to assign what cannot change, or what every UPDATE sets by itself.
 pub(crate) fn may_assign(table: &Table, column: &Column) -> Result<(), Refusal> {
+    may_name(table, column, Operation::Update)?;
     if column.immutable {
         return Err(Refusal::denied(
             "immutable-column",
@@ -480,6 +548,7 @@ fn filled_bound<'t>(table: &'t Table, columns: &[&Column]) -> Vec<&'t Column> {
         .iter()
         .filter(|b| !columns.iter().any(|c| c.name == **b))
         .filter_map(|b| table.column(b.as_str()))
+        .filter(|c| !c.preset_on(Operation::Insert))
         .collect()
 }
 
@@ -510,6 +579,17 @@ fn tree_target(name: &str) -> Node {
         indirection: Vec::new(),
         val: None,
         location: -1,
+    })))
+}
+
+/// `VALUES ()`, which SQL cannot say, for DEFAULT VALUES: presets go into it.
+fn one_empty_row() -> Node {
+    let row = tree::node(NodeEnum::List(pg_query::protobuf::List { items: Vec::new() }));
+    tree::node(NodeEnum::SelectStmt(Box::new(SelectStmt {
+        values_lists: vec![row],
+        limit_option: pg_query::protobuf::LimitOption::Default as i32,
+        op: SetOperation::SetopNone as i32,
+        ..SelectStmt::default()
     })))
 }
 

@@ -2,7 +2,10 @@
 //!
 //! A plan holds no key, no user and no value other than constants of the statement itself, so it can be cached and shared.
 
+use std::fmt;
+
 use postern_config::ColumnType;
+use postern_config::expr::Claim;
 use postern_config::names::{ColumnRef, TableRef};
 
 pub use crate::keeps::Keeps;
@@ -146,6 +149,8 @@ pub enum Value {
     Row(usize, ColumnType),
     /// The plaintext of a sealed value read by the first step of [`PerRow`], opened there: index into [`PerRow::opened`].
     Opened(usize),
+    /// What the claim of whoever the statement runs as holds, as a value of this type; a claim that is missing is NULL.
+    Claim(Claim, ColumnType),
 }
 
 /// How rows are read.
@@ -168,14 +173,31 @@ pub enum Field {
     Open(Open),
 }
 
+/// What stands in a masked envelope's place where the manifest says what is shown instead: no envelope is that short, and it says nothing.
+pub const MASKED: [u8; 1] = [0];
+
 /// How to open an envelope.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Open {
     /// The column and its declared type.
     pub column: Sealed,
     /// For each of the table's bound columns the upstream field that carries its value (binary format) and its type; a protected bound
     /// column's field carries its stored tag and is typed `Bytea`.
     pub bound: Vec<(usize, ColumnType)>,
+    /// What is shown where [`MASKED`] came, in text form; nothing is opened then.
+    pub mask: Option<Box<str>>,
+}
+
+impl fmt::Debug for Open {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { column, bound, mask } = self;
+        let mut shown = f.debug_struct("Open");
+        shown.field("column", column).field("bound", bound);
+        if let Some(mask) = mask {
+            shown.field("mask", mask);
+        }
+        shown.finish()
+    }
 }
 
 /// A predicate answered by the database that is checked on the value itself.
@@ -242,67 +264,12 @@ pub enum Effect {
     CopyOut,
     /// `COPY … FROM STDIN`: behind CopyInResponse the client's CopyData, CopyDone or CopyFail go to PostgreSQL unread.
     CopyIn,
-    /// `COPY … FROM STDIN` into a declared table: the plan is the INSERT of one row, whose parameters are the row's fields.
-    CopyRows(Box<Layout>),
     /// `LISTEN`, by the name that the client gave; PostgreSQL names it with [`crate::channel_prefix`] before it.
     Listen(Box<str>),
     /// `UNLISTEN`, or `UNLISTEN *`.
     Unlisten(Option<Box<str>>),
     /// `NOTIFY`: reads and writes no rows.
     Notify,
-}
-
-/// How the rows of a COPY are written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Layout {
-    /// The names of the columns that a row's fields are for, in their order.
-    pub columns: Box<[Box<str>]>,
-    /// How a row is written.
-    pub form: Form,
-}
-
-/// COPY's formats.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Form {
-    /// `FORMAT text`.
-    Text(Marks),
-    /// `FORMAT csv`.
-    Csv {
-        /// What it shares with text.
-        marks: Marks,
-        /// `QUOTE`.
-        quote: u8,
-        /// `ESCAPE`; the quote where it was not given.
-        escape: u8,
-        /// For each column: `FORCE_NOT_NULL`, an unquoted NULL string is that string.
-        not_null: Box<[bool]>,
-        /// For each column: `FORCE_NULL`, a quoted NULL string is NULL too.
-        null_if: Box<[bool]>,
-    },
-    /// `FORMAT binary`.
-    Binary,
-}
-
-/// What separates and names values in COPY's formats of lines.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Marks {
-    /// Between two fields.
-    pub delimiter: u8,
-    /// What stands for NULL.
-    pub null: Box<str>,
-    /// What the first line is.
-    pub header: Header,
-}
-
-/// The first line of a COPY.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Header {
-    /// A row.
-    None,
-    /// Names that nobody reads.
-    Skipped,
-    /// Names that must be the columns'.
-    Matched,
 }
 
 /// A transaction statement.

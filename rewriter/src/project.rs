@@ -142,6 +142,7 @@ impl Projection {
                             .zip(&s.base.bound)
                             .map(|((_, n), (_, ty))| (n.clone(), ty.clone()))
                             .collect(),
+                        mask: s.base.mask.clone(),
                         declared_later: s.base.declared_later,
                         line: s.base.line,
                         module: s.base.module.clone(),
@@ -176,6 +177,7 @@ impl Projection {
                         .zip(&s.base.bound)
                         .map(|((i, _), (_, ty))| (*i, ty.clone()))
                         .collect(),
+                    mask: s.base.mask.clone(),
                 }),
             })
             .collect();
@@ -408,6 +410,7 @@ impl Judge<'_> {
                         .zip(&r.col.bound)
                         .map(|(f, (_, ty))| (f, ty.clone()))
                         .collect(),
+                    mask: r.col.mask.clone(),
                 },
                 one_of: matched.one_of,
                 array: matched.array,

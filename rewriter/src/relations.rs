@@ -7,14 +7,14 @@ use pg_query::NodeEnum;
 use pg_query::protobuf::{Node, RangeVar};
 use postern_config::expr::{Expr, Subqueries};
 use postern_config::manifest::Operation;
-use postern_config::names::{eq_column, quote_ident};
+use postern_config::names::{eq_column, quote_ident, quote_literal};
 use postern_config::settings::Enforce;
 use postern_config::{Column, ColumnType, LoginKind, Protection, Table};
 
 use crate::catalog::{Relation, RelationKind};
 use crate::judge::{BARRIER, Judge};
-use crate::plan::{Keeps, Refusal, Sealed};
-use crate::scope::{Col, Entry, Nature, Origin, Scope, SealedCol, TagKey};
+use crate::plan::{Keeps, MASKED, Param, Refusal, Sealed, Value};
+use crate::scope::{Col, Entry, Mask, Nature, Origin, Scope, SealedCol, TagKey};
 use crate::{allow, tree};
 
 /// Most places at which one statement may read declared tables: each is a subquery with the table's whole filter in it, so a short text
@@ -133,7 +133,6 @@ impl Judge<'_> {
         }
         match self.resolve(r)? {
             Target::Catalogue(schema, name) => {
-                self.reads_catalogue = true;
                 if r.alias.is_none() {
                     r.alias = Some(tree::alias(&r.relname));
                 }
@@ -228,7 +227,7 @@ impl Judge<'_> {
     }
 
     /// A table's barrier, not yet named.
-    fn barrier_tree(&self, table: &Table, inherited: bool, subqueries: Subqueries) -> Result<Node, Refusal> {
+    fn barrier_tree(&mut self, table: &Table, inherited: bool, subqueries: Subqueries) -> Result<Node, Refusal> {
         let fence = match self.ask.enforce {
             // Native row-level security keeps the client's predicates above the filter; where somebody has switched it off, nothing does.
             Enforce::Both | Enforce::Rls if self.outlives || self.unsecured.contains(&table.name) => " OFFSET 0",
@@ -242,7 +241,8 @@ impl Judge<'_> {
             Enforce::Rls if !self.outlives => "true".to_owned(),
             Enforce::Both | Enforce::Rls | Enforce::Rewrite => table.using(Operation::Select).filter_sql(BARRIER, subqueries),
         };
-        let columns: Vec<String> = barrier_columns(table, subqueries)
+        let columns: Vec<String> = self
+            .barrier_columns(table, subqueries)?
             .into_iter()
             .map(|(e, n)| format!("{e} AS {}", quote_ident(&n)))
             .collect();
@@ -270,6 +270,62 @@ impl Judge<'_> {
         .ok_or_else(|| Refusal::internal("a table's filter could not be read"))
     }
 
+    /// What a barrier selects: (expression, name). Visible columns first, in declared order; then tags and bound values.
+    fn barrier_columns(&mut self, table: &Table, subqueries: Subqueries) -> Result<Vec<(String, String)>, Refusal> {
+        let base = |name: &str| format!("{}.{}", quote_ident(BARRIER), quote_ident(name));
+        let masked = |column: &Column, expr: String, instead: Option<String>| match &column.shown_when {
+            Some(shown) => {
+                let instead = instead.map(|sql| format!(" ELSE {sql}")).unwrap_or_default();
+                format!("CASE WHEN {} THEN {expr}{instead} END", shown.sql(BARRIER, subqueries))
+            }
+            None => expr,
+        };
+        let visible = table.columns.iter().filter(|c| !c.never);
+        let mut out: Vec<(String, String)> = visible
+            .clone()
+            .map(|c| (masked(c, base(c.name.as_str()), masked_as(c)), c.name.as_str().to_owned()))
+            .collect();
+        for column in visible.filter(|c| c.protection.as_ref().is_some_and(|p| p.eq())) {
+            let tag = eq_column(&column.name);
+            // What is shown instead is what predicates compare: its tag, which the session makes.
+            let instead = match &column.mask {
+                Some(text) => Some(self.mask_tag(table, column, text)?),
+                None => None,
+            };
+            out.push((masked(column, base(&tag), instead), tag));
+        }
+        if table
+            .columns
+            .iter()
+            .any(|c| c.protection.as_ref().is_some_and(|p| !p.bind_column_only))
+        {
+            for name in &table.bound {
+                let Some(column) = table.column(name.as_str()) else { continue };
+                let stored = if column.protection.is_some() {
+                    eq_column(&column.name)
+                } else {
+                    column.name.as_str().to_owned()
+                };
+                out.push((base(&stored), bound_name(name.as_str())));
+            }
+        }
+        Ok(out)
+    }
+
+    fn mask_tag(&mut self, table: &Table, column: &Column, text: &str) -> Result<String, Refusal> {
+        let node = self.params.make(Param::EqTag {
+            column: Sealed {
+                column: table.column_ref(&column.name),
+                ty: column.ty.clone(),
+            },
+            value: Value::Text(Some(text.into()), column.ty.clone()),
+        });
+        match node.node {
+            Some(NodeEnum::ParamRef(p)) => Ok(format!("${}", p.number)),
+            _ => Err(Refusal::internal("a parameter of ours is none")),
+        }
+    }
+
     /// How policy subqueries are printed: under native row-level security they must see unfiltered rows through the owner's functions.
     pub(crate) fn subqueries(&self) -> Subqueries {
         match self.ask.enforce {
@@ -283,7 +339,10 @@ impl Judge<'_> {
         let mut columns = Vec::with_capacity(table.columns.len());
         for column in &table.columns {
             let mask = match &column.shown_when {
-                Some(shown) => Some(Rc::new(predicate(shown, alias, self.subqueries())?)),
+                Some(shown) => Some(Rc::new(Mask {
+                    shown: predicate(shown, alias, self.subqueries())?,
+                    instead: masked_as(column).map(|sql| expression(&sql)).transpose()?,
+                })),
                 None => None,
             };
             let parts = sealed_col(table, column, |bound| {
@@ -311,8 +370,12 @@ impl Judge<'_> {
 
 /// A policy expression as a tree.
 pub(crate) fn predicate(e: &Expr, alias: &str, subqueries: Subqueries) -> Result<Node, Refusal> {
-    let text = format!("SELECT {}", e.sql(alias, subqueries));
-    let parsed = pg_query::parse(&text, 0).map_err(|_| Refusal::internal("a policy could not be read"))?;
+    expression(&e.sql(alias, subqueries))
+}
+
+/// An expression of ours as a tree.
+pub(crate) fn expression(sql: &str) -> Result<Node, Refusal> {
+    let parsed = pg_query::parse(&format!("SELECT {sql}"), 0).map_err(|_| Refusal::internal("a policy could not be read"))?;
     let target = match parsed
         .protobuf
         .stmts
@@ -338,38 +401,13 @@ fn bound_name(column: &str) -> String {
     format!("postern$b${column}")
 }
 
-/// What a barrier selects: (expression, name). Visible columns first, in declared order; then tags and bound values.
-fn barrier_columns(table: &Table, subqueries: Subqueries) -> Vec<(String, String)> {
-    let base = |name: &str| format!("{}.{}", quote_ident(BARRIER), quote_ident(name));
-    let masked = |column: &Column, expr: String| match &column.shown_when {
-        Some(shown) => format!("CASE WHEN {} THEN {expr} END", shown.sql(BARRIER, subqueries)),
-        None => expr,
-    };
-    let visible = table.columns.iter().filter(|c| !c.never);
-    let mut out: Vec<(String, String)> = visible
-        .clone()
-        .map(|c| (masked(c, base(c.name.as_str())), c.name.as_str().to_owned()))
-        .collect();
-    for column in visible.filter(|c| c.protection.as_ref().is_some_and(|p| p.eq())) {
-        let tag = eq_column(&column.name);
-        out.push((masked(column, base(&tag)), tag));
-    }
-    if table
-        .columns
-        .iter()
-        .any(|c| c.protection.as_ref().is_some_and(|p| !p.bind_column_only))
-    {
-        for name in &table.bound {
-            let Some(column) = table.column(name.as_str()) else { continue };
-            let stored = if column.protection.is_some() {
-                eq_column(&column.name)
-            } else {
-                column.name.as_str().to_owned()
-            };
-            out.push((base(&stored), bound_name(name.as_str())));
-        }
-    }
-    out
+/// What is shown of a masked column in its place, as SQL; of a protected one the mark that nothing is to be opened.
+fn masked_as(column: &Column) -> Option<String> {
+    let text = column.mask.as_ref()?;
+    Some(match column.protection {
+        Some(_) => format!("'\\x{}'::pg_catalog.bytea", MASKED.map(|b| format!("{b:02x}")).concat()),
+        None => format!("{}::{}", quote_literal(text), column.ty),
+    })
 }
 
 fn barrier_entry(table: &Arc<Table>, alias: &str, renames: &[String]) -> Entry {
@@ -439,6 +477,7 @@ pub(crate) fn sealed_col(table: &Table, column: &Column, bound_part: impl Fn(&Co
             None => TagKey::Column(column_ref.clone()),
         },
         bound,
+        mask: column.mask.as_deref().map(Into::into),
         declared_later: protection.is_some_and(|p| p.search.iter().any(|s| *s != postern_config::Search::Eq)),
         line: column.line,
         module: table.name.schema.as_str().into(),
@@ -479,6 +518,7 @@ pub(crate) fn rename(columns: Option<Vec<Col>>, names: &[String]) -> Option<Vec<
                 tag: sealed.tag.clone(),
                 tag_key: sealed.tag_key.clone(),
                 bound: sealed.bound.clone(),
+                mask: sealed.mask.clone(),
                 declared_later: sealed.declared_later,
                 line: sealed.line,
                 module: sealed.module.clone(),

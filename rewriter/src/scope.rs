@@ -19,9 +19,16 @@ use crate::plan::{Refusal, Sealed};
 pub(crate) struct Col {
     pub(crate) name: Box<str>,
     pub(crate) nature: Nature,
-    /// Where this holds the column is shown, else NULL. Set only where the column cannot be masked beneath the reference (a write's
-    /// own target); the node's columns are qualified by the entry's alias.
-    pub(crate) mask: Option<Rc<Node>>,
+    /// Set only where the column cannot be masked beneath the reference (a write's own target).
+    pub(crate) mask: Option<Rc<Mask>>,
+}
+
+/// When a column is shown, and what else.
+pub(crate) struct Mask {
+    /// Where this holds it is shown; columns are qualified by the entry's alias.
+    pub(crate) shown: Node,
+    /// What is shown where it does not; NULL where absent. An envelope has [`crate::plan::MASKED`] here.
+    pub(crate) instead: Option<Node>,
 }
 
 /// What a column is.
@@ -48,6 +55,8 @@ pub(crate) struct SealedCol {
     pub(crate) tag_key: TagKey,
     /// Bound columns: name and type.
     pub(crate) bound: Vec<(Box<str>, postern_config::ColumnType)>,
+    /// What the manifest shows where it is masked, in text form.
+    pub(crate) mask: Option<Box<str>>,
     /// Declared searches, for hints.
     pub(crate) declared_later: bool,
     /// Manifest line, for hints.

@@ -332,7 +332,7 @@ impl Template {
                 }
             }
             Value::Tag(_, inner) => self.fill_value(inner, masked),
-            Value::Text(..) | Value::Generated(_) | Value::Row(..) | Value::Opened(_) => {}
+            Value::Text(..) | Value::Generated(_) | Value::Row(..) | Value::Opened(_) | Value::Claim(..) => {}
         }
     }
 }

@@ -77,6 +77,7 @@ impl Judge<'_> {
         };
         let assigned = assigned_columns(&u.target_list, &table)?;
         self.assignments(&mut u.target_list, &table, &Bound::Pinned(&pins), &[], &level)?;
+        self.set_presets(&mut u.target_list, &table)?;
         let mut doors = Doors::default();
         if let Some(filter) = &mut u.where_clause {
             self.conjuncts(filter, &level, &mut doors)?;
@@ -394,6 +395,7 @@ pub(crate) fn per_row(u: &UpdateStmt, parts: &PerRowParts, ask: &Ask<'_>, gather
                 Open {
                     column: sealed,
                     bound: bound.clone(),
+                    mask: None,
                 },
             ))
         })
@@ -501,6 +503,7 @@ impl Judge<'_> {
         let mut level = Scope::new(None);
         level.entries.push(target.entry);
         self.assignments(&mut u.target_list, &parts.table, &Bound::Row, &parts.reseal, &level)?;
+        self.set_presets(&mut u.target_list, &parts.table)?;
         let mut key: Option<Node> = None;
         for (i, name) in parts.table.primary_key.iter().enumerate() {
             let column = column_of(&parts.table, name.as_str(), -1)?;

@@ -101,6 +101,23 @@ impl Judge<'_> {
         }
     }
 
+    /// Some policy must let an INSERT name all of these columns. Which rows those policies let in is [`Table::check`]'s to say, where the row
+    /// is looked at.
+    pub(crate) fn may_insert(&self, table: &Table, named: &[&Column]) -> Result<(), Refusal> {
+        let mut inserts = table
+            .policies
+            .iter()
+            .filter(|p| p.operations.contains(&Operation::Insert))
+            .peekable();
+        if inserts.peek().is_none() || inserts.any(|p| named.iter().all(|c| p.may_insert(c))) {
+            return Ok(());
+        }
+        Err(
+            Refusal::denied("policy", format!("permission denied for table {}", table.name.name))
+                .hint("No policy permits an insert that names these columns; leave out those that the database is to fill."),
+        )
+    }
+
     /// The rows that `operation` may touch, AND-ed before the client's own predicate. `assigned` are the columns that an UPDATE sets:
     /// policies that do not permit all of them give no rows.
     pub(crate) fn filtered(

@@ -309,10 +309,9 @@ impl Stage<'_> {
 
     /// Runs setup and statement on a connection of its own and sees that it is still usable.
     fn once(&self, session: Session<'_>, attempt: &Attempt, sql: &str, extended: bool) -> Result<Outcome, String> {
-        let target = self.stand.login_as(session.login, session.who);
         let target = match self.port {
-            Some(port) => target.on_port(port),
-            None => target,
+            Some(port) => self.stand.through(port, session.login, session.who),
+            None => self.stand.login_as(session.login, session.who),
         };
         let mut connection = Connection::open(&target).map_err(|e| format!("cannot connect: {e}"))?;
         for step in &attempt.setup {

@@ -11,6 +11,9 @@ use crate::stand::{Stand, eventually};
 /// Password of the logins that only the tests' own module has.
 pub(crate) const GATE_PASSWORD: &str = "for tests alone, never elsewhere";
 
+/// Modules that only the tests have, in `gate/`: each with a runtime login of its name and a service login.
+pub(crate) const GATE_MODULES: [&str; 2] = ["alltypes", "guild"];
+
 /// A second proxy with a configuration of its own.
 pub struct Gate {
     /// Where it listens.
@@ -35,10 +38,12 @@ impl Gate {
         set_address(&mut settings, "listen", port);
         set_address(&mut settings, "admin", admin);
         fs::write(&config, settings.to_string()).unwrap_or_else(|e| panic!("{}: {e}", config.display()));
-        let module = workspace().join("tests/gate/alltypes.toml");
-        fs::copy(&module, to.join("modules/alltypes.toml")).unwrap_or_else(|e| panic!("{}: {e}", module.display()));
+        for name in GATE_MODULES {
+            let module = workspace().join(format!("tests/gate/{name}.toml"));
+            fs::copy(&module, to.join(format!("modules/{name}.toml"))).unwrap_or_else(|e| panic!("{}: {e}", module.display()));
+        }
         let loaded = postern_config::load(&config).unwrap_or_else(|e| panic!("the tests' own configuration: {e:?}"));
-        for login in ["alltypes", "alltypes_service"] {
+        for login in GATE_MODULES.iter().flat_map(|m| [(*m).to_owned(), format!("{m}_service")]) {
             for side in ["client", "upstream"] {
                 write_secret(&loaded.settings.secrets_dir.join(format!("{login}.{side}")), GATE_PASSWORD);
             }

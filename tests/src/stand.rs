@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::connection::{Connection, Failure};
-use crate::gate::{GATE_PASSWORD, Gate};
+use crate::gate::{GATE_MODULES, GATE_PASSWORD, Gate};
 use crate::kept::Kept;
 use crate::product::{free_port, fresh_directory, log_file, postern, run_postern};
 use crate::target::Target;
@@ -182,7 +182,7 @@ impl Stand {
     /// The same through whichever proxy listens there, before the same database and with the same keys.
     pub fn through(&self, port: u16, name: &str, who: Option<&str>) -> Target {
         let module = name.split_once('.').map_or(name, |(module, _)| module);
-        if module != "alltypes" {
+        if !GATE_MODULES.contains(&module) {
             return self.login_as(name, who).on_port(port);
         }
         let target = Target {
@@ -191,13 +191,17 @@ impl Stand {
             ..self.login("lab").on_port(port)
         };
         match who {
-            Some(who) => target.with_token(&mint(&self.gate().config, module, who, "600")),
+            Some(who) => target.with_token(&self.minted(module, who, || mint(&self.gate().config, module, who, "600"))),
             None => target,
         }
     }
 
     /// A token of that person for that module (superadmins give a reason); minted by the command line, used again while it is fresh.
     pub fn token(&self, module: &str, who: &str) -> String {
+        self.minted(module, who, || self.mint(module, who, "600"))
+    }
+
+    fn minted(&self, module: &str, who: &str, mint: impl FnOnce() -> String) -> String {
         let key = (module.to_owned(), who.to_owned());
         let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((token, minted)) = tokens.get(&key)
@@ -205,7 +209,7 @@ impl Stand {
         {
             return token.clone();
         }
-        let token = self.mint(module, who, "600");
+        let token = mint();
         tokens.insert(key, (token.clone(), Instant::now()));
         token
     }

@@ -7,8 +7,8 @@ use sqlparser::tokenizer::Token;
 
 use super::document::{At, Notes, Section};
 use super::module::identifier;
-use super::protection;
-use crate::manifest::{Column, Default};
+use super::{preset, protection};
+use crate::manifest::{Column, Default, PresetValue};
 use crate::types::ColumnType;
 
 /// What belongs to a column but is settled later.
@@ -16,6 +16,9 @@ pub(super) struct ColumnDraft {
     /// `false` where the type was not understood, so that nothing else is said about it.
     pub(super) type_known: bool,
     pub(super) mask_unless: Option<At<String>>,
+    pub(super) mask: Option<At<String>>,
+    /// Roles to which it is shown.
+    pub(super) shown_to: Option<At<Vec<At<String>>>>,
 }
 
 /// Every table has these already.
@@ -31,7 +34,11 @@ pub(super) fn read(section: &mut Section<'_, '_>, notes: &mut Notes) -> Option<(
     let never = section.flag("never", notes).is_some_and(|f| f.value);
     let immutable = section.flag("immutable", notes).is_some_and(|f| f.value);
     let written_default = section.text("default", notes);
+    let preset_text = section.text("preset", notes);
+    let preset_on = section.texts("preset_on", notes);
     let mask_unless = section.text("mask_unless", notes);
+    let shown_to = section.texts("shown_to", notes);
+    let mask = section.text("mask", notes);
     let line = name.as_ref().map_or(section.line(), |n| n.line);
 
     let ty = spelled.and_then(|t| column_type(&t, notes));
@@ -85,14 +92,55 @@ pub(super) fn read(section: &mut Section<'_, '_>, notes: &mut Notes) -> Option<(
             ),
         );
     }
+    let preset = preset::read(preset_text.as_ref(), preset_on.as_ref(), ty.as_ref().map(|t| &t.ty), notes);
+    if let (Some(text), Some(preset)) = (&preset_text, &preset) {
+        let name = &name.value;
+        if preset.insert && (default.is_some() || serial) {
+            notes.add(
+                text.line,
+                format!("`{name}` is set by every insert, so its default would never be used; remove one of the two"),
+            );
+        }
+        if preset.update && immutable {
+            notes.add(
+                text.line,
+                format!("`{name}` is immutable and would be set by every update; write `preset_on = [\"insert\"]`, or remove `immutable`"),
+            );
+        }
+        if preset.update && protection.is_some() {
+            notes.add(
+                text.line,
+                format!(
+                    "`{name}` is protected: to set it, every update would have to be carried out row by row; write `preset_on = [\"insert\"]`"
+                ),
+            );
+        }
+        if protection.is_some() && preset.value == PresetValue::Now {
+            notes.add(
+                text.line,
+                format!("`{name}` is protected, and now() is known to the database alone; leave the column plain, or preset a claim or a constant"),
+            );
+        }
+    }
     if let Some(mask) = &mask_unless
         && never
     {
         notes.add(mask.line, format!("`{}` is never shown; remove `mask_unless`", name.value));
     }
+    if let Some(roles) = &shown_to
+        && never
+    {
+        notes.add(roles.line, format!("`{}` is never shown; remove `shown_to`", name.value));
+    }
+    let mask_value = match (&mask, ty.as_ref().map(|t| &t.ty)) {
+        (Some(mask), Some(ty)) => mask_value(mask, ty, notes),
+        _ => None,
+    };
     let draft = ColumnDraft {
+        mask,
         type_known: ty.is_some(),
         mask_unless,
+        shown_to,
     };
     let column = Column {
         name: name.value,
@@ -102,7 +150,9 @@ pub(super) fn read(section: &mut Section<'_, '_>, notes: &mut Notes) -> Option<(
         protection,
         never,
         immutable,
+        preset,
         shown_when: None,
+        mask: mask_value,
         line,
     };
     Some((column, draft))
@@ -203,17 +253,46 @@ fn carried(name: &str) -> bool {
     CARRIED.contains(&base)
 }
 
+fn mask_value(text: &At<String>, ty: &ColumnType, notes: &mut Notes) -> Option<String> {
+    let value = preset::fixed(&text.value, ty);
+    if value.is_none() {
+        notes.add(
+            text.line,
+            format!(
+                "`{}` cannot mask a column of type {ty}; write a constant of that type in SQL ('***', 0, false; of text, integers, uuid or \
+                 bool), or remove `mask`, and NULL is shown",
+                text.value
+            ),
+        );
+    }
+    value
+}
+
 /// `now()` or a constant of the column's type.
 fn default(text: &At<String>, ty: Option<&ColumnType>, notes: &mut Notes) -> Option<Default> {
-    let parsed = Parser::new(&PostgreSqlDialect {})
-        .try_with_sql(&text.value)
-        .and_then(|mut p| {
-            let tree = p.parse_expr()?;
-            p.expect_token(&Token::EOF)?;
-            Ok(tree)
-        });
     let ty = ty?;
-    let found = match &parsed {
+    let found = constant_or_now(&text.value, ty);
+    if found.is_none() {
+        notes.add(
+            text.line,
+            format!(
+                "`{}` cannot be the default of a column of type {ty}; write a constant of that type in SQL ('text', 1, true), or now() \
+                 for a time",
+                text.value
+            ),
+        );
+    }
+    found
+}
+
+/// `now()` or a constant of that type, as SQL has it; `None` where it is anything else.
+pub(super) fn constant_or_now(text: &str, ty: &ColumnType) -> Option<Default> {
+    let parsed = Parser::new(&PostgreSqlDialect {}).try_with_sql(text).and_then(|mut p| {
+        let tree = p.parse_expr()?;
+        p.expect_token(&Token::EOF)?;
+        Ok(tree)
+    });
+    match &parsed {
         Ok(ast::Expr::Function(f)) if f.to_string().eq_ignore_ascii_case("now()") => match ty {
             ColumnType::TimestampTz | ColumnType::Date => Some(Default::Now),
             ColumnType::Other(name) if name.starts_with("timestamp") => Some(Default::Now),
@@ -228,18 +307,7 @@ fn default(text: &At<String>, ty: Option<&ColumnType>, notes: &mut Notes) -> Opt
             _ => None,
         },
         _ => None,
-    };
-    if found.is_none() {
-        notes.add(
-            text.line,
-            format!(
-                "`{}` cannot be the default of a column of type {ty}; write a constant of that type in SQL ('text', 1, true), or now() \
-                 for a time",
-                text.value
-            ),
-        );
     }
-    found
 }
 
 fn constant(value: &Value, ty: &ColumnType, sign: &str) -> Option<Default> {

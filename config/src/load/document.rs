@@ -227,6 +227,18 @@ impl<'d, 't> Section<'d, 't> {
         self.table.iter().filter_map(of).collect()
     }
 
+    /// The strings of this section under names that the operator chooses, each with its name.
+    pub(super) fn named_texts(self, notes: &mut Notes) -> Vec<(At<String>, At<String>)> {
+        let of = |(key, value): (&Spanned<_>, &'d Spanned<DeValue<'t>>)| {
+            let name: &str = AsRef::<str>::as_ref(key.get_ref());
+            let line = notes.line_of(key.span().start);
+            let text = as_text(value, &format!("`{name}`"), notes)?;
+            let value = name.to_owned();
+            Some((At { value, line }, text))
+        };
+        self.table.iter().filter_map(of).collect()
+    }
+
     /// The sections of an array of tables, however they are written (`[[key]]` or `key = [{ … }]`).
     pub(super) fn sections(&mut self, key: &'static str, notes: &mut Notes) -> Vec<Section<'d, 't>> {
         let Some(value) = self.take(key) else { return Vec::new() };

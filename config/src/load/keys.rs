@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::document::{At, Notes, Section};
 use super::table::Draft;
-use crate::manifest::{Column, ForeignKey, Protection, Table};
+use crate::manifest::{Column, ForeignKey, PresetValue, Protection, Table};
 use crate::names::{Ident, TableRef};
 use crate::types::ColumnType;
 
@@ -278,6 +278,18 @@ fn check_bound(draft: &Draft<'_, '_>, notes: &mut Notes) {
             );
         }
         return;
+    }
+    for (column, preset) in table.columns.iter().filter_map(|c| Some((c, c.preset.as_ref()?))) {
+        if table.bound.contains(&column.name) && (preset.update || preset.value == PresetValue::Now) {
+            notes.add(
+                column.line,
+                format!(
+                    "`{}` is in the key or read by a policy, so the sealed values of {} are bound to it: it can be preset on insert alone, \
+                     and not to now()",
+                    column.name, table.name
+                ),
+            );
+        }
     }
     for (column, rest) in table.columns.iter().zip(&draft.columns) {
         if column.protection.is_none() && rest.type_known && table.bound.contains(&column.name) && !column.ty.bindable() {

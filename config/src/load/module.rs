@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::Problem;
 use super::document::{At, Notes, Section, parse};
-use super::{keys, login, policies, table};
+use super::{keys, login, policies, roles, table};
 use crate::expr::Expr;
 use crate::manifest::{LoginKind, Manifest, Written};
 use crate::names::{Ident, ModuleName};
@@ -41,6 +41,7 @@ pub(super) fn read(text: &str, path: &Path, restriction: Option<&(At<String>, Ex
     let placeholder = Ident::new("unnamed").expect("a plain lower-case name is an identifier");
     let home = schema.as_ref().map_or(&placeholder, |s| &s.value);
     let mut drafts = table::read(&mut root, home, notes);
+    let roles = roles::read(&mut root, notes);
     root.finish(notes);
     keys::check(&mut drafts, notes);
     let shapes: Vec<Shape> = drafts.iter().map(table::Draft::shape).collect();
@@ -56,8 +57,9 @@ pub(super) fn read(text: &str, path: &Path, restriction: Option<&(At<String>, Ex
         });
     }
     if let Some(module) = &module {
-        for (draft, shape) in drafts.iter_mut().zip(&shapes) {
-            policies::read(draft, module, shape, &shapes, &mut predicates, notes);
+        let places = roles.place(&drafts, module, &shapes, &mut predicates, notes);
+        for (number, draft) in drafts.iter_mut().enumerate() {
+            policies::read(draft, number, module, &shapes, &places, &mut predicates, notes);
         }
         keys::bind(&mut drafts, notes);
     }

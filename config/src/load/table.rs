@@ -19,6 +19,20 @@ pub(super) struct Draft<'d, 't> {
     pub(super) table: Table,
     /// One for each of the table's columns, in the same order.
     pub(super) columns: Vec<ColumnDraft>,
+    /// `scope`: which column stands for what roles are scoped by.
+    pub(super) scope: Vec<(At<String>, At<String>)>,
+    /// `scope_through`.
+    pub(super) through: Option<Through>,
+}
+
+/// The rows of a table lie in the scope of rows that they refer to.
+pub(super) struct Through {
+    /// The column that refers.
+    pub(super) column: At<String>,
+    /// The table that it refers to.
+    pub(super) table: At<String>,
+    /// The column there; by default its primary key.
+    pub(super) references: Option<At<String>>,
 }
 
 impl Draft<'_, '_> {
@@ -38,6 +52,7 @@ impl Draft<'_, '_> {
         Shape {
             name: self.table.name.clone(),
             columns: columns.collect(),
+            scopes_role: false,
         }
     }
 
@@ -83,6 +98,11 @@ pub(super) fn read<'d, 't>(root: &mut Section<'d, 't>, schema: &Ident, notes: &m
             .and_then(|n| identifier(&n, notes));
         let columns = columns(&mut section, notes);
         let allow_lint = allowance::read(&mut section, notes);
+        let scope = section
+            .section("scope", notes)
+            .map(|s| s.named_texts(notes))
+            .unwrap_or_default();
+        let through = section.section("scope_through", notes).and_then(|s| through(s, notes));
         let Some(name) = name else {
             continue;
         };
@@ -116,6 +136,8 @@ pub(super) fn read<'d, 't>(root: &mut Section<'d, 't>, schema: &Ident, notes: &m
                 },
             },
             columns: Vec::new(),
+            scope,
+            through,
         };
         for (column, rest) in columns {
             check_sequence_name(&draft.table.name.name, &column, notes);
@@ -134,6 +156,18 @@ pub(super) fn read<'d, 't>(root: &mut Section<'d, 't>, schema: &Ident, notes: &m
         drafts.push(draft);
     }
     drafts
+}
+
+fn through(mut section: Section<'_, '_>, notes: &mut Notes) -> Option<Through> {
+    let column = section.need_text("column", "\"project_id\"", notes);
+    let table = section.need_text("table", "\"projects\"", notes);
+    let references = section.text("references", notes);
+    section.finish(notes);
+    Some(Through {
+        column: column?,
+        table: table?,
+        references,
+    })
 }
 
 fn columns(section: &mut Section<'_, '_>, notes: &mut Notes) -> Vec<(crate::manifest::Column, ColumnDraft)> {

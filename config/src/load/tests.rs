@@ -4,6 +4,8 @@ use crate::manifest::{Default, Manifest};
 
 mod keys;
 mod lint;
+mod presets;
+mod roles;
 mod whole;
 
 const HEAD: &str = "module = \"acme\"\ntablespace = \"pg_default\"\nlogin = [{ name = \"acme\", kind = \"runtime\" }]\n";

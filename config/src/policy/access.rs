@@ -20,7 +20,18 @@ impl Table {
                 Some(column) => all([self.using(operation)].into_iter().chain(column.shown_when.clone())),
                 None => self.using(operation),
             },
-            Operation::Insert => self.check(operation),
+            Operation::Insert | Operation::Update if column.is_some_and(|c| c.preset_on(operation)) => Expr::Bool(false),
+            Operation::Insert => {
+                let permits = |p: &&Policy| column.is_none_or(|c| p.may_insert(c));
+                let permitted = self
+                    .policies
+                    .iter()
+                    .filter(permits)
+                    .filter_map(|p| self.check_by(p, operation));
+                all((self.restrictions.iter().cloned())
+                    .chain([any(permitted)])
+                    .chain(self.presets_hold(operation)))
+            }
             Operation::Update if column.is_some_and(|c| c.immutable) => Expr::Bool(false),
             Operation::Update | Operation::Delete => {
                 let permits = |p: &&Policy| p.operations.contains(&operation) && column.is_none_or(|c| p.may_assign(c));
@@ -43,6 +54,13 @@ impl Policy {
                 .update_columns
                 .as_ref()
                 .is_none_or(|columns| columns.contains(&column.name))
+    }
+
+    /// Whether an INSERT under this policy may name that column, if it permits INSERT at all.
+    pub fn may_insert(&self, column: &Column) -> bool {
+        self.insert_columns
+            .as_ref()
+            .is_none_or(|columns| columns.contains(&column.name))
     }
 
     /// What a row must satisfy that `operation` writes under this policy alone.

@@ -5,7 +5,7 @@ use std::fmt;
 use super::access::Subject;
 use super::fold::{Folded, fold};
 use crate::expr::Expr;
-use crate::manifest::{Column, Manifest, Operation, Table};
+use crate::manifest::{Column, Manifest, Operation, Policy, Table};
 use crate::names::{Ident, ModuleName, TableRef};
 use crate::settings::Config;
 
@@ -36,11 +36,13 @@ pub enum Mark {
     Never,
     /// It cannot change.
     Immutable,
-    /// It is NULL in some of the rows that are shown.
+    /// It is set by the manifest, and nobody may name it.
+    Preset,
+    /// It is NULL, or what its `mask` says, in some of the rows that are shown.
     Masked,
-    /// These policies for update name it in their list of columns; those without a list let it be assigned as well.
+    /// These policies for insert or update name it in their list of columns; those without a list let it be written as well.
     Listed(Vec<Ident>),
-    /// Policies for update have lists, and none names it.
+    /// Policies for insert or update have lists, and none names it.
     Unlisted,
 }
 
@@ -50,6 +52,7 @@ impl fmt::Display for Mark {
             Self::Sealed => f.write_str("sealed"),
             Self::Never => f.write_str("never"),
             Self::Immutable => f.write_str("immutable"),
+            Self::Preset => f.write_str("preset"),
             Self::Masked => f.write_str("masked"),
             Self::Listed(policies) => {
                 let names: Vec<&str> = policies.iter().map(Ident::as_str).collect();
@@ -134,10 +137,15 @@ fn marks(table: &Table, column: &Column, operation: Operation) -> Vec<Mark> {
                 marks.push(Mark::Masked);
             }
         }
+        Operation::Insert | Operation::Update if column.preset_on(operation) => marks.push(Mark::Preset),
         Operation::Update if column.immutable => marks.push(Mark::Immutable),
-        Operation::Update => {
-            let updates = table.policies.iter().filter(|p| p.operations.contains(&operation));
-            let lists: Vec<_> = updates.filter_map(|p| Some((p, p.update_columns.as_ref()?))).collect();
+        Operation::Insert | Operation::Update => {
+            let list = |p: &'_ Policy| match operation {
+                Operation::Insert => p.insert_columns.clone(),
+                _ => p.update_columns.clone(),
+            };
+            let writes = table.policies.iter().filter(|p| p.operations.contains(&operation));
+            let lists: Vec<_> = writes.filter_map(|p| Some((p, list(p)?))).collect();
             let naming = lists.iter().filter(|(_, columns)| columns.contains(&column.name));
             let naming: Vec<Ident> = naming.map(|(p, _)| p.name.clone()).collect();
             if !naming.is_empty() {
@@ -146,7 +154,7 @@ fn marks(table: &Table, column: &Column, operation: Operation) -> Vec<Mark> {
                 marks.push(Mark::Unlisted);
             }
         }
-        Operation::Insert | Operation::Delete => {}
+        Operation::Delete => {}
     }
     marks
 }

@@ -13,6 +13,7 @@ fn shape(name: &str, columns: &[(&str, &str)]) -> Shape {
         never: *name == "password",
     });
     Shape {
+        scopes_role: false,
         name: TableRef {
             schema: ident("acme"),
             name: ident(name),

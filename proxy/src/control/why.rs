@@ -4,7 +4,7 @@
 //! value of the row. The claims stand in the transaction's settings, as those that native policies read.
 
 use postern_config::expr::{Claim, Expr, Subqueries};
-use postern_config::manifest::Operation;
+use postern_config::manifest::{Operation, Policy};
 use postern_config::names::quote_ident;
 use postern_config::{Ident, Table};
 
@@ -50,18 +50,22 @@ impl Answer {
 /// Asks about the row with that primary key (one text for each of its columns, in order). `claims` are the settings' texts in the order of
 /// [`Claim::ALL`]. `None` where there is no such row.
 pub async fn ask(pool: &Pool, table: &Table, claims: &[String], key: &[String]) -> Result<Option<Answer>, ControlError> {
+    let insert = |p: &Policy| Some((p.name.clone(), table.check_by(p, Operation::Insert)?));
+    let inserts: Vec<(Ident, Expr)> = table.policies.iter().filter_map(insert).collect();
     let mut asked = Vec::new();
     let restrictions: Vec<Shape<'_>> = table.restrictions.iter().map(|e| shape(e, &mut asked)).collect();
     let mut operations = Vec::new();
     for operation in [Operation::Select, Operation::Insert, Operation::Update, Operation::Delete] {
-        let policies = table.policies.iter().filter(|p| p.operations.contains(&operation));
-        let deciding = policies.filter_map(|p| {
-            let expr = match operation {
-                Operation::Insert => p.check.as_ref(),
-                _ => p.using.as_ref(),
-            };
-            Some((p.name.clone(), shape(expr?, &mut asked)))
-        });
+        let deciding: Vec<(&Ident, &Expr)> = match operation {
+            Operation::Insert => inserts.iter().map(|(name, expr)| (name, expr)).collect(),
+            _ => {
+                let policies = table.policies.iter().filter(|p| p.operations.contains(&operation));
+                policies.filter_map(|p| Some((&p.name, p.using.as_ref()?))).collect()
+            }
+        };
+        let deciding = deciding
+            .into_iter()
+            .map(|(name, expr)| (name.clone(), shape(expr, &mut asked)));
         operations.push((operation, deciding.collect::<Vec<_>>()));
     }
     let masks: Vec<(Ident, Shape<'_>)> = table

@@ -122,6 +122,11 @@ impl Identity {
         self.claims[slot(claim)].as_ref()
     }
 
+    /// The text of a claim's setting; `None` where PostgreSQL reads NULL.
+    pub fn claim_text(&self, claim: Claim) -> Option<String> {
+        self.claim(claim).map(ClaimValue::setting).filter(|text| !text.is_empty())
+    }
+
     /// The account, for users.
     pub fn sub(&self) -> Option<&str> {
         match self.claim(Claim::Sub) {

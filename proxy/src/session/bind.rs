@@ -17,6 +17,7 @@ use super::assign::{self, Declared};
 use super::rows::{Door, column_keys};
 use super::statement::{Values, misread};
 use super::stop::refusal;
+use crate::identity::Identity;
 use crate::wire::message::{self, Format};
 
 /// A value that was opened, with its type; `None` is NULL.
@@ -36,6 +37,8 @@ pub(super) struct Source<'a> {
     pub ring: &'a KeyRing,
     pub session: &'a SessionFormat,
     pub manifest: &'a Manifest,
+    /// Whom the statement runs as; `None` where it asks nothing of anybody.
+    pub identity: Option<&'a Identity>,
     /// What the client gave.
     pub given: &'a Values<'a>,
     /// Types that the client declared in Parse.
@@ -270,6 +273,13 @@ impl<'a> Source<'a> {
                     bytes: Plain::Borrowed(bytes),
                 }),
             },
+            Value::Claim(claim, ty) => {
+                let identity = self.identity.ok_or_else(|| internal("a claim where nobody is known"))?;
+                match identity.claim_text(*claim) {
+                    None => None,
+                    Some(text) => Some(canonical(ty, value::from_text(ty, &text, self.session))?),
+                }
+            }
             Value::Opened(i) => {
                 let row = self.row.ok_or_else(|| internal("a row's value outside a row"))?;
                 let opened = row.opened.get(*i).ok_or_else(|| internal("a value that was not opened"))?;
@@ -350,7 +360,7 @@ fn fitted<'v>(known: Known<'v>, ty: &'v ColumnType) -> Result<Known<'v>, Refusal
 
 fn value_type(value: &Value) -> Option<&ColumnType> {
     match value {
-        Value::Client(_, ty) | Value::Text(_, ty) | Value::Row(_, ty) => Some(ty),
+        Value::Client(_, ty) | Value::Text(_, ty) | Value::Row(_, ty) | Value::Claim(_, ty) => Some(ty),
         Value::Generated(_) | Value::Tag(..) | Value::Opened(_) => None,
     }
 }

@@ -24,7 +24,6 @@ mod ending;
 mod engine;
 mod expect;
 mod extended;
-mod fill;
 #[cfg(test)]
 mod fixture;
 mod follow;

@@ -153,6 +153,7 @@ impl Session {
                 ring: &self.shared.keys,
                 session: self.settings.format(),
                 manifest: &self.manifest,
+                identity: portal.identity.as_deref(),
                 given: values,
                 types: &portal.stmt.types,
                 drawn,

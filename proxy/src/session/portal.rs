@@ -73,7 +73,7 @@ impl Session {
             return Err(taken("cursor", portal).into());
         }
         let reading = match stmt.way {
-            Way::Ours | Way::Rows => None,
+            Way::Ours => None,
             Way::Relay | Way::Steps => self.reading(&stmt, &given, &results, identity.as_ref()).await?.map(Arc::new),
         };
         let cursor = match stmt.effect() {
@@ -94,6 +94,7 @@ impl Session {
                         ring: &self.shared.keys,
                         session: self.settings.format(),
                         manifest: &self.manifest,
+                        identity: identity.as_deref(),
                         given: &values,
                         types: &stmt.types,
                         drawn: &drawn,
@@ -150,7 +151,7 @@ impl Session {
     }
 
     /// Waits until PostgreSQL has reported the `TimeZone` and `DateStyle` that it has, which it does at the end of a group of statements.
-    pub(super) async fn settle_zone(&mut self) -> Result<(), Stop> {
+    async fn settle_zone(&mut self) -> Result<(), Stop> {
         if self.zone.unsure {
             self.drain_or_skip().await?;
         }
@@ -188,6 +189,7 @@ impl Session {
             ring: &self.shared.keys,
             session: self.settings.format(),
             manifest: &self.manifest,
+            identity: identity.map(|i| &**i),
             given: &values,
             types: &stmt.types,
             drawn: &[],

@@ -10,7 +10,7 @@ use bytes::{BufMut, BytesMut};
 use postern_config::ColumnType;
 use postern_keys::value::{self, ValueError};
 use postern_keys::{Bound, Canonical, ColumnKeys, KeyRing, SessionFormat};
-use postern_rewriter::plan::{Field, Open, Output, Plan, Refusal, Sealed};
+use postern_rewriter::plan::{Field, MASKED, Open, Output, Plan, Refusal, Sealed};
 use smallvec::SmallVec;
 use zeroize::Zeroizing;
 
@@ -241,6 +241,12 @@ pub(super) fn open_field(
     session: &SessionFormat,
     plain: &mut Zeroizing<Vec<u8>>,
 ) -> Result<(), RowFault> {
+    if let (Some(mask), true) = (&open.mask, envelope == MASKED) {
+        let shown = value::from_text(&open.column.ty, mask, session).map_err(RowFault::Value)?;
+        plain.clear();
+        plain.extend_from_slice(shown.expose());
+        return Ok(());
+    }
     // A bound column that the client sees in text is read back into the bytes that were bound.
     let read = |(i, ty): &(usize, ColumnType)| -> Result<Option<Canonical>, RowFault> {
         match fields.get(*i).copied().flatten() {

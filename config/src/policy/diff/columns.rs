@@ -2,7 +2,8 @@
 
 use super::{ABSENT, Place, Report, Verdict, verdict};
 use crate::expr::Expr;
-use crate::manifest::{Column, Operation, Protection, Search, Table};
+use crate::manifest::{Column, Operation, Preset, Protection, Search, Table};
+use crate::names::quote_literal;
 use crate::policy::access::Identities;
 
 /// Compares the columns of two tables, of whose rows it is known how they compare.
@@ -23,15 +24,22 @@ pub(super) fn compare(old: &Table, new: &Table, rows: &[(Operation, Verdict)], i
         }
         report.flag("never", before.never, after.never, false);
         report.flag("immutable", before.immutable, after.immutable, false);
+        preset(before, after, report);
         let mask = |c: &Column| c.shown_when.clone().unwrap_or(Expr::Bool(true));
         let masked = report.compare("mask", &mask(before), &mask(after), identities);
+        if before.mask != after.mask {
+            // It tells that something is there, and predicates meet it.
+            let value = |c: &Column| c.mask.as_deref().map_or("NULL".to_owned(), quote_literal);
+            report.add("masked value", Verdict::Unknown, &value(before), &value(after));
+        }
         let told = masked != Verdict::Same || before.never != after.never;
         for (operation, of_rows) in rows {
             let told = match operation {
                 Operation::Select => told,
                 Operation::Update => before.immutable != after.immutable,
-                // Rows are made and removed whole.
-                Operation::Insert | Operation::Delete => true,
+                Operation::Insert => false,
+                // Rows are removed whole.
+                Operation::Delete => true,
             };
             let (a, b) = (old.reached(*operation, Some(before)), new.reached(*operation, Some(after)));
             // What holds of the row was asked for the row.
@@ -55,6 +63,20 @@ pub(super) fn compare(old: &Table, new: &Table, rows: &[(Operation, Verdict)], i
         report.add("column", Verdict::Narrower, &gone.ty.to_string(), ABSENT);
     }
     report.place = table;
+}
+
+/// What a column is set to. What a client may no longer say is narrower; another value is anybody's guess.
+fn preset(old: &Column, new: &Column, report: &mut Report) {
+    let said = |c: &Column| c.preset.as_ref().map_or(ABSENT.to_owned(), Preset::source);
+    if old.preset == new.preset {
+        return;
+    }
+    let verdict = match (&old.preset, &new.preset) {
+        (None, Some(_)) => Verdict::Narrower,
+        (Some(_), None) => Verdict::Wider,
+        (Some(_), Some(_)) | (None, None) => Verdict::Unknown,
+    };
+    report.add("preset", verdict, &said(old), &said(new));
 }
 
 fn protection(old: Option<&Protection>, new: Option<&Protection>, report: &mut Report) {

@@ -176,3 +176,64 @@ fn modules() {
     assert_eq!(words(&none, &one), ["wider : module"]);
     assert_eq!(words(&one, &none), ["narrower : module"]);
 }
+
+/// The reference domain's `disco` says by hand what roles with scopes say; said by roles it lets through exactly the same.
+#[test]
+fn roles_say_what_was_written_out() {
+    let by_hand = std::fs::read_to_string(crate::policy::configured::examples().with_file_name("modules/disco.toml")).unwrap();
+    let roles = "\n[roles.project_admin]\nscope = [\"project_id\"]\nwhen = \"project_id = ANY(claim.project_admin_of)\"\n\
+                 [roles.org_admin]\ninherits = [\"project_admin\"]\nscope = [\"org_id\"]\nwhen = \"org_id = ANY(claim.org_admin_of)\"\n\
+                 [roles.superadmin]\ninherits = [\"org_admin\"]\nwhen = \"claim.super\"\n";
+    let project = "sys_account_project_ref_id = ANY(claim.project_admin_of)";
+    let through = "OR sys_account_project_ref_id IN (SELECT sys_account_project_ref_id FROM projects WHERE sys_account_org_ref_id = ANY(claim.org_admin_of))";
+    let quoted = |s: &str| format!("\"\"\"\n{s}\"\"\"");
+    let both = |s: &str| format!("using = {s}\ncheck = {s}\n");
+    let own = both(&format!(
+        "\"claim.super OR {project} OR sys_account_org_ref_id = ANY(claim.org_admin_of)\""
+    ));
+    let survey = both(&quoted(&format!("claim.super OR {project}\n{through}")));
+    let lookup = format!("(SELECT survey_project_id FROM survey_projects\n  WHERE {project}\n  {through})");
+    let types = both(&quoted(&format!("claim.super OR survey_project_ref_id IN {lookup}")));
+    let users = format!("using = {}\n", quoted(&format!("survey_project_ref_id IN {lookup}")));
+    let values = format!(
+        "using = {}\n",
+        quoted(&format!(
+            "survey_user_ref_id IN (SELECT survey_user_id FROM survey_users WHERE survey_project_ref_id IN {lookup})"
+        ))
+    );
+    let mut by_roles = format!("{by_hand}{roles}");
+    for written in [&own, &survey, &types, &users, &values] {
+        assert!(by_roles.contains(written.as_str()), "no {written}");
+        by_roles = by_roles.replace(written.as_str(), "roles = [\"project_admin\"]\n");
+    }
+    let placed = |table: &str, place: &str| {
+        (
+            format!("name = \"{table}\"\nprimary_key"),
+            format!("name = \"{table}\"\n{place}\nprimary_key"),
+        )
+    };
+    let survey_project = "scope_through = { column = \"survey_project_ref_id\", table = \"survey_projects\" }";
+    let survey_user = "scope_through = { column = \"survey_user_ref_id\", table = \"survey_users\" }";
+    for (from, to) in [
+        placed(
+            "projects",
+            "scope = { project_id = \"sys_account_project_ref_id\", org_id = \"sys_account_org_ref_id\" }",
+        ),
+        placed(
+            "survey_projects",
+            "scope = { project_id = \"sys_account_project_ref_id\" }\nscope_through = { column = \"sys_account_project_ref_id\", \
+             table = \"projects\", references = \"sys_account_project_ref_id\" }",
+        ),
+        placed("survey_users", survey_project),
+        placed("support_role_types", survey_project),
+        placed("user_need_types", survey_project),
+        placed("support_role_values", survey_user),
+        placed("user_need_values", survey_user),
+    ] {
+        by_roles = with(&by_roles, &from, &to);
+    }
+    let module = |text: &str| text.replace("\"disco", "\"acme");
+    let (old, new) = (configured(&module(&by_hand)), configured(&module(&by_roles)));
+    let changes: Vec<String> = diff(&old, &new).iter().map(said).collect();
+    assert_eq!(changes, Vec::<String>::new());
+}

@@ -36,7 +36,7 @@ fn unwritable<'m>(place: &Place<'m>, found: &mut Vec<Found<'m>>) {
     if !possible(Operation::Update, None) || possible(Operation::Insert, None) {
         return;
     }
-    let filled = |c: &&Column| c.not_null && c.default.is_none() && !table.primary_key.contains(&c.name);
+    let filled = |c: &&Column| c.not_null && c.default.is_none() && c.preset.is_none() && !table.primary_key.contains(&c.name);
     for column in table.columns.iter().filter(filled) {
         if possible(Operation::Update, Some(column)) {
             continue;

@@ -239,8 +239,12 @@ fn covers(place: &Place<'_>, wide: &Policy, narrow: &Policy, operation: Operatio
         (Some(_), None) => false,
     };
     let using = operation == Operation::Insert || implied(narrow.using.as_ref(), wide.using.as_ref());
-    let columns = match (&wide.update_columns, &narrow.update_columns) {
-        _ if operation != Operation::Update => true,
+    let lists = match operation {
+        Operation::Insert => (&wide.insert_columns, &narrow.insert_columns),
+        Operation::Update => (&wide.update_columns, &narrow.update_columns),
+        Operation::Select | Operation::Delete => (&None, &None),
+    };
+    let columns = match lists {
         (None, _) => true,
         (Some(_), None) => false,
         (Some(wide), Some(narrow)) => narrow.iter().all(|c| wide.contains(c)),

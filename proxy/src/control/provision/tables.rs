@@ -4,7 +4,7 @@
 //! (the tag) behind all declared columns. Keys, UNIQUE and foreign keys over a protected column stand on its tag, under the names that
 //! PostgreSQL would have given them.
 
-use postern_config::manifest::{Column, Default, LoginKind, Table};
+use postern_config::manifest::{Column, Default, LoginKind, Operation, Table};
 use postern_config::names::{eq_column, quote_ident, quote_literal};
 use postern_config::{Config, Ident, Manifest};
 
@@ -270,8 +270,9 @@ fn grants(manifest: &Manifest, table: &Table) -> ProvisionStep {
         };
         let select = column_list(&|c| !c.never || c.protection.is_some());
         let update = column_list(&|c| !c.immutable || c.protection.is_some());
+        let insert = column_list(&|c| may_insert(table, c));
         sql.push_str(&format!(
-            "\nREVOKE ALL ON TABLE {name} FROM {users};\nGRANT SELECT{select}, INSERT, UPDATE{update}, DELETE ON TABLE {name} TO {users};"
+            "\nREVOKE ALL ON TABLE {name} FROM {users};\nGRANT SELECT{select}, INSERT{insert}, UPDATE{update}, DELETE ON TABLE {name} TO {users};"
         ));
     }
     ProvisionStep::recorded(
@@ -284,6 +285,16 @@ fn grants(manifest: &Manifest, table: &Table) -> ProvisionStep {
         ),
         format!("ALTER TABLE {name} OWNER TO {};\n{sql}", quote_ident(&manifest.owner_role())),
     )
+}
+
+/// Whether an INSERT may name the column: some policy lets it (or there is none at all), or the proxy fills it itself, because protected
+/// values are bound to it.
+fn may_insert(table: &Table, column: &Column) -> bool {
+    let row_bound = |c: &Column| c.protection.as_ref().is_some_and(|p| !p.bind_column_only);
+    table.insertable(column)
+        || column.preset_on(Operation::Insert)
+        || !table.policies.iter().any(|p| p.operations.contains(&Operation::Insert))
+        || table.bound.contains(&column.name) && table.columns.iter().any(row_bound)
 }
 
 fn joined(columns: &[Ident]) -> String {

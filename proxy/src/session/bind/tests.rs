@@ -38,6 +38,7 @@ impl Bench {
                 ring: &self.ring,
                 session: &self.session,
                 manifest: &self.manifest,
+                identity: None,
                 given,
                 types,
                 drawn,

@@ -9,6 +9,7 @@ fn output(door: bool) -> Output {
     let open = |column: &str| Open {
         column: sealed(column),
         bound: vec![(3, ColumnType::Int8)],
+        mask: None,
     };
     let check = DoorCheck {
         envelope: 1,
