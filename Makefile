@@ -1,4 +1,4 @@
-# Postern: make demo | dist | test | test-full | fuzz-smoke | fuzz | check | bench | bench-micro | soak | clean
+# Postern: make demo | dist | test | test-full | corpora | fuzz-smoke | fuzz | check | bench | bench-micro | soak | clean
 #
 # Needs Rust, git and make; `setup` installs the rest from Debian's packages where it is missing.
 
@@ -13,13 +13,14 @@ TARGET ?=
 RELEASE := --release --locked
 POSTERN := $(or $(CARGO_TARGET_DIR),target)/release/postern
 
-.PHONY: help demo tour build dist setup setup-demo setup-test setup-bench setup-fuzz setup-deny test test-full fuzz-smoke fuzz check deny bench bench-micro soak clean
+.PHONY: help demo tour build dist setup setup-demo setup-test setup-bench setup-fuzz setup-corpora setup-deny test test-full corpora fuzz-smoke fuzz check deny bench bench-micro soak clean
 
 help:
 	@echo "make demo       PostgreSQL, proxy, data set and tour; stays up until Ctrl-C (PORT=$(PORT), DIR=/var/tmp/postern-demo)"
 	@echo "make tour       the same, and ends after the tour; fails if a step does not show what it should"
 	@echo "make test       all tests that a change must pass"
 	@echo "make test-full  the same and the long ones"
+	@echo "make corpora    Django's and SQLAlchemy's test suites through the proxy, about an hour; writes tests/corpora/RESULTS.md"
 	@echo "make fuzz-smoke every decoder's fuzz target, one minute together"
 	@echo "make fuzz       the same for FUZZ_SECONDS=$(FUZZ_SECONDS), or one of them: TARGET=numeric (tests/fuzz/README.md)"
 	@echo "make check      format, lints, documentation, dependencies"
@@ -45,7 +46,7 @@ dist: setup-demo
 	@$(CARGO) build --profile dist --locked -p postern --bins
 
 setup: setup-demo setup-test setup-bench setup-fuzz
-setup-demo setup-test setup-bench setup-fuzz:
+setup-demo setup-test setup-bench setup-fuzz setup-corpora:
 	@bash .ci/setup $(@:setup-%=%)
 
 test: setup-demo setup-test
@@ -53,6 +54,9 @@ test: setup-demo setup-test
 
 test-full: setup-demo setup-test
 	$(CARGO) test $(RELEASE) --workspace -- --include-ignored
+
+corpora: setup-demo setup-corpora build
+	@POSTERN=$(POSTERN) tests/corpora/run
 
 fuzz-smoke: setup-demo setup-fuzz
 	@bash tests/fuzz/run 60

@@ -133,6 +133,11 @@ impl Catalog {
         self.relations.remove(&(Box::from(schema), Box::from(name)));
     }
 
+    /// Whether any relation is declared: where none is, no filter, mask or policy of the module's can be gone around.
+    pub fn declares(&self) -> bool {
+        !self.closed || !self.left_out.is_empty() || self.relations.values().any(|r| r.declared.is_some())
+    }
+
     /// All relations, in no order.
     pub fn relations(&self) -> impl Iterator<Item = &Arc<Relation>> {
         self.relations.values()

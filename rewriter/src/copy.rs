@@ -1,8 +1,8 @@
 //! COPY between a client and a table or query: `TO STDOUT` and `FROM STDIN`. The server's files and programs are nobody's.
 //!
 //! What COPY gives is what SELECT would give: a declared table is read by a query of its columns, so barrier, filters, masks and the second
-//! reading hold for it as for any other. Refused: protected columns (COPY's rows pass unread), parameters, options that are not on the list,
-//! and `FROM STDIN` into a declared table, whose rows PostgreSQL does not check against row-level security.
+//! reading hold for it as for any other. `FROM STDIN` into a declared table is an INSERT of each row ([`crate::fill`]). Refused: protected
+//! columns in `TO STDOUT` (its rows pass unread), parameters, and options that are not on the list.
 
 use pg_query::NodeEnum;
 use pg_query::protobuf::{ColumnRef, CopyStmt, DefElem, LimitOption, Node, RangeVar, SelectStmt, SetOperation};
@@ -17,7 +17,7 @@ use crate::scope::Scope;
 use crate::select::Mode;
 use crate::statement::{finish, walk_data};
 use crate::update::Gathered;
-use crate::{ddl, tree};
+use crate::{ddl, fill, tree};
 
 /// Plans a COPY.
 pub(crate) fn plan(c: &CopyStmt, stmt: &Node, ask: &Ask<'_>) -> Result<Plan, Refusal> {
@@ -109,21 +109,22 @@ fn copy_out(stmt: &Node, ask: &Ask<'_>) -> Result<Plan, Refusal> {
     carried_out(judged, Effect::CopyOut)
 }
 
-/// COPY FROM STDIN: into relations that no manifest declares.
+/// COPY FROM STDIN: PostgreSQL's own into relations that no manifest declares, row by row into declared ones.
 fn copy_in(c: &CopyStmt, stmt: &Node, ask: &Ask<'_>) -> Result<Plan, Refusal> {
-    if c.query.is_some() || c.relation.is_none() {
+    let (None, Some(relation)) = (&c.query, &c.relation) else {
         return Err(Refusal::internal("a COPY has no target"));
+    };
+    options(&c.options)?;
+    if let Target::Own(own) = Judge::scout(ask).resolve(relation)?
+        && let Some(table) = &own.declared
+    {
+        return fill::plan(c, table, ask);
     }
     let judged = judged(stmt, ask, false, |judge, n| {
         let c = copy_of(n)?;
         let target = judge.write_target(c.relation.as_mut())?;
-        options(&c.options)?;
         if target.table.is_some() {
-            // PostgreSQL's own words: it does not check the rows against policies, and neither could presets or sealing be applied.
-            return Err(
-                Refusal::new("0A000", "copy-from", "COPY FROM not supported with row-level security")
-                    .hint("Use INSERT statements instead."),
-            );
+            return Err(Refusal::internal("a declared table is copied into unchecked"));
         }
         let mut level = Scope::new(None);
         level.entries.push(target.entry);

@@ -60,6 +60,7 @@ impl Judge<'_> {
                 self.arguments(f, &name, scope)?;
                 return Ok(None);
             }
+            "set_config" if self.sets_config => {}
             "set_config" => {
                 if let [_, value, _] = f.args.as_slice()
                     && f.args.first().and_then(literal) == Some("search_path")
@@ -71,7 +72,7 @@ impl Judge<'_> {
                     return Ok(Some(answer));
                 }
                 return Err(Refusal::denied("function", "permission denied for function set_config")
-                    .hint("Use SET for the settings that a module may change.")
+                    .hint("Use SET, or SELECT set_config(…) by itself with a constant name, for the settings that a module may change.")
                     .at(location));
             }
             _ if shared_names::names_shared(&name) => {}
@@ -172,8 +173,22 @@ impl Judge<'_> {
         self.plain_opt(w.end_offset.as_mut(), scope)
     }
 
-    /// The first argument must name a sequence of the module's own, as a constant.
+    /// The first argument must name a sequence of the module's own, as a constant, or be `pg_get_serial_sequence` of a relation of its own: a
+    /// sequence that a column owns lies in its table's schema.
     fn sequence_argument(&mut self, f: &protobuf::FuncCall) -> Result<(), Refusal> {
+        if let Some(Some(NodeEnum::FuncCall(of))) = f.args.first().map(|a| &a.node)
+            && matches!(
+                tree::parts(&of.funcname).as_deref(),
+                Some(["pg_get_serial_sequence"] | ["pg_catalog", "pg_get_serial_sequence"])
+            )
+            && let [table, column] = of.args.as_slice()
+            && let (Some(table), Some(_)) = (literal(table), literal(column))
+        {
+            return match self.own_relation_name(table) {
+                true => Ok(()),
+                false => Err(Refusal::missing_relation(table, of.location)),
+            };
+        }
         let Some(name) = f.args.first().and_then(literal) else {
             return Err(Refusal::denied("function", "the sequence must be named by a constant").at(f.location));
         };
@@ -252,7 +267,7 @@ impl Judge<'_> {
 }
 
 /// The text of a string constant, possibly behind casts that leave it as it is.
-fn literal(n: &Node) -> Option<&str> {
+pub(crate) fn literal(n: &Node) -> Option<&str> {
     match &n.node {
         Some(NodeEnum::AConst(k)) => string_constant(k),
         Some(NodeEnum::TypeCast(c)) => {

@@ -78,6 +78,10 @@ pub(crate) struct Judge<'a> {
     pub(crate) quiet_predicates: usize,
     /// Something else was met that needs the fences.
     pub(crate) needs_fences: bool,
+    /// A view over the catalogue is read.
+    pub(crate) reads_catalogue: bool,
+    /// The statement is a `set_config` by itself, of a setting that was looked at.
+    pub(crate) sets_config: bool,
     /// What is made of the statement outlives it (a view): filter and fence stand in it, whoever else filters today.
     pub(crate) outlives: bool,
     hidden: usize,
@@ -293,6 +297,8 @@ impl<'a> Judge<'a> {
             fenced: true,
             quiet_predicates: 0,
             needs_fences: false,
+            reads_catalogue: false,
+            sets_config: false,
             outlives: false,
             hidden: 0,
         }

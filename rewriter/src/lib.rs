@@ -14,6 +14,7 @@ mod copy;
 mod ddl;
 mod expr;
 mod fence;
+mod fill;
 mod foreseen;
 mod from;
 mod function;

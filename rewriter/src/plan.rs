@@ -264,12 +264,67 @@ pub enum Effect {
     CopyOut,
     /// `COPY … FROM STDIN`: behind CopyInResponse the client's CopyData, CopyDone or CopyFail go to PostgreSQL unread.
     CopyIn,
+    /// `COPY … FROM STDIN` into a declared table: the plan is the INSERT of one row, whose parameters are the row's fields.
+    CopyRows(Box<Layout>),
     /// `LISTEN`, by the name that the client gave; PostgreSQL names it with [`crate::channel_prefix`] before it.
     Listen(Box<str>),
     /// `UNLISTEN`, or `UNLISTEN *`.
     Unlisten(Option<Box<str>>),
     /// `NOTIFY`: reads and writes no rows.
     Notify,
+}
+
+/// How the rows of a COPY are written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    /// The names of the columns that a row's fields are for, in their order.
+    pub columns: Box<[Box<str>]>,
+    /// How a row is written.
+    pub form: Form,
+}
+
+/// COPY's formats.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Form {
+    /// `FORMAT text`.
+    Text(Marks),
+    /// `FORMAT csv`.
+    Csv {
+        /// What it shares with text.
+        marks: Marks,
+        /// `QUOTE`.
+        quote: u8,
+        /// `ESCAPE`; the quote where it was not given.
+        escape: u8,
+        /// For each column: `FORCE_NOT_NULL`, an unquoted NULL string is that string.
+        not_null: Box<[bool]>,
+        /// For each column: `FORCE_NULL`, a quoted NULL string is NULL too.
+        null_if: Box<[bool]>,
+    },
+    /// `FORMAT binary`.
+    Binary,
+}
+
+/// What separates and names values in COPY's formats of lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Marks {
+    /// Between two fields.
+    pub delimiter: u8,
+    /// What stands for NULL.
+    pub null: Box<str>,
+    /// What the first line is.
+    pub header: Header,
+}
+
+/// The first line of a COPY.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Header {
+    /// A row.
+    None,
+    /// Names that nobody reads.
+    Skipped,
+    /// Names that must be the columns'.
+    Matched,
 }
 
 /// A transaction statement.

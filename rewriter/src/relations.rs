@@ -133,6 +133,7 @@ impl Judge<'_> {
         }
         match self.resolve(r)? {
             Target::Catalogue(schema, name) => {
+                self.reads_catalogue = true;
                 if r.alias.is_none() {
                     r.alias = Some(tree::alias(&r.relname));
                 }

@@ -9,6 +9,7 @@ use postern_config::{ColumnType, names::RESERVED_PREFIX};
 
 use crate::allow::{self, SettingRule};
 use crate::expr::string_constant;
+use crate::function::literal;
 use crate::judge::{Ask, judged};
 use crate::plan::{Effect, Plan, Refusal, Run, Transaction, Value};
 use crate::statement::{answered, finish};
@@ -86,6 +87,31 @@ pub(crate) fn set(v: &VariableSetStmt, stmt: &Node, ask: &Ask<'_>) -> Result<Pla
         return Err(denied());
     }
     verbatim(stmt, ask, Effect::Setting(canonical))
+}
+
+/// The setting that a call of `set_config` changes, where SET may change it to any value and nothing but PostgreSQL must know the value. The
+/// name and whether it is local are constants; the value may be a parameter.
+pub(crate) fn set_config(f: &protobuf::FuncCall) -> Option<&'static str> {
+    if !matches!(
+        tree::parts(&f.funcname).as_deref(),
+        Some(["set_config"] | ["pg_catalog", "set_config"])
+    ) {
+        return None;
+    }
+    let [name, value, local] = f.args.as_slice() else {
+        return None;
+    };
+    let plain_value = match &value.node {
+        Some(NodeEnum::ParamRef(_)) => true,
+        _ => literal(value).is_some(),
+    };
+    let local = matches!(&local.node, Some(NodeEnum::AConst(k)) if matches!(k.val, Some(a_const::Val::Boolval(_))) && !k.isnull);
+    match allow::setting(literal(name)?)? {
+        // These two are followed by their statements' texts, and a quota looks at the third's.
+        ("bytea_output" | "extra_float_digits" | "statement_timeout", _) => None,
+        (canonical, SettingRule::Free) if plain_value && local => Some(canonical),
+        _ => None,
+    }
 }
 
 fn token(v: &VariableSetStmt, kind: VariableSetKind) -> Result<Plan, Refusal> {

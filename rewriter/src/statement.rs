@@ -69,6 +69,11 @@ pub(crate) fn plan_node(stmt: Node, ask: &Ask<'_>) -> Result<Plan, Refusal> {
     let Some(inner) = &stmt.node else {
         return Err(Refusal::internal("a statement is empty"));
     };
+    if let Some(call) = only_call(inner)
+        && let Some(setting) = session::set_config(call)
+    {
+        return set_config(&stmt, ask, setting);
+    }
     match inner {
         NodeEnum::SelectStmt(_) | NodeEnum::InsertStmt(_) | NodeEnum::DeleteStmt(_) => data(&stmt, ask, Effect::None),
         NodeEnum::UpdateStmt(u) => match update_plan(u, ask)? {
@@ -106,7 +111,7 @@ pub(crate) fn plan_node(stmt: Node, ask: &Ask<'_>) -> Result<Plan, Refusal> {
 }
 
 /// SELECT, INSERT, UPDATE (in one step), DELETE.
-fn data(stmt: &Node, ask: &Ask<'_>, effect: Effect) -> Result<Plan, Refusal> {
+pub(crate) fn data(stmt: &Node, ask: &Ask<'_>, effect: Effect) -> Result<Plan, Refusal> {
     let mut gathered = Gathered::default();
     let judged = judged(stmt, ask, false, |judge, n| walk_data(judge, n, &Mode::Client))?;
     let output = judged.value.output();
@@ -126,14 +131,18 @@ pub(crate) fn walk_data(judge: &mut crate::judge::Judge<'_>, n: &mut Node, mode:
     }
 }
 
-/// EXPLAIN, bounded: it never runs the statement, and shows costs (which count hidden rows) to superadmins only.
+/// EXPLAIN, bounded: it never runs the statement, and shows costs (which count hidden rows) to superadmins only. Where a module declares no
+/// tables it hides no rows from itself, and its statements on its own relations may be run and measured; what runs is judged like any statement.
 fn explain(e: &protobuf::ExplainStmt, ask: &Ask<'_>) -> Result<Plan, Refusal> {
+    let open = !ask.catalog.declares();
+    let mut measured = false;
     for option in &e.options {
         let Some(NodeEnum::DefElem(d)) = &option.node else {
             return Err(Refusal::internal("EXPLAIN holds something else"));
         };
         match d.defname.to_ascii_lowercase().as_str() {
             "costs" | "format" => {}
+            "analyze" | "verbose" | "buffers" | "wal" | "timing" | "summary" if open => measured = true,
             "analyze" if option_is_off(d) => {}
             "analyze" => {
                 return Err(Refusal::denied("explain", "permission denied for EXPLAIN ANALYZE")
@@ -167,6 +176,10 @@ fn explain(e: &protobuf::ExplainStmt, ask: &Ask<'_>) -> Result<Plan, Refusal> {
             return Err(Refusal::internal("an EXPLAIN is empty"));
         };
         walk_data(judge, query, &Mode::Client)?;
+        if measured && judge.reads_catalogue {
+            return Err(Refusal::denied("explain", "permission denied for EXPLAIN ANALYZE")
+                .hint("The catalogue holds what is others'; EXPLAIN with COSTS and FORMAT alone does not run the statement."));
+        }
         if !superadmin && !judge.policies.is_empty() {
             e.options = options.iter().filter(|o| !is_option(o, "costs")).cloned().collect();
             e.options.push(costs_off());
@@ -264,6 +277,41 @@ fn declare(d: &protobuf::DeclareCursorStmt, stmt: &Node, ask: &Ask<'_>) -> Resul
         Effect::Declare(d.portalname.as_str().into()),
         gathered,
     ))
+}
+
+/// `SELECT set_config(…)` by itself: what SET does, answered with a row.
+fn set_config(stmt: &Node, ask: &Ask<'_>, setting: &'static str) -> Result<Plan, Refusal> {
+    let judged = judged(stmt, ask, false, |judge, n| {
+        judge.sets_config = true;
+        walk_data(judge, n, &Mode::Client)
+    })?;
+    let output = judged.value.output();
+    let mut gathered = Gathered::default();
+    let (statement, _) = gathered.statement(judged, output);
+    Ok(finish(Run::Once(statement), Effect::Setting(setting), gathered))
+}
+
+/// The call of `SELECT f(…)` and nothing else in the statement.
+fn only_call(stmt: &NodeEnum) -> Option<&protobuf::FuncCall> {
+    let NodeEnum::SelectStmt(s) = stmt else { return None };
+    let [
+        Node {
+            node: Some(NodeEnum::ResTarget(t)),
+        },
+    ] = s.target_list.as_slice()
+    else {
+        return None;
+    };
+    let bare = protobuf::SelectStmt {
+        target_list: s.target_list.clone(),
+        limit_option: s.limit_option,
+        op: s.op,
+        ..protobuf::SelectStmt::default()
+    };
+    match t.val.as_ref().and_then(|v| v.node.as_ref()) {
+        Some(NodeEnum::FuncCall(f)) if **s == bare => Some(f),
+        _ => None,
+    }
 }
 
 /// `SELECT postern.set_token(…)` and nothing else in the statement.

@@ -138,6 +138,18 @@ fn spelling() -> Vec<CatalogueFunction> {
         named("type_named", "to_regtype", &TYPE, "typnamespace"),
         named("function_named", "to_regproc", &FUNCTION, "pronamespace"),
         named("collation_named", "to_regcollation", &COLLATION, "collnamespace"),
+        // As the search path finds it, which never has another module's schema.
+        function(
+            "configuration_named",
+            "text",
+            "oid",
+            format!(
+                "SELECT CASE WHEN $1 = '-' THEN 0::oid WHEN $1 ~ '^[0-9]+$' THEN $1::oid WHEN pg_catalog.strpos($1, '.') = 0 \
+                 THEN (SELECT o.oid FROM postern_catalog.pg_ts_config o WHERE o.cfgname = (pg_catalog.parse_ident($1))[1]::name \
+                 AND pg_catalog.pg_ts_config_is_visible(o.oid)) ELSE {} END",
+                two_parts(&CONFIGURATION, "cfgnamespace")
+            ),
+        ),
         unqualified("schema_named", &SCHEMA, "(pg_catalog.parse_ident($1))[1]::name"),
         unqualified("role_named", &ROLE, "(pg_catalog.parse_ident($1))[1]::name"),
         // `f(text, int4)`: the types as PostgreSQL prints them, with or without white space between.
@@ -235,6 +247,14 @@ fn references() -> Vec<CatalogueFunction> {
         all.push(by_oid(kind, kind.reference));
     }
     all.push(by_oid(&OPERATOR, "regoper"));
+    // A configuration named by a parameter, as drivers cast it.
+    all.push(function(
+        "as_regconfig",
+        "text",
+        "pg_catalog.regconfig",
+        "SELECT coalesce(postern_catalog.as_regconfig(postern_catalog.configuration_named($1)), postern_catalog.refused('42704', \
+         pg_catalog.format('text search configuration \"%s\" does not exist', $1))::pg_catalog.regconfig)",
+    ));
     all
 }
 

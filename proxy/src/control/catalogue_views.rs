@@ -275,6 +275,7 @@ pub(super) const CATALOG_VIEWS: &[CatalogueView] = &[
         "pg_proc",
         "WHERE x.pronamespace IN (SELECT s.oid FROM postern.seen_schemas s)",
     ),
+    filtered("pg_prepared_xacts", NONE),
     filtered("pg_publication", NONE),
     filtered("pg_publication_namespace", NONE),
     filtered("pg_publication_rel", NONE),
@@ -307,6 +308,18 @@ pub(super) const CATALOG_VIEWS: &[CatalogueView] = &[
     filtered("pg_shdepend", NONE),
     filtered("pg_shdescription", NONE),
     filtered("pg_shseclabel", NONE),
+    // The session's own backend: another session of this login may be another user's. What it runs is the rewritten text.
+    CatalogueView {
+        name: "pg_stat_activity",
+        columns: &[
+            ("client_addr", "NULL::pg_catalog.inet"),
+            ("client_hostname", "NULL::pg_catalog.text"),
+            ("client_port", "NULL::pg_catalog.int4"),
+            ("query_id", "NULL::pg_catalog.int8"),
+            ("query", "NULL::pg_catalog.text"),
+        ],
+        tail: "WHERE x.pid = pg_catalog.pg_backend_pid()",
+    },
     filtered("pg_statistic_ext", NONE),
     CatalogueView {
         name: "pg_subscription",

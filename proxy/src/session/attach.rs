@@ -120,6 +120,7 @@ impl Session {
             && self.status == b'I'
             && self.passing == 0
             && !self.mute
+            && self.fill.is_none()
             && self.links.upstream.is_empty()
     }
 

@@ -139,7 +139,7 @@ impl Session {
 
     /// Whether that plan is a COPY which the client feeds.
     pub(super) fn is_copy_in(effect: &Effect) -> bool {
-        copies(effect) == Copies::In
+        copies(effect) == Copies::In || matches!(effect, Effect::CopyRows(_))
     }
 
     /// NotificationResponse: pid, channel, payload.

@@ -60,7 +60,7 @@ impl Session {
                 let write = self.on_server(stmt, Step::Main, To::Quiet, None).await?;
                 self.put_describe_statement(write, To::Client, Params::Tell(stmt.clone()), rows)
             }
-            Way::Ours => {
+            Way::Ours | Way::Rows => {
                 if let Effect::Execute(inner, _) = stmt.effect() {
                     let inner_stmt = self.prepared(inner, stmt.token.as_ref()).await?;
                     let rows = self.statement_rows(&inner_stmt).await?;
@@ -109,8 +109,8 @@ impl Session {
                 let number = self.on_server(&portal.stmt, Step::Main, To::Quiet, None).await?;
                 self.put_describe_statement(number, to, Params::Drop, rows)
             }
-            Way::Ours if to == To::Client => self.say_own_columns(&portal.stmt, &portal.results),
-            Way::Ours => Ok(()),
+            Way::Ours | Way::Rows if to == To::Client => self.say_own_columns(&portal.stmt, &portal.results),
+            Way::Ours | Way::Rows => Ok(()),
         }
     }
 

@@ -18,6 +18,7 @@ use super::ask::Answer;
 use super::catalog::OwnCatalog;
 use super::ending::Closing;
 use super::expect::{Expect, Queue, To};
+use super::fill::Fill;
 use super::follow::Kept;
 use super::identity::Identities;
 use super::link::{Broken, Buffers, HIGH_WATER, Links, Turn, spare};
@@ -98,6 +99,8 @@ pub(super) struct Session {
     pub copy_fed: bool,
     /// Such statements that may be under way; 0 where none is.
     pub copies_in: u32,
+    /// A COPY whose rows we write.
+    pub fill: Option<Box<Fill>>,
     /// What the module may take.
     pub quota: Quota,
     /// What the statement under way has taken.
@@ -206,6 +209,7 @@ impl Session {
             copying: false,
             copy_fed: false,
             copies_in: 0,
+            fill: None,
             quota,
             result_bytes: 0,
             shared,
@@ -260,6 +264,9 @@ impl Session {
 
     async fn step(&mut self) -> Result<(), SessionEnd> {
         self.take_replies()?;
+        if self.discarding && self.fill.is_some() {
+            Box::pin(self.end_failed_fill()).await?;
+        }
         self.take_requests().await?;
         if !self.events.is_empty() {
             Box::pin(self.record_events()).await;
@@ -345,6 +352,9 @@ impl Session {
     async fn request(&mut self, kind: u8, whole: &[u8]) -> Result<(), SessionEnd> {
         let body = &whole[frame::HEADER..];
         self.acting = None;
+        if self.fill.is_some() && kind != b'X' {
+            return Box::pin(self.feed_fill(kind, body)).await;
+        }
         if self.copying && kind != b'X' {
             self.feed_copy(kind, whole);
             return Ok(());

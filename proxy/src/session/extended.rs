@@ -228,6 +228,10 @@ impl Session {
         }
         match stmt.way {
             Way::Ours => Box::pin(self.run_ours(stmt, &portal.given, simple)).await,
+            Way::Rows => {
+                let identity = portal.identity.clone().ok_or(super::SessionEnd::Internal)?;
+                Box::pin(self.begin_fill(stmt, identity, false)).await
+            }
             Way::Steps if portal.ran.swap(true, Ordering::Relaxed) => {
                 Err(refusal("55000", "portal", format!("portal \"{name}\" cannot be run")).into())
             }

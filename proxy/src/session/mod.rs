@@ -24,6 +24,7 @@ mod ending;
 mod engine;
 mod expect;
 mod extended;
+mod fill;
 #[cfg(test)]
 mod fixture;
 mod follow;

@@ -73,7 +73,7 @@ impl Session {
             return Err(taken("cursor", portal).into());
         }
         let reading = match stmt.way {
-            Way::Ours => None,
+            Way::Ours | Way::Rows => None,
             Way::Relay | Way::Steps => self.reading(&stmt, &given, &results, identity.as_ref()).await?.map(Arc::new),
         };
         let cursor = match stmt.effect() {
@@ -151,7 +151,7 @@ impl Session {
     }
 
     /// Waits until PostgreSQL has reported the `TimeZone` and `DateStyle` that it has, which it does at the end of a group of statements.
-    async fn settle_zone(&mut self) -> Result<(), Stop> {
+    pub(super) async fn settle_zone(&mut self) -> Result<(), Stop> {
         if self.zone.unsure {
             self.drain_or_skip().await?;
         }

@@ -52,7 +52,7 @@ impl Session {
     /// Makes a name stand for a statement. PostgreSQL sees it now, so that what it says of it is told in its place.
     pub(super) async fn prepare(&mut self, name: &str, stmt: Arc<Stmt>, to: To) -> Result<(), Stop> {
         match stmt.way {
-            Way::Ours => self.stands_for(name, stmt, to),
+            Way::Ours | Way::Rows => self.stands_for(name, stmt, to),
             Way::Relay => drop(self.on_server(&stmt, Step::Main, to, Some(name)).await?),
             Way::Steps => {
                 self.on_server(&stmt, Step::Read, To::Quiet, None).await?;

@@ -78,6 +78,24 @@ impl Session {
             self.send_whole(Sent::Plans(plans), &wanted).await?;
             return Ok(true);
         }
+        if let [plan] = &plans[..]
+            && matches!(plan.effect, Effect::CopyRows(_))
+        {
+            let stmt = Arc::new(Stmt::by_batch(Origin {
+                source: Some(text.into()),
+                types: Vec::new(),
+                plan: Some(plan.clone()),
+                generation,
+                superadmin,
+                token: token.clone(),
+                shared,
+            }));
+            if !(self.status == b'E' && self.queue.is_empty()) {
+                self.ensure_identity(&wanted).await?;
+            }
+            Box::pin(self.begin_fill(&stmt, wanted, true)).await?;
+            return Ok(true);
+        }
         if plans.iter().any(|p| Self::is_copy_in(&p.effect)) {
             // What follows it would reach PostgreSQL among the COPY's data.
             return Err(hinted(
@@ -222,6 +240,7 @@ fn is_plain(plan: &Plan) -> bool {
             | Effect::Deallocate(_)
             | Effect::Declare(_)
             | Effect::Fetch(_)
+            | Effect::CopyRows(_)
             | Effect::DiscardAll => false,
         }
 }
@@ -241,5 +260,8 @@ fn changes_who_before_rows(plans: &Plans) -> bool {
 }
 
 fn concerns_rows(plan: &Plan) -> bool {
-    matches!(plan.effect, Effect::None | Effect::Ddl | Effect::CopyIn | Effect::CopyOut)
+    matches!(
+        plan.effect,
+        Effect::None | Effect::Ddl | Effect::CopyIn | Effect::CopyOut | Effect::CopyRows(_)
+    )
 }

@@ -50,6 +50,8 @@ pub(super) enum Way {
     Relay,
     /// As two: one reads, the other writes.
     Steps,
+    /// As one, once for each row of a COPY.
+    Rows,
     /// Not at all: we answer.
     Ours,
 }
@@ -174,6 +176,8 @@ impl Stmt {
         let mentioned = match (&self.plan, self.effect()) {
             // Those are the parameters of what is prepared.
             (_, Effect::Prepare(_)) | (None, _) => 0,
+            // They are the fields of its rows.
+            (_, Effect::CopyRows(_)) => 0,
             (Some(plan), _) => usize::from(plan.client_params),
         };
         mentioned.max(self.types.len())
@@ -200,7 +204,13 @@ impl Stmt {
     pub(super) fn needs_identity(&self) -> bool {
         matches!(
             self.effect(),
-            Effect::None | Effect::Ddl | Effect::Declare(_) | Effect::Fetch(_) | Effect::CopyIn | Effect::CopyOut
+            Effect::None
+                | Effect::Ddl
+                | Effect::Declare(_)
+                | Effect::Fetch(_)
+                | Effect::CopyIn
+                | Effect::CopyOut
+                | Effect::CopyRows(_)
         ) && self.way != Way::Ours
     }
 
@@ -300,7 +310,11 @@ fn way(plan: &Plan) -> Way {
             | Effect::Deallocate(_)
             | Effect::DiscardAll
     );
-    if ours { Way::Ours } else { run_way(plan) }
+    match plan.effect {
+        _ if ours => Way::Ours,
+        Effect::CopyRows(_) => Way::Rows,
+        _ => run_way(plan),
+    }
 }
 
 /// The way that what is prepared by a plan's `PREPARE` is carried out.

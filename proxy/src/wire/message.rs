@@ -586,6 +586,24 @@ pub fn put_command_complete(out: &mut BytesMut, tag: &str) -> Result<()> {
     })
 }
 
+/// Appends CopyInResponse: rows of so many columns, all in that format.
+pub fn put_copy_in_response(out: &mut BytesMut, format: Format, columns: usize) -> Result<()> {
+    put(out, b'G', |out| {
+        out.put_i8(i8::from(format == Format::Binary));
+        put_count(out, columns)?;
+        (0..columns).for_each(|_| out.put_i16(format.code()));
+        Ok(())
+    })
+}
+
+/// CopyFail: the client's reason.
+pub fn copy_fail(body: &[u8]) -> Result<&str> {
+    let mut reader = Reader::new(body);
+    let told = reader.text()?;
+    reader.end()?;
+    Ok(told)
+}
+
 /// ReadyForQuery.
 pub fn put_ready(out: &mut BytesMut, status: u8) {
     out.put_u8(b'Z');

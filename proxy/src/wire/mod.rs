@@ -4,9 +4,10 @@
 //! SCRAM; an [`upstream::Upstream`] exists only where PostgreSQL proved the same to us. Everything before that is bounded in bytes and
 //! in time. Refused: `replication`, settings that are not on the list, protocols other than 3, passwords in the clear.
 //!
-//! It stands beneath `session` (which speaks on these connections) and knows nothing of SQL.
+//! It stands beneath `session` (which speaks on these connections) and knows nothing of SQL (how a COPY's rows are written is told by the plan).
 
 pub mod cancel;
+pub mod copy;
 pub mod frame;
 pub mod login;
 pub mod message;

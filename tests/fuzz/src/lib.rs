@@ -26,6 +26,7 @@ pub const TARGETS: &[Target] = &[
     target("startup", wire::startup, 10_240),
     target("client_messages", wire::client_messages, 2_048),
     target("server_messages", wire::server_messages, 2_048),
+    target("copy_rows", wire::copy_rows, 512),
     target("leading_token", wire::leading_token, 512),
     target("upstream_login", wire::upstream_login, 512),
     target("scram", secrets::scram, 1_024),

@@ -55,6 +55,18 @@ pub fn write(dir: &Path) {
             b"E\0\0\0\0\x40",
         ],
     );
+    all(
+        "copy_rows",
+        &[
+            b"\0one\ttwo\n\\N\t\\x41\\101\\\\\n\\.\n",
+            b"\0a\\\nb\t\\\t\r\nc\td\r\n",
+            b"\x01a|b\n1|\n",
+            b"\x02\"a,\"\"b\"\"\n\",\"\"\nx,\n\\.\n",
+            b"\x03head\n'a\\'b',c\n",
+            b"\x04\\a,\\,b\n",
+            b"\x05PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0\0\x02\0\0\0\x01x\xff\xff\xff\xff\xff\xff",
+        ],
+    );
     all("server_messages", &[
         b"T\0\x02id\0\0\0\x40\x01\0\x01\0\0\0\x17\0\x04\xff\xff\xff\xff\0\0email\0\0\0\0\0\0\0\0\0\0\x19\xff\xff\xff\xff\xff\xff\0\x01",
         b"t\0\x02\0\0\0\x17\0\0\0\x19",

@@ -5,12 +5,14 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use bytes::{BufMut, BytesMut};
+use postern::wire::copy::{CopyError, Row, Rows};
 use postern::wire::frame;
 use postern::wire::message::{self, Bind, Format, Formats, MessageError, Parse, Target, put, put_count, put_text, put_value};
 use postern::wire::startup::{self, FirstPacket};
 use postern::wire::talk::Talk;
 use postern::wire::upstream::readers;
 use postern_rewriter::leading_token as take_token;
+use postern_rewriter::plan::{Form, Header, Layout, Marks};
 use postgres_protocol::authentication::sasl::{ChannelBinding, ScramSha256};
 
 /// The body of the one frame that `encode` wrote, whose head must be the frame reader's too.
@@ -277,5 +279,92 @@ pub fn upstream_login(data: &[u8]) {
             }
         }
         _ => {}
+    }
+}
+
+/// How the rows of `copy_rows` may be written; an input's first byte chooses. Only appended to.
+fn layouts() -> Vec<Layout> {
+    let marks = |delimiter, null: &str, header| Marks {
+        delimiter,
+        null: null.into(),
+        header,
+    };
+    let csv = |quote, escape, header| Form::Csv {
+        marks: marks(b',', "", header),
+        quote,
+        escape,
+        not_null: [true, false].into(),
+        null_if: [false, true].into(),
+    };
+    let forms = [
+        Form::Text(marks(b'\t', "\\N", Header::None)),
+        Form::Text(marks(b'|', "", Header::Matched)),
+        csv(b'"', b'"', Header::None),
+        csv(b'\'', b'\\', Header::Skipped),
+        csv(b'\\', b'"', Header::None),
+        Form::Binary,
+    ];
+    let columns = || ["a".into(), "b".into()].into();
+    forms.map(|form| Layout { columns: columns(), form }).into()
+}
+
+type Copied = Vec<Vec<Option<Vec<u8>>>>;
+
+/// The rows of data in pieces of that size, and what ended them.
+fn copied(layout: &Layout, data: &[u8], size: usize) -> (Copied, Option<CopyError>) {
+    let (mut rows, mut row, mut all) = (Rows::new(layout.clone(), 256), Row::default(), Vec::new());
+    let mut take = |rows: &mut Rows| -> Result<(), CopyError> {
+        while rows.next(&mut row)? {
+            all.push(row.fields().map(|f| f.map(<[u8]>::to_vec)).collect::<Vec<_>>());
+        }
+        Ok(())
+    };
+    let mut fed = || -> Result<(), CopyError> {
+        for piece in data.chunks(size) {
+            rows.feed(piece);
+            take(&mut rows)?;
+        }
+        rows.finish();
+        take(&mut rows)
+    };
+    let end = fed().err();
+    (all, end)
+}
+
+/// A row has its fields, text is UTF-8, and how the data is cut changes nothing; rows written again in COPY's text are the same rows.
+pub fn copy_rows(data: &[u8]) {
+    let Some((choice, data)) = data.split_first() else { return };
+    let layouts = layouts();
+    let layout = &layouts[usize::from(*choice) % layouts.len()];
+    let whole = copied(layout, data, data.len().max(1));
+    for size in [1, 2, 7] {
+        assert_eq!(copied(layout, data, size), whole, "in pieces of {size}");
+    }
+    let (rows, _) = whole;
+    let mut again = Vec::new();
+    for row in &rows {
+        assert_eq!(row.len(), 2);
+        for (at, field) in row.iter().enumerate() {
+            again.extend(if at > 0 { &b"\t"[..] } else { b"" });
+            match field {
+                None => again.extend(b"\\N"),
+                Some(bytes) => {
+                    assert!(layout.form == Form::Binary || std::str::from_utf8(bytes).is_ok());
+                    for byte in bytes {
+                        again.extend(match byte {
+                            b'\t' => b"\\t".to_vec(),
+                            b'\n' => b"\\n".to_vec(),
+                            b'\r' => b"\\r".to_vec(),
+                            b'\\' => b"\\\\".to_vec(),
+                            other => vec![*other],
+                        });
+                    }
+                }
+            }
+        }
+        again.push(b'\n');
+    }
+    if layout.form != Form::Binary && again.len() < 250 {
+        assert_eq!(copied(&layouts[0], &again, again.len().max(1)), (rows, None));
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use postern_tests::connection::Connection;
-use postern_tests::message::{Reply, bind_body, message, parse_body};
+use postern_tests::message::{Reply, bind_body, cancel_message, message, parse_body};
 use postern_tests::proxy::Proxy;
 use postern_tests::stand::{Stand, eventually};
 use postern_tests::target::Target;
@@ -213,44 +213,124 @@ fn postgresql_is_asked_with_parameters_unless_the_settings_say_otherwise() {
         assert_eq!(last.contains("id = $1") && last.contains("body <> $2"), prepared, "{last}");
         assert_eq!(last.contains("canary-5"), !prepared, "{last}");
 
-        // A changed table, of which the proxy has not heard yet: what was prepared is outdated, and nobody notices.
+        // A changed table, of which the proxy does not hear (event triggers sleep in such a session): what was prepared is outdated.
         let mut dba = stand.dba_connection();
+        dba.run("SET session_replication_role = replica").good("SET");
         dba.run("INSERT INTO lab.again VALUES (1, '42')").good("a row");
-        dba.run("ALTER TABLE lab.again ALTER body TYPE int USING body::int")
-            .good("ALTER");
+        let mut change = |ty: &str| {
+            let alter = format!("ALTER TABLE lab.again ALTER body TYPE {ty}");
+            dba.run(&alter).good(&alter);
+        };
         let sql = "SELECT body FROM again WHERE id = 1 AND body <> '7'";
-        let first = c.run(sql);
+        let settle = |c: &mut Connection| (0..4).for_each(|_| drop(c.run(sql).good(sql)));
+        settle(&mut c);
+        // Alone nobody notices.
+        change("int USING body::int");
+        assert_eq!(c.run(sql).good(sql).scalar().as_deref(), Some("42"));
+        settle(&mut c);
+        // In a transaction, which has failed by then, it is told once.
+        change("text");
+        c.run("BEGIN").good("BEGIN");
+        // Its result has another type, or its parameter no operator.
+        let outdated = |code: &str| ["0A000", "42883"].contains(&code);
+        let told = c.run(sql);
         assert!(
-            first.error.as_ref().is_none_or(|e| e.sqlstate() == "0A000"),
-            "{:?}",
-            first.error
+            if prepared {
+                outdated(told.sqlstate())
+            } else {
+                told.error.is_none()
+            },
+            "{told:?}"
+        );
+        assert_eq!(c.run("SELECT 1").sqlstate(), if prepared { "25P02" } else { "" });
+        c.run("ROLLBACK").good("ROLLBACK");
+        assert_eq!(c.run(sql).good(sql).scalar().as_deref(), Some("42"));
+        settle(&mut c);
+        // Behind another Query too, each in its place; what comes next is answered.
+        change("int USING body::int");
+        let query = |sql: &str| message(b'Q', format!("{sql}\0").as_bytes());
+        c.send_raw(&[query("SELECT 'before'"), query(sql), query("SELECT 'behind'")].concat())
+            .expect("sent");
+        let told: Vec<String> = (0..3)
+            .flat_map(|_| c.replies().expect("an answer"))
+            .map(|reply| reply.scalar().unwrap_or_else(|| reply.sqlstate().to_owned()))
+            .collect();
+        assert!(
+            told[0] == "before" && told[2] == "behind" && (told[1] == "42" || prepared && outdated(&told[1])),
+            "{told:?}"
         );
         assert_eq!(c.run(sql).good(sql).scalar().as_deref(), Some("42"));
-        // In a transaction, which has failed by then, it is told once; behind another Query too.
-        for behind in [false, true] {
-            for _ in 0..3 {
-                c.run(sql).good(sql);
-            }
-            let ty = if behind { "int USING body::int" } else { "text" };
-            dba.run(&format!("ALTER TABLE lab.again ALTER body TYPE {ty}")).good("ALTER");
-            if behind {
-                let query = message(b'Q', format!("{sql}\0").as_bytes());
-                c.send_raw(&[query.clone(), query].concat()).expect("sent");
-                let replies = [c.replies().expect("an answer"), c.replies().expect("an answer")].concat();
-                assert!(
-                    replies.iter().all(|r| ["", "0A000", "42883"].contains(&r.sqlstate())),
-                    "{replies:?}"
-                );
-            } else {
-                c.run("BEGIN").good("BEGIN");
-                let told = c.run(sql);
-                assert!(["", "0A000", "42883"].contains(&told.sqlstate()), "{told:?}");
-                c.run("ROLLBACK").good("ROLLBACK");
-            }
-            assert_eq!(c.run(sql).good(sql).scalar().as_deref(), Some("42"));
-        }
         c.run("DROP TABLE again").good("DROP");
     }
+}
+
+/// What is tried out behind a Query may have to wait for a lock. What ends the wait (the lock's release, the client's own limit, a cancel)
+/// is not told as the answer to anything, and what the client asked meanwhile is answered.
+#[test]
+fn a_try_out_that_waits_for_a_lock_is_nobodys_business() {
+    let stand = Stand::shared();
+    let _alone = stand.alone();
+    let target = stand.login("lab").with("application_name", "again");
+    let mut c = Connection::open(&target).unwrap_or_else(|e| panic!("{e}"));
+    c.patience(Duration::from_secs(20)).expect("a socket");
+    let table = "CREATE TABLE again_locked (id int PRIMARY KEY)";
+    c.run(table).good(table);
+    c.run("INSERT INTO again_locked VALUES (1)").good("a row");
+    let mut watcher = stand.dba_connection();
+    for how in ["released", "lock_timeout", "cancelled"] {
+        let sql = format!("SELECT id, pg_sleep(0.3) AS {how} FROM again_locked WHERE id = 1");
+        let mut waited = false;
+        for _ in 0..8 {
+            // The lock is asked for while the Query runs, so that it is given between the Query and what follows it.
+            let mut dba = stand.dba_connection();
+            let locker = std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(100));
+                dba.run("BEGIN").good("BEGIN");
+                let lock = "LOCK TABLE lab.again_locked IN ACCESS EXCLUSIVE MODE";
+                dba.run(lock).good(lock);
+                dba
+            });
+            c.run(&sql).good(&sql);
+            let mut dba = locker.join().expect("a lock");
+            let waits = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'again' AND usename LIKE 'lab%' \
+                         AND wait_event_type = 'Lock'";
+            waited = eventually(Duration::from_millis(300), || watcher.run(waits).good(waits).scalar()).is_some();
+            if waited {
+                c.send_raw(&message(b'Q', b"SELECT 'after'\0")).expect("sent");
+                match how {
+                    "released" => drop(dba.run("ROLLBACK").good("ROLLBACK")),
+                    "cancelled" => {
+                        let mut cancel = Connection::socket(&target).unwrap_or_else(|e| panic!("{e}"));
+                        cancel.send_raw(&cancel_message(c.cancel_key)).expect("sent");
+                        assert!(cancel.closes());
+                    }
+                    _ => {}
+                }
+                let replies = c.replies().expect("an answer");
+                assert_eq!(replies.len(), 1, "{replies:?}");
+                // A cancel may find the one statement or the other.
+                let cancelled = how == "cancelled" && replies[0].sqlstate() == "57014";
+                assert!(
+                    cancelled || replies[0].scalar().as_deref() == Some("after"),
+                    "{how}: {replies:?}"
+                );
+            }
+            drop(dba);
+            if waited {
+                break;
+            }
+        }
+        assert!(waited, "{how}: nothing was tried out while the table was locked");
+        for _ in 0..3 {
+            assert_eq!(c.run(&sql).good(&sql).scalar().as_deref(), Some("1"), "{how}");
+        }
+        if how == "released" {
+            c.run("SET lock_timeout = '300ms'").good("SET");
+        } else {
+            c.run("RESET lock_timeout").good("RESET");
+        }
+    }
+    c.run("DROP TABLE again_locked").good("DROP");
 }
 
 /// A Query takes the client's unnamed portal away: Execute afterwards runs nothing.

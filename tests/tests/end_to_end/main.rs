@@ -13,6 +13,7 @@ mod drivers;
 mod engine;
 mod faults;
 mod fence;
+mod fill;
 mod generated;
 mod hostile;
 mod identity;
