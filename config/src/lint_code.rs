@@ -35,11 +35,13 @@ pub enum LintCode {
     NotLeakproof,
     /// `allow_lint` names a code that finds nothing.
     StaleAllowance,
+    /// A foreign key by which one module's statement changes another's rows.
+    CascadeAcross,
 }
 
 impl LintCode {
     /// All of them, in the order of their codes.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::AlwaysTrue,
         Self::UnboundWrite,
         Self::WriteOutOfReach,
@@ -55,6 +57,7 @@ impl LintCode {
         Self::ReferencedOracle,
         Self::NotLeakproof,
         Self::StaleAllowance,
+        Self::CascadeAcross,
     ];
 
     /// The code as it is printed and written in `allow_lint`.
@@ -75,6 +78,7 @@ impl LintCode {
             Self::ReferencedOracle => "P013",
             Self::NotLeakproof => "P014",
             Self::StaleAllowance => "P015",
+            Self::CascadeAcross => "P020",
         }
     }
 

@@ -12,6 +12,7 @@ use crate::settings::Config;
 mod allowance;
 mod column;
 mod document;
+mod exchange;
 mod keys;
 mod login;
 mod module;
@@ -88,6 +89,7 @@ fn read_all(file: &Path, problems: &mut Vec<Problem>) -> Option<Config> {
     }
     module::check_together(&modules, settings.as_ref(), problems);
     if modules.len() == count {
+        exchange::check_together(&modules, problems);
         let manifests: Vec<_> = modules.iter().map(|(_, m)| &m.manifest).collect();
         named.check(file, &manifests, problems);
     }

@@ -18,6 +18,12 @@ pub struct Manifest {
     pub logins: Vec<Login>,
     /// Its declared tables, in the order written (parents before children).
     pub tables: Vec<Table>,
+    /// What other modules may read of it.
+    pub exports: Vec<Export>,
+    /// What it reads of other modules.
+    pub imports: Vec<Import>,
+    /// Foreign keys to what it imports.
+    pub import_keys: Vec<ImportKey>,
     /// Must be `true` where a login may create functions: inside a plpgsql body only the second lock sees.
     pub accepts_second_lock_only_bodies: bool,
     /// Every predicate as it was written, for the proof that PostgreSQL reads it as the same tree.
@@ -235,6 +241,113 @@ pub struct ForeignKey {
     pub line: usize,
 }
 
+/// Columns of a table that some modules may read; each of them must import the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Export {
+    /// The table's name in its module.
+    pub table: Ident,
+    /// Its columns that are shown; plain ones.
+    pub columns: Vec<Ident>,
+    /// Who may read them.
+    pub to: Vec<ModuleName>,
+    /// Which rows.
+    pub rows: SharedRows,
+    /// Foreign keys may refer to them.
+    pub references: bool,
+    /// Line in the manifest.
+    pub line: usize,
+}
+
+/// The other side of an [`Export`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Import {
+    /// Whose table it is.
+    pub from: ModuleName,
+    /// Its name there.
+    pub table: Ident,
+    /// Its columns that are read.
+    pub columns: Vec<Ident>,
+    /// Its name here: a view in the importing module's schema.
+    pub name: Ident,
+    /// Which rows.
+    pub rows: SharedRows,
+    /// Foreign keys may refer to it.
+    pub references: bool,
+    /// Line in the manifest.
+    pub line: usize,
+}
+
+/// Which rows of an exported table are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SharedRows {
+    /// Those that the exporting module's own policies show to whoever asks.
+    Policies,
+    /// All of them, whoever asks.
+    All,
+}
+
+impl SharedRows {
+    /// The word in manifests.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Policies => "policies",
+            Self::All => "all",
+        }
+    }
+}
+
+/// A foreign key of a declared table to an imported one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImportKey {
+    /// The referencing table, of the module's own.
+    pub table: Ident,
+    /// Referencing columns.
+    pub columns: Vec<Ident>,
+    /// The imported table's name in this module.
+    pub import: Ident,
+    /// Referenced columns.
+    pub references: Vec<Ident>,
+    /// What becomes of referring rows when the row they refer to is removed.
+    pub on_delete: ReferenceAction,
+    /// What becomes of them when its key changes.
+    pub on_update: ReferenceAction,
+    /// Line in the manifest.
+    pub line: usize,
+}
+
+/// What a foreign key does when the row that is referred to goes or changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReferenceAction {
+    /// It cannot, as long as it is referred to; looked at when the statement or the transaction ends.
+    NoAction,
+    /// It cannot.
+    Restrict,
+    /// Referring rows go or change with it.
+    Cascade,
+    /// They refer to nothing.
+    SetNull,
+}
+
+impl ReferenceAction {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::NoAction, Self::Restrict, Self::Cascade, Self::SetNull];
+
+    /// The words in manifests.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoAction => "no action",
+            Self::Restrict => "restrict",
+            Self::Cascade => "cascade",
+            Self::SetNull => "set null",
+        }
+    }
+
+    /// Whether rows of the referring module change by what another does.
+    pub fn changes_rows(self) -> bool {
+        matches!(self, Self::Cascade | Self::SetNull)
+    }
+}
+
 /// An operation that a policy speaks of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Operation {
@@ -307,6 +420,16 @@ impl Manifest {
     /// The declared table of that bare name.
     pub fn table(&self, name: &str) -> Option<&Table> {
         self.tables.iter().find(|t| t.name.name.as_str() == name)
+    }
+
+    /// The import that has that name here.
+    pub fn import(&self, name: &str) -> Option<&Import> {
+        self.imports.iter().find(|i| i.name.as_str() == name)
+    }
+
+    /// What is exported of that table to that module.
+    pub fn export(&self, table: &str, to: &ModuleName) -> Option<&Export> {
+        self.exports.iter().find(|e| e.table.as_str() == table && e.to.contains(to))
     }
 
     /// The role that owns the module's objects.

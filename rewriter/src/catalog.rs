@@ -20,6 +20,30 @@ pub struct Catalog {
     relations: HashMap<(Box<str>, Box<str>), Arc<Relation>>,
     /// Names in the module's schema that are there and answer as missing: children of declared tables, and what took a declared one's place.
     pub left_out: HashSet<Box<str>>,
+    /// Its manifest accepts function bodies that nobody but PostgreSQL reads.
+    pub second_lock_only_bodies: bool,
+    /// Types of the module's schema that are no relation's row: enums, domains, ranges.
+    types: HashSet<Box<str>>,
+    functions: HashMap<Box<str>, Vec<Signature>>,
+}
+
+/// A function of the module's schema, as far as a call's arguments are counted; their types are PostgreSQL's to resolve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Signature {
+    /// How many arguments it takes.
+    pub arguments: usize,
+    /// How many of them, at the end, may be left out.
+    pub defaults: usize,
+    /// The last one may be repeated.
+    pub variadic: bool,
+}
+
+impl Signature {
+    /// Whether a call with that many arguments may be one of it.
+    pub fn takes(self, given: usize) -> bool {
+        let least = self.arguments.saturating_sub(self.defaults.max(usize::from(self.variadic)));
+        given >= least && (self.variadic || given <= self.arguments)
+    }
 }
 
 /// One relation of the module.
@@ -54,6 +78,8 @@ pub enum RelationKind {
     Index,
     /// Composite type.
     Composite,
+    /// View through which the module reads what another exports to it.
+    Imported,
 }
 
 /// A column as clients may name it.
@@ -80,11 +106,22 @@ impl Catalog {
             closed: true,
             relations,
             left_out: HashSet::new(),
+            second_lock_only_bodies: false,
+            types: HashSet::new(),
+            functions: HashMap::new(),
         }
     }
 
-    /// A snapshot with what a manifest declares and nothing else.
+    /// A snapshot with what a manifest declares and nothing else. Columns of imports are taken as they come.
     pub fn of_manifest(manifest: &Manifest, generation: u64) -> Self {
+        let imports = manifest.imports.iter().map(|i| Relation {
+            schema: manifest.schema.as_str().into(),
+            name: i.name.as_str().into(),
+            kind: RelationKind::Imported,
+            columns: None,
+            declared: None,
+            secured: false,
+        });
         let relations = manifest.tables.iter().map(|t| Relation {
             schema: t.name.schema.as_str().into(),
             name: t.name.name.as_str().into(),
@@ -102,7 +139,9 @@ impl Catalog {
             declared: Some(Arc::new(t.clone())),
             secured: true,
         });
-        Self::new(generation, manifest.schema.clone(), relations)
+        let mut catalog = Self::new(generation, manifest.schema.clone(), relations.chain(imports));
+        catalog.second_lock_only_bodies = manifest.accepts_second_lock_only_bodies;
+        catalog
     }
 
     /// A snapshot that takes every relation as own and plain (`postern explain --catalog none`).
@@ -113,7 +152,30 @@ impl Catalog {
             closed: false,
             relations: HashMap::new(),
             left_out: HashSet::new(),
+            second_lock_only_bodies: true,
+            types: HashSet::new(),
+            functions: HashMap::new(),
         }
+    }
+
+    /// Adds a type of the module's schema.
+    pub fn add_type(&mut self, name: &str) {
+        self.types.insert(name.into());
+    }
+
+    /// Adds a function of the module's schema.
+    pub fn add_function(&mut self, name: &str, signature: Signature) {
+        self.functions.entry(name.into()).or_default().push(signature);
+    }
+
+    /// Whether the module's schema has a type of that name, or the element of an array type of that name.
+    pub fn has_type(&self, name: &str) -> bool {
+        self.types.contains(name) || name.strip_prefix('_').is_some_and(|element| self.types.contains(element))
+    }
+
+    /// The functions of that name in the module's schema.
+    pub fn functions(&self, name: &str) -> &[Signature] {
+        self.functions.get(name).map_or(&[], Vec::as_slice)
     }
 
     /// The relation of that schema and name.
@@ -145,6 +207,11 @@ impl Catalog {
 }
 
 impl Relation {
+    /// Whether its manifest says what it is, so that no client's DDL changes it.
+    pub fn is_manifests(&self) -> bool {
+        self.declared.is_some() || self.kind == RelationKind::Imported
+    }
+
     /// Its name as an access-deciding reference, where its schema is a plain one.
     pub fn table_ref(&self) -> Option<TableRef> {
         Some(TableRef {

@@ -1,4 +1,5 @@
-//! DDL for logins that may run it: tables, indexes, views and sequences with plain columns, in the module's own schema or `pg_temp`.
+//! DDL for logins that may run it: tables, indexes, views and sequences with plain columns, in the module's own schema or `pg_temp`; types
+//! and functions stand in files of their own.
 //!
 //! Declared tables belong to the manifest and are changed through it. Everything else a client could send ends here, refused.
 
@@ -31,6 +32,14 @@ pub(crate) fn plan(stmt: &Node, ask: &Ask<'_>) -> Result<Plan, Refusal> {
             | NodeEnum::DropStmt(_)
             | NodeEnum::AlterTableStmt(_)
             | NodeEnum::RenameStmt(_)
+            | NodeEnum::CompositeTypeStmt(_)
+            | NodeEnum::CreateEnumStmt(_)
+            | NodeEnum::AlterEnumStmt(_)
+            | NodeEnum::CreateDomainStmt(_)
+            | NodeEnum::AlterDomainStmt(_)
+            | NodeEnum::CreateFunctionStmt(_)
+            | NodeEnum::AlterFunctionStmt(_)
+            | NodeEnum::AlterOwnerStmt(_)
     );
     if !known {
         return Err(refused(stmt, ask));
@@ -95,7 +104,10 @@ pub(crate) fn refused(stmt: &Node, ask: &Ask<'_>) -> Refusal {
         NodeEnum::DoStmt(_) => denied("DO"),
         NodeEnum::CopyStmt(c) if c.is_program => denied("COPY … PROGRAM"),
         NodeEnum::CopyStmt(_) => denied("COPY with a file of the server"),
-        NodeEnum::CreateFunctionStmt(_) => denied("CREATE FUNCTION"),
+        NodeEnum::CreateRangeStmt(_) => Refusal::statement("CREATE TYPE … AS RANGE")
+            .hint("Enums, composite types and domains can be made; a range's functions would be code that nobody reads."),
+        NodeEnum::DefineStmt(d) if d.kind() == ObjectType::ObjectType => Refusal::statement("CREATE TYPE for a base type")
+            .hint("Enums, composite types and domains can be made; a base type's functions would be code that nobody reads."),
         NodeEnum::CreateExtensionStmt(_) => denied("CREATE EXTENSION"),
         NodeEnum::CreatePlangStmt(_) => denied("CREATE LANGUAGE"),
         NodeEnum::AlterSystemStmt(_) => denied("ALTER SYSTEM"),
@@ -162,23 +174,57 @@ impl Judge<'_> {
             }
             Some(NodeEnum::DropStmt(d)) => self.drop_objects(d),
             Some(NodeEnum::AlterTableStmt(a)) => self.alter_table(a),
-            Some(NodeEnum::RenameStmt(r)) => {
-                let kinds = [
-                    ObjectType::ObjectTable,
-                    ObjectType::ObjectColumn,
-                    ObjectType::ObjectIndex,
-                    ObjectType::ObjectView,
-                    ObjectType::ObjectSequence,
-                    ObjectType::ObjectTabconstraint,
-                    ObjectType::ObjectMatview,
-                ];
-                if !kinds.contains(&r.rename_type()) || r.object.is_some() {
-                    return Err(Refusal::statement("This kind of RENAME"));
-                }
-                self.own_undeclared(r.relation.as_mut())
-            }
+            Some(NodeEnum::RenameStmt(r)) => self.rename(r),
+            Some(NodeEnum::CompositeTypeStmt(c)) => self.create_composite(c),
+            Some(NodeEnum::CreateEnumStmt(e)) => self.create_enum(e),
+            Some(NodeEnum::AlterEnumStmt(e)) => self.alter_enum(e),
+            Some(NodeEnum::CreateDomainStmt(d)) => self.create_domain(d),
+            Some(NodeEnum::AlterDomainStmt(d)) => self.alter_domain(d),
+            Some(NodeEnum::CreateFunctionStmt(f)) => self.create_function(f),
+            Some(NodeEnum::AlterFunctionStmt(f)) => self.alter_function(f),
+            Some(NodeEnum::AlterOwnerStmt(o)) => self.change_owner(o),
             _ => Err(Refusal::statement("This kind of statement")),
         }
+    }
+
+    fn rename(&mut self, r: &mut protobuf::RenameStmt) -> Result<(), Refusal> {
+        match r.rename_type() {
+            ObjectType::ObjectType | ObjectType::ObjectDomain | ObjectType::ObjectDomconstraint => return self.rename_type(r),
+            ObjectType::ObjectFunction => return self.rename_function(r),
+            ObjectType::ObjectTable
+            | ObjectType::ObjectColumn
+            | ObjectType::ObjectIndex
+            | ObjectType::ObjectView
+            | ObjectType::ObjectSequence
+            | ObjectType::ObjectTabconstraint
+            | ObjectType::ObjectMatview
+            | ObjectType::ObjectAttribute
+                if r.object.is_none() => {}
+            _ => return Err(Refusal::statement("This kind of RENAME")),
+        }
+        let of_part = matches!(
+            r.rename_type(),
+            ObjectType::ObjectColumn | ObjectType::ObjectTabconstraint | ObjectType::ObjectAttribute
+        );
+        self.own_undeclared(r.relation.as_mut())?;
+        // As where a temporary relation is made.
+        let temporary = r.relation.as_ref().is_some_and(|r| r.schemaname == "pg_temp");
+        if temporary && !of_part && allow::builtin_type(r.newname.trim_start_matches('_')) {
+            return Err(Refusal::construct("A temporary relation named like a built-in type"));
+        }
+        Ok(())
+    }
+
+    /// OWNER TO of a type or a function, in the form that dumps have.
+    fn change_owner(&mut self, o: &mut protobuf::AlterOwnerStmt) -> Result<(), Refusal> {
+        match (o.object_type(), o.object.as_mut().map(|n| &mut n.node)) {
+            (ObjectType::ObjectType | ObjectType::ObjectDomain, Some(Some(NodeEnum::List(names)))) => {
+                self.existing_type(&mut names.items, false)?;
+            }
+            (ObjectType::ObjectFunction, Some(Some(NodeEnum::ObjectWithArgs(f)))) => self.existing_function(f, false)?,
+            _ => return Err(Refusal::statement("OWNER TO of this kind of object")),
+        }
+        self.to_the_owner(o.newowner.as_ref())
     }
 
     /// The name of a relation to be made: in the module's own schema, or temporary.
@@ -215,7 +261,7 @@ impl Judge<'_> {
             .ask
             .catalog
             .relation(&r.schemaname, &r.relname)
-            .is_some_and(|x| x.declared.is_some())
+            .is_some_and(|x| x.is_manifests())
         {
             return Err(Refusal::new(
                 "42P07",
@@ -233,7 +279,7 @@ impl Judge<'_> {
         };
         self.seen.range_vars += 1;
         match self.resolve(r)? {
-            Target::Own(relation) if relation.declared.is_some() => Err(by_manifest(&relation.name)),
+            Target::Own(relation) if relation.is_manifests() => Err(by_manifest(&relation.name)),
             Target::Own(relation) => {
                 r.schemaname = relation.schema.to_string();
                 Ok(())
@@ -285,8 +331,14 @@ impl Judge<'_> {
         let at_commit = c.oncommit();
         self.new_relation(c.relation.as_mut(), at_commit)?;
         self.making = c.relation.as_ref().map(|r| (r.schemaname.clone(), r.relname.clone()));
-        if c.partbound.is_some() || c.partspec.is_some() || c.of_typename.is_some() {
-            return Err(Refusal::statement("CREATE TABLE with partitions or of a type"));
+        if let Some(by) = &mut c.partspec {
+            self.partition_key(by)?;
+        }
+        if let Some(bound) = &mut c.partbound {
+            self.partition_bound(bound)?;
+        }
+        if let Some(ty) = &mut c.of_typename {
+            self.type_name(ty, &anything())?;
         }
         no_placement(&c.tablespacename, &c.access_method)?;
         storage_options(&c.options)?;
@@ -313,7 +365,7 @@ impl Judge<'_> {
         Ok(())
     }
 
-    fn column_def(&mut self, d: &mut protobuf::ColumnDef) -> Result<(), Refusal> {
+    pub(crate) fn column_def(&mut self, d: &mut protobuf::ColumnDef) -> Result<(), Refusal> {
         if let Some(ty) = &mut d.type_name {
             let serial = matches!(
                 tree::parts(&ty.names).as_deref(),
@@ -326,14 +378,7 @@ impl Judge<'_> {
             }
         }
         self.plain_opt(d.raw_default.as_mut(), &anything())?;
-        if let Some(collation) = d.coll_clause.take() {
-            let mut n = tree::node(NodeEnum::CollateClause(collation));
-            // The clause of a column definition has no argument; its name is checked like any other.
-            self.plain(&mut n, &anything())?;
-            if let Some(NodeEnum::CollateClause(c)) = n.node {
-                d.coll_clause = Some(c);
-            }
-        }
+        self.collation(&mut d.coll_clause)?;
         if !d.fdwoptions.is_empty() || d.cooked_default.is_some() || d.identity_sequence.is_some() {
             return Err(Refusal::construct("This form of column definition"));
         }
@@ -346,7 +391,19 @@ impl Judge<'_> {
         Ok(())
     }
 
-    fn constraint(&mut self, k: &mut protobuf::Constraint) -> Result<(), Refusal> {
+    /// The COLLATE of a definition has no argument; its name is checked like any other.
+    pub(crate) fn collation(&mut self, clause: &mut Option<Box<protobuf::CollateClause>>) -> Result<(), Refusal> {
+        if let Some(collation) = clause.take() {
+            let mut n = tree::node(NodeEnum::CollateClause(collation));
+            self.plain(&mut n, &anything())?;
+            if let Some(NodeEnum::CollateClause(c)) = n.node {
+                *clause = Some(c);
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn constraint(&mut self, k: &mut protobuf::Constraint) -> Result<(), Refusal> {
         match k.contype() {
             ConstrType::ConstrExclusion => return Err(Refusal::construct("An EXCLUDE constraint")),
             ConstrType::ConstrForeign => self.referenced(k.pktable.as_mut())?,
@@ -416,7 +473,7 @@ impl Judge<'_> {
                     let column = (*column).to_owned();
                     let r = named(relation);
                     match self.resolve(&r)? {
-                        Target::Own(own) if own.declared.is_none() => {
+                        Target::Own(own) if !own.is_manifests() => {
                             l.items = vec![tree::string(&own.schema), tree::string(&own.name), tree::string(&column)];
                         }
                         Target::Own(own) => return Err(by_manifest(&own.name)),
@@ -439,6 +496,12 @@ impl Judge<'_> {
             ObjectType::ObjectMatview => "materialized view",
             ObjectType::ObjectIndex => "index",
             ObjectType::ObjectSequence => "sequence",
+            ObjectType::ObjectType | ObjectType::ObjectDomain => {
+                return d.objects.iter_mut().try_for_each(|n| self.drop_type(n, d.missing_ok));
+            }
+            ObjectType::ObjectFunction => {
+                return d.objects.iter_mut().try_for_each(|n| self.drop_function(n, d.missing_ok));
+            }
             _ => return Err(Refusal::statement("This kind of DROP")),
         };
         for object in &mut d.objects {
@@ -447,7 +510,7 @@ impl Judge<'_> {
             };
             let r = named(&tree::parts(&l.items).unwrap_or_default());
             let (schema, name) = match self.resolve(&r) {
-                Ok(Target::Own(relation)) if relation.declared.is_some() => return Err(by_manifest(&relation.name)),
+                Ok(Target::Own(relation)) if relation.is_manifests() => return Err(by_manifest(&relation.name)),
                 Ok(Target::Own(relation)) => (relation.schema.to_string(), relation.name.to_string()),
                 Ok(Target::Assumed) => {
                     let schema = if r.schemaname.is_empty() {
@@ -481,7 +544,11 @@ impl Judge<'_> {
     fn alter_table(&mut self, a: &mut protobuf::AlterTableStmt) -> Result<(), Refusal> {
         if !matches!(
             a.objtype(),
-            ObjectType::ObjectTable | ObjectType::ObjectView | ObjectType::ObjectIndex | ObjectType::ObjectSequence
+            ObjectType::ObjectTable
+                | ObjectType::ObjectView
+                | ObjectType::ObjectIndex
+                | ObjectType::ObjectSequence
+                | ObjectType::ObjectType
         ) {
             return Err(Refusal::statement("This kind of ALTER"));
         }
@@ -516,6 +583,9 @@ impl Judge<'_> {
                     | AlterTableType::AtSetLogged
                     | AlterTableType::AtSetUnLogged
                     | AlterTableType::AtChangeOwner
+                    | AlterTableType::AtAttachPartition
+                    | AlterTableType::AtDetachPartition
+                    | AlterTableType::AtDetachPartitionFinalize
             ) {
                 return Err(Refusal::statement("This form of ALTER TABLE"));
             }
@@ -534,6 +604,7 @@ impl Judge<'_> {
                 None => {}
                 Some(Some(NodeEnum::ColumnDef(d))) => self.column_def(d)?,
                 Some(Some(NodeEnum::Constraint(k))) => self.constraint(k)?,
+                Some(Some(NodeEnum::PartitionCmd(p))) => self.partition_command(p)?,
                 Some(Some(NodeEnum::Integer(_) | NodeEnum::String(_))) if sets_number_or_word => {}
                 Some(Some(NodeEnum::List(l))) if sets_storage => storage_options(&l.items)?,
                 Some(Some(NodeEnum::List(l))) if sets_identity => self.sequence_options(&mut l.items)?,
@@ -558,7 +629,7 @@ impl Judge<'_> {
 }
 
 /// A scope of one relation whose columns PostgreSQL will check: those of a table that is being defined.
-fn anything() -> Scope<'static> {
+pub(crate) fn anything() -> Scope<'static> {
     let mut scope = Scope::new(None);
     scope.entries.push(Entry::plain("", None));
     scope

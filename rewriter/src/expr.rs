@@ -126,7 +126,7 @@ impl Judge<'_> {
 
     /// `$n IS NULL`, casts included: the value does not travel, only whether there is one. Gives whether it was a parameter.
     fn null_parameter(&mut self, n: &mut Node, scope: &Scope<'_>) -> Result<bool, Refusal> {
-        if !is_parameter(n) {
+        if !is_parameter(n) || self.body.is_some() {
             return Ok(false);
         }
         if let Some(answer) = self.null_answer(n, scope)? {
@@ -181,7 +181,10 @@ impl Judge<'_> {
             NodeEnum::AConst(_) => {}
             NodeEnum::ParamRef(p) => {
                 self.seen.param_refs += 1;
-                p.number = self.params.plain(p.number, p.location)?;
+                match &self.body {
+                    Some(body) => body.parameter(p)?,
+                    None => p.number = self.params.plain(p.number, p.location)?,
+                }
             }
             NodeEnum::AExpr(e) => {
                 let kind = e.kind();

@@ -3,16 +3,18 @@
 use pg_query::NodeEnum;
 use pg_query::protobuf::{ObjectType, RangeVar, RawStmt};
 
-use crate::catalog::{Catalog, Relation, RelationKind};
+use crate::catalog::{Catalog, Relation, RelationKind, Signature};
 use crate::ddl::named;
 use crate::judge::Ask;
-use crate::tree;
+use crate::{create_function, tree};
 
 /// What a DDL statement of a batch will have done to the catalogue when the next one runs.
 pub(crate) enum Change {
     Made(String, String, RelationKind),
     Gone(Vec<(String, String)>),
     Renamed(String, String, String),
+    Type(String),
+    Function(String, Signature),
 }
 
 /// Foresees a statement's effect on the names that later statements of the same batch may use. Columns of what is made are not known
@@ -41,6 +43,13 @@ pub(crate) fn foreseen(stmt: &RawStmt, ask: &Ask<'_>) -> Option<Change> {
         NodeEnum::CreateTableAsStmt(c) => made(c.into.as_ref()?.rel.as_ref(), RelationKind::Table),
         NodeEnum::ViewStmt(v) => made(v.view.as_ref(), RelationKind::View),
         NodeEnum::CreateSeqStmt(s) => made(s.sequence.as_ref(), RelationKind::Sequence),
+        NodeEnum::CompositeTypeStmt(c) => made(c.typevar.as_ref(), RelationKind::Composite),
+        NodeEnum::CreateEnumStmt(e) => tree::parts(&e.type_name)?.last().map(|n| Change::Type((*n).to_owned())),
+        NodeEnum::CreateDomainStmt(d) => tree::parts(&d.domainname)?.last().map(|n| Change::Type((*n).to_owned())),
+        NodeEnum::RenameStmt(r) if matches!(r.rename_type(), ObjectType::ObjectType | ObjectType::ObjectDomain) => {
+            Some(Change::Type(r.newname.clone()))
+        }
+        NodeEnum::CreateFunctionStmt(f) => create_function::made(f, ask).map(|(name, s)| Change::Function(name, s)),
         NodeEnum::DropStmt(d) => {
             let gone = d.objects.iter().filter_map(|o| match &o.node {
                 Some(NodeEnum::List(l)) => tree::parts(&l.items)
@@ -77,6 +86,8 @@ impl Change {
                     catalog.insert(relation);
                 }
             }
+            Change::Type(name) => catalog.add_type(&name),
+            Change::Function(name, signature) => catalog.add_function(&name, signature),
             Change::Gone(names) => {
                 for (schema, name) in names {
                     if catalog.relation(&schema, &name).is_some_and(|r| r.declared.is_none()) {

@@ -3,6 +3,7 @@
 use pg_query::NodeEnum;
 use pg_query::protobuf::{self, Node};
 
+use crate::create_function::{Body, missing};
 use crate::expr::{Yield, string_constant};
 use crate::judge::Judge;
 use crate::plan::{Keeps, Refusal};
@@ -14,6 +15,10 @@ impl Judge<'_> {
     pub(crate) fn function(&mut self, f: &mut protobuf::FuncCall, scope: &Scope<'_>) -> Result<Option<Node>, Refusal> {
         self.seen.func_calls += 1;
         let location = f.location;
+        if let Some(name) = self.own_function(f)? {
+            self.arguments(f, &name, scope)?;
+            return Ok(None);
+        }
         let name = match tree::parts(&f.funcname).as_deref() {
             Some([name] | ["pg_catalog", name]) => (*name).to_owned(),
             Some(parts) => return Err(missing(&parts.join("."), location)),
@@ -56,6 +61,9 @@ impl Judge<'_> {
             }
             "current_setting" if f.args.first().and_then(literal).is_some() => self.setting_argument(f)?,
             _ if allow::catalogue_function(&name) => {
+                if self.body.is_some() {
+                    return Err(Body::refuses("A function of the catalogue").at(location));
+                }
                 f.funcname = vec![tree::string("postern_catalog"), tree::string(&name)];
                 self.arguments(f, &name, scope)?;
                 return Ok(None);
@@ -95,6 +103,9 @@ impl Judge<'_> {
             *level = true;
         }
         if shared_names::names_shared(&name) {
+            if self.body.is_some() {
+                return Err(Body::refuses("A channel or an advisory lock").at(location));
+            }
             return self.shared_name_call(f, &name, scope).map(|()| None);
         }
         self.arguments(f, &name, scope)?;
@@ -305,8 +316,4 @@ fn configuration_argument(f: &protobuf::FuncCall, name: &str) -> Result<(), Refu
         Refusal::denied("function", format!("permission denied for this first argument of {name}"))
             .hint("Name the text search configuration by a plain constant, as in to_tsvector('english', …)."),
     )
-}
-
-fn missing(name: &str, location: i32) -> Refusal {
-    Refusal::new("42883", "function", format!("function {name} does not exist")).at(location)
 }

@@ -3,7 +3,8 @@
 use pg_query::NodeEnum;
 use pg_query::protobuf::{self, Node};
 
-use crate::ddl::storage_options;
+use crate::catalog::RelationKind;
+use crate::ddl::{by_manifest, storage_options};
 use crate::judge::Judge;
 use crate::plan::Refusal;
 use crate::relations::Target;
@@ -17,6 +18,7 @@ impl Judge<'_> {
         };
         self.seen.range_vars += 1;
         let (table, entry) = match self.resolve(r)? {
+            Target::Own(relation) if relation.kind == RelationKind::Imported => return Err(by_manifest(&relation.name)),
             Target::Own(relation) => {
                 r.schemaname = relation.schema.to_string();
                 match relation.declared.clone() {

@@ -15,6 +15,7 @@ use postern_config::{ColumnType, Login, ModuleName};
 
 use crate::catalog::Catalog;
 use crate::census::{self, Counts};
+use crate::create_function::Body;
 use crate::inside::Mentions;
 use crate::plan::{Keeps, Param, Refusal, Rewritten};
 use crate::{allow, fence, parse, tree};
@@ -84,6 +85,10 @@ pub(crate) struct Judge<'a> {
     pub(crate) sets_config: bool,
     /// What is made of the statement outlives it (a view): filter and fence stand in it, whoever else filters today.
     pub(crate) outlives: bool,
+    /// The body of a function is judged.
+    pub(crate) body: Option<Body>,
+    /// A view is read through which another module's table may be seen.
+    pub(crate) shows_imports: bool,
     hidden: usize,
 }
 
@@ -300,6 +305,8 @@ impl<'a> Judge<'a> {
             reads_catalogue: false,
             sets_config: false,
             outlives: false,
+            body: None,
+            shows_imports: false,
             hidden: 0,
         }
     }

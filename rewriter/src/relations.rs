@@ -12,6 +12,7 @@ use postern_config::settings::Enforce;
 use postern_config::{Column, ColumnType, LoginKind, Protection, Table};
 
 use crate::catalog::{Relation, RelationKind};
+use crate::create_function::Body;
 use crate::judge::{BARRIER, Judge};
 use crate::plan::{Keeps, MASKED, Param, Refusal, Sealed, Value};
 use crate::scope::{Col, Entry, Mask, Nature, Origin, Scope, SealedCol, TagKey};
@@ -55,9 +56,14 @@ impl Judge<'_> {
         };
         if let Some(relation) = own {
             let undeclared_hidden =
-                relation.declared.is_none() && &*relation.schema != "pg_temp" && self.ask.login.kind == LoginKind::Runtime;
+                !relation.is_manifests() && &*relation.schema != "pg_temp" && self.ask.login.kind == LoginKind::Runtime;
             if undeclared_hidden {
                 return Err(Refusal::missing_relation(&shown, r.location));
+            }
+            // A view may read declared tables.
+            let passing = &*relation.schema == "pg_temp" || matches!(relation.kind, RelationKind::View | RelationKind::Imported);
+            if self.body.is_some() && (relation.declared.is_some() || passing) {
+                return Err(Body::refuses("A declared table, a view or a temporary relation").at(r.location));
             }
             if &*relation.schema == "pg_temp" {
                 self.keeps.add(Keeps::TEMPORARY_IN_BLOCK);
@@ -88,6 +94,9 @@ impl Judge<'_> {
             _ => None,
         };
         if let Some((schema, name)) = view {
+            if self.body.is_some() {
+                return Err(Body::refuses("A relation of the catalogue").at(r.location));
+            }
             return Ok(Target::Catalogue(schema, name));
         }
         if !catalog.closed {
@@ -168,6 +177,7 @@ impl Judge<'_> {
                         );
                     }
                     r.schemaname = relation.schema.to_string();
+                    self.shows_imports |= matches!(relation.kind, RelationKind::Imported | RelationKind::View);
                     let columns = relation
                         .columns
                         .as_ref()

@@ -3,7 +3,7 @@
 use pg_query::NodeEnum;
 use pg_query::protobuf::{self, Node, RawStmt};
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, RelationKind};
 use crate::judge::{Ask, judged};
 use crate::parse::{self, Parsed};
 use crate::plan::{Effect, Keeps, Param, Plan, Refusal, Run, Statement, Value};
@@ -179,6 +179,14 @@ fn explain(e: &protobuf::ExplainStmt, ask: &Ask<'_>) -> Result<Plan, Refusal> {
         if measured && judge.reads_catalogue {
             return Err(Refusal::denied("explain", "permission denied for EXPLAIN ANALYZE")
                 .hint("The catalogue holds what is others'; EXPLAIN with COSTS and FORMAT alone does not run the statement."));
+        }
+        let imports = || ask.catalog.relations().any(|r| r.kind == RelationKind::Imported);
+        if judge.shows_imports && imports() {
+            return Err(Refusal::denied(
+                "explain",
+                "permission denied for EXPLAIN of a view over another module's table",
+            )
+            .hint("The plan would show the other module's table and its policies."));
         }
         if !superadmin && !judge.policies.is_empty() {
             e.options = options.iter().filter(|o| !is_option(o, "costs")).cloned().collect();

@@ -97,8 +97,8 @@ impl Judge<'_> {
                 Some(["pg_catalog", *name])
             }
             [name] if self.row_type("pg_temp", name) => Some(["pg_temp", *name]),
-            [name] if self.row_type(own, name) => Some([own, *name]),
-            [schema, name] if self.row_type(schema, name) => Some([*schema, *name]),
+            [name] if self.own_type(own, name) => Some([own, *name]),
+            [schema, name] if self.own_type(schema, name) => Some([*schema, *name]),
             _ if !self.ask.catalog.closed => None,
             _ => return Err(Refusal::missing_type(&parts.join("."), ty.location)),
         };
@@ -109,6 +109,12 @@ impl Judge<'_> {
             self.plain(modifier, scope)?;
         }
         Ok(())
+    }
+
+    /// Whether the module has a type of that name: one that it made, or a relation's row.
+    pub(crate) fn own_type(&self, schema: &str, name: &str) -> bool {
+        let catalog = self.ask.catalog;
+        catalog.closed && schema == catalog.schema.as_str() && catalog.has_type(name) || self.row_type(schema, name)
     }
 
     /// Whether a relation of the module's own has that name and a row type a client may name: one without stored columns that are hidden.

@@ -89,6 +89,11 @@ impl Judge<'_> {
     }
 
     fn comment(&mut self, c: &mut protobuf::CommentStmt) -> Result<(), Refusal> {
+        match c.objtype() {
+            ObjectType::ObjectType | ObjectType::ObjectDomain => return self.comment_on_type(c.object.as_mut()),
+            ObjectType::ObjectFunction => return self.comment_on_function(c.object.as_mut()),
+            _ => {}
+        }
         let of_column = c.objtype() == ObjectType::ObjectColumn;
         if !of_column
             && !matches!(
@@ -109,7 +114,7 @@ impl Judge<'_> {
         let column = if of_column { parts.pop().map(str::to_owned) } else { None };
         let mut r = named(&parts);
         match self.resolve(&r)? {
-            Target::Own(found) if found.declared.is_some() => return Err(by_manifest(&found.name)),
+            Target::Own(found) if found.is_manifests() => return Err(by_manifest(&found.name)),
             Target::Own(found) => r.schemaname = found.schema.to_string(),
             Target::Assumed if r.schemaname.is_empty() => r.schemaname = self.ask.catalog.schema.as_str().to_owned(),
             Target::Assumed => {}

@@ -1,4 +1,5 @@
-//! A second proxy before the stand's database, which also knows the module of `gate/alltypes.toml`: every type that can be protected.
+//! A second proxy before the stand's database, which also knows the modules of `gate/`: every type that can be protected, and two modules
+//! of which one reads what the other exports.
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,11 +9,11 @@ use crate::kept::Kept;
 use crate::product::{copy_directory, free_port, log_file, postern, run_postern, workspace, write_secret};
 use crate::stand::{Stand, eventually};
 
-/// Password of the logins that only the tests' own module has.
+/// Password of the logins that only the tests' own modules have.
 pub(crate) const GATE_PASSWORD: &str = "for tests alone, never elsewhere";
 
-/// Modules that only the tests have, in `gate/`: each with a runtime login of its name and a service login.
-pub(crate) const GATE_MODULES: [&str; 2] = ["alltypes", "guild"];
+/// Modules that only the tests have, in `gate/`.
+pub(crate) const GATE_MODULES: [&str; 4] = ["alltypes", "guild", "lender", "borrower"];
 
 /// A second proxy with a configuration of its own.
 pub struct Gate {
@@ -24,7 +25,7 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Copies the demo's configuration, adds the tests' module and other ports, provisions (which changes nothing for the modules that
+    /// Copies the demo's configuration, adds the tests' modules and other ports, provisions (which changes nothing for the modules that
     /// are there already) and serves.
     pub(crate) fn start(stand: &Stand) -> Self {
         let original = stand.config_file();
@@ -43,9 +44,13 @@ impl Gate {
             fs::copy(&module, to.join(format!("modules/{name}.toml"))).unwrap_or_else(|e| panic!("{}: {e}", module.display()));
         }
         let loaded = postern_config::load(&config).unwrap_or_else(|e| panic!("the tests' own configuration: {e:?}"));
-        for login in GATE_MODULES.iter().flat_map(|m| [(*m).to_owned(), format!("{m}_service")]) {
+        let ours = loaded.modules.iter().filter(|m| GATE_MODULES.contains(&m.module.as_str()));
+        for login in ours.flat_map(|m| &m.logins) {
             for side in ["client", "upstream"] {
-                write_secret(&loaded.settings.secrets_dir.join(format!("{login}.{side}")), GATE_PASSWORD);
+                write_secret(
+                    &loaded.settings.secrets_dir.join(format!("{}.{side}", login.name)),
+                    GATE_PASSWORD,
+                );
             }
         }
         let config_text = config.to_str().expect("the temporary directory's name is UTF-8");

@@ -160,7 +160,7 @@ impl Stand {
         }
     }
 
-    /// A second proxy before the same database, which also knows the module of `gate/alltypes.toml`; started by whoever asks first.
+    /// A second proxy before the same database, which also knows the modules of `gate/`; started by whoever asks first.
     pub fn gate(&self) -> &Gate {
         self.gate.get_or_init(|| Gate::start(self))
     }
@@ -174,7 +174,7 @@ impl Stand {
         }
     }
 
-    /// The login as [`Stand::login_as`] says, through the second proxy: the first one does not know `alltypes`.
+    /// The login as [`Stand::login_as`] says, through the second proxy: the first one does not know the modules of `gate/`.
     pub fn through_gate(&self, name: &str, who: Option<&str>) -> Target {
         self.through(self.gate().port, name, who)
     }

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 
 use super::document::{At, Notes, Section};
+use super::exchange;
 use super::table::Draft;
-use crate::manifest::{Column, ForeignKey, PresetValue, Protection, Table};
+use crate::manifest::{Column, ForeignKey, Import, ImportKey, PresetValue, Protection, Table};
 use crate::names::{Ident, TableRef};
 use crate::types::ColumnType;
 
 /// Reads primary keys, UNIQUE constraints and foreign keys of all tables.
-pub(super) fn check(drafts: &mut [Draft<'_, '_>], notes: &mut Notes) {
+/// Gives the foreign keys that refer to imports.
+pub(super) fn check(drafts: &mut [Draft<'_, '_>], imports: &[Import], notes: &mut Notes) -> Vec<ImportKey> {
+    let mut import_keys = Vec::new();
     for draft in drafts.iter_mut() {
         primary_key(draft, notes);
         unique(draft, notes);
@@ -17,12 +20,17 @@ pub(super) fn check(drafts: &mut [Draft<'_, '_>], notes: &mut Notes) {
     for index in 0..drafts.len() {
         let sections = drafts[index].section.sections("foreign_key", notes);
         for mut section in sections {
-            let key = foreign_key(&mut section, drafts, index, notes);
+            let key = foreign_key(&mut section, drafts, index, imports, notes);
             section.finish(notes);
-            drafts[index].table.foreign_keys.extend(key);
+            match key {
+                Some(Key::Inside(key)) => drafts[index].table.foreign_keys.push(key),
+                Some(Key::Across(key)) => import_keys.push(key),
+                None => {}
+            }
         }
     }
     join_groups(drafts, notes);
+    import_keys
 }
 
 fn primary_key(draft: &mut Draft<'_, '_>, notes: &mut Notes) {
@@ -103,7 +111,19 @@ fn must_have_eq(column: &Column, place: &str, notes: &mut Notes) {
     }
 }
 
-fn foreign_key(section: &mut Section<'_, '_>, drafts: &[Draft<'_, '_>], index: usize, notes: &mut Notes) -> Option<ForeignKey> {
+/// A foreign key, by whether it stays inside the module.
+enum Key {
+    Inside(ForeignKey),
+    Across(ImportKey),
+}
+
+fn foreign_key(
+    section: &mut Section<'_, '_>,
+    drafts: &[Draft<'_, '_>],
+    index: usize,
+    imports: &[Import],
+    notes: &mut Notes,
+) -> Option<Key> {
     let own = &drafts[index];
     let columns = section.texts("columns", notes);
     if columns.is_none() && !section.has("columns") {
@@ -113,10 +133,13 @@ fn foreign_key(section: &mut Section<'_, '_>, drafts: &[Draft<'_, '_>], index: u
     let references = section.texts("references", notes);
     let columns = own.resolve(&columns?.value, "this foreign key", notes);
     let named = named?;
+    if let Some(import) = imports.iter().find(|i| i.name.as_str() == named.value) {
+        return exchange::import_key(section, own, columns, import, references.as_ref(), notes).map(Key::Across);
+    }
     let Some(target_index) = drafts.iter().position(|d| d.table.name.name.as_str() == named.value) else {
         let remedy = match super::nearest(&named.value, drafts.iter().map(|d| d.table.name.name.as_str())) {
             Some(close) => format!("did you mean `{close}`?"),
-            None => "keys stay inside a module: declare the table, or keep a plain id".to_owned(),
+            None => "declare the table, import it, or keep a plain id".to_owned(),
         };
         notes.add(
             named.line,
@@ -159,12 +182,12 @@ fn foreign_key(section: &mut Section<'_, '_>, drafts: &[Draft<'_, '_>], index: u
     for (from, to) in columns.iter().zip(&references) {
         check_pair(&own.table, from, &target.table, to, section.line(), notes);
     }
-    Some(ForeignKey {
+    Some(Key::Inside(ForeignKey {
         columns,
         table: target.table.name.clone(),
         references,
         line: section.line(),
-    })
+    }))
 }
 
 fn is_key(table: &Table, columns: &[Ident]) -> bool {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::Problem;
 use super::document::{At, Notes, Section, parse};
-use super::{keys, login, policies, roles, table};
+use super::{exchange, keys, login, policies, roles, table};
 use crate::expr::Expr;
 use crate::manifest::{LoginKind, Manifest, Written};
 use crate::names::{Ident, ModuleName};
@@ -42,8 +42,10 @@ pub(super) fn read(text: &str, path: &Path, restriction: Option<&(At<String>, Ex
     let home = schema.as_ref().map_or(&placeholder, |s| &s.value);
     let mut drafts = table::read(&mut root, home, notes);
     let roles = roles::read(&mut root, notes);
+    let exports = exchange::exports(&mut root, notes);
+    let imports = exchange::imports(&mut root, notes);
     root.finish(notes);
-    keys::check(&mut drafts, notes);
+    let import_keys = keys::check(&mut drafts, &imports, notes);
     let shapes: Vec<Shape> = drafts.iter().map(table::Draft::shape).collect();
     let mut predicates: Vec<Written> = Vec::new();
     if let Some((written, expr)) = restriction {
@@ -66,20 +68,25 @@ pub(super) fn read(text: &str, path: &Path, restriction: Option<&(At<String>, Ex
     let tables = drafts.into_iter().map(|draft| draft.finish(notes)).collect();
 
     let (module, schema, tablespace) = (module?, schema?, tablespace?);
+    let manifest = Manifest {
+        module,
+        schema: schema.value,
+        tablespace: tablespace.value,
+        logins: logins.iter().map(|l| l.value.clone()).collect(),
+        tables,
+        exports,
+        imports,
+        import_keys,
+        accepts_second_lock_only_bodies: accepts,
+        predicates,
+    };
+    exchange::check(&manifest, notes);
     Some(Read {
         module_line: 1,
         schema_line: schema.line,
         tablespace_line: tablespace.line,
         login_lines: logins.iter().map(|l| l.line).collect(),
-        manifest: Manifest {
-            module,
-            schema: schema.value,
-            tablespace: tablespace.value,
-            logins: logins.into_iter().map(|l| l.value).collect(),
-            tables,
-            accepts_second_lock_only_bodies: accepts,
-            predicates,
-        },
+        manifest,
     })
 }
 

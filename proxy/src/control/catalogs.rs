@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use postern_config::names::RESERVED_PREFIX;
 use postern_config::{ColumnType, Config, Manifest, ModuleName, Table};
-use postern_rewriter::catalog::{Catalog, Relation, RelationColumn, RelationKind};
+use postern_rewriter::catalog::{Catalog, Relation, RelationColumn, RelationKind, Signature};
 use postern_rewriter::plan::Rewritten;
 
 use super::{ControlError, Pool};
@@ -19,7 +19,7 @@ pub struct CatalogRow {
     pub schema: String,
     /// Relation.
     pub relation: String,
-    /// `relkind`.
+    /// `relkind`; `T` for a type that is no relation's, `F` for a function, `V` for a view that another module's owner or the policies' role owns.
     pub kind: char,
     /// What it is a partition or child of in the module's schema, however far up.
     pub parents: Vec<String>,
@@ -27,7 +27,7 @@ pub struct CatalogRow {
     pub secured: bool,
     /// Attribute name.
     pub column: Option<String>,
-    /// Type as PostgreSQL spells it.
+    /// Type as PostgreSQL spells it; of a function its arguments, defaults and whether it is variadic.
     pub ty: Option<String>,
     /// The attribute has a collation of its own.
     pub collated: bool,
@@ -230,7 +230,19 @@ pub fn catalog_from_rows(rows: impl IntoIterator<Item = CatalogRow>, manifest: &
     let beneath = beneath(&rows, manifest, |name| declared.contains_key(name));
     let mut relations: Vec<Relation> = Vec::new();
     let mut left_out = HashSet::new();
+    let (mut types, mut functions) = (Vec::new(), Vec::new());
     for row in rows {
+        match row.kind {
+            TYPE => {
+                types.push(row.relation);
+                continue;
+            }
+            FUNCTION => {
+                functions.extend(signature(row.ty.as_deref()).map(|s| (row.relation, s)));
+                continue;
+            }
+            _ => {}
+        }
         if row.schema == manifest.schema.as_str() && beneath.contains(&row.relation) {
             left_out.insert(row.relation.as_str().into());
             continue;
@@ -239,8 +251,19 @@ pub fn catalog_from_rows(rows: impl IntoIterator<Item = CatalogRow>, manifest: &
             .last()
             .is_some_and(|r| *r.schema == *row.schema && *r.name == *row.relation);
         if !same {
-            let Some(kind) = kind(row.kind) else { continue };
+            let Some(mut kind) = kind(row.kind) else { continue };
             let own = row.schema == manifest.schema.as_str();
+            if row.kind == FOREIGN_VIEW {
+                // What is no longer imported is not seen until it is dropped.
+                if !own || manifest.import(&row.relation).is_none() {
+                    left_out.insert(row.relation.as_str().into());
+                    continue;
+                }
+                kind = RelationKind::Imported;
+            } else if own && manifest.import(&row.relation).is_some() {
+                left_out.insert(row.relation.as_str().into());
+                continue;
+            }
             if own && kind != RelationKind::Table && declared.contains_key(row.relation.as_str()) {
                 left_out.insert(row.relation.as_str().into());
                 continue;
@@ -275,7 +298,26 @@ pub fn catalog_from_rows(rows: impl IntoIterator<Item = CatalogRow>, manifest: &
     }
     let mut catalog = Catalog::new(generation, manifest.schema.clone(), relations);
     catalog.left_out = left_out;
+    catalog.second_lock_only_bodies = manifest.accepts_second_lock_only_bodies;
+    types.iter().for_each(|name| catalog.add_type(name));
+    functions.iter().for_each(|(name, s)| catalog.add_function(name, *s));
     catalog
+}
+
+/// What stands for a `relkind` where a row tells of a type or a function.
+const TYPE: char = 'T';
+const FUNCTION: char = 'F';
+/// A view that belongs to another module's owner, or to the policies' role.
+const FOREIGN_VIEW: char = 'V';
+
+/// `arguments defaults variadic`.
+fn signature(text: Option<&str>) -> Option<Signature> {
+    let mut parts = text?.split(' ');
+    Some(Signature {
+        arguments: parts.next()?.parse().ok()?,
+        defaults: parts.next()?.parse().ok()?,
+        variadic: parts.next()? == "true",
+    })
 }
 
 /// The relations of the module's schema that hold rows of a declared one without its filter: its partitions and children, and what it is a
@@ -296,7 +338,7 @@ fn beneath(rows: &[CatalogRow], manifest: &Manifest, declared: impl Fn(&str) -> 
 fn kind(relkind: char) -> Option<RelationKind> {
     Some(match relkind {
         'r' | 'p' | 'f' => RelationKind::Table,
-        'v' => RelationKind::View,
+        'v' | FOREIGN_VIEW => RelationKind::View,
         'm' => RelationKind::MaterialisedView,
         'S' => RelationKind::Sequence,
         'i' | 'I' => RelationKind::Index,

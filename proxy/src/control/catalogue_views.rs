@@ -176,7 +176,9 @@ pub(super) const CATALOG_VIEWS: &[CatalogueView] = &[
     CatalogueView {
         name: "pg_constraint",
         columns: &[("conkey", SHOWN_CONKEY), ("confkey", SHOWN_CONFKEY)],
-        tail: "WHERE x.connamespace IN (SELECT s.oid FROM postern.seen_schemas s)",
+        // A foreign key to what another module exports is not told: it stands on that module's table.
+        tail: "WHERE x.connamespace IN (SELECT s.oid FROM postern.seen_schemas s) \
+               AND (x.confrelid = 0 OR x.confrelid IN (SELECT r.oid FROM postern.seen_relations r))",
     },
     filtered(
         "pg_conversion",
@@ -286,7 +288,9 @@ pub(super) const CATALOG_VIEWS: &[CatalogueView] = &[
     ),
     filtered(
         "pg_rewrite",
-        "WHERE x.ev_class IN (SELECT r.oid FROM postern.seen_relations r)",
+        // A view over what another module exports belongs to that module.
+        "WHERE x.ev_class IN (SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.oid IN (SELECT r.oid FROM postern.seen_relations r) AND (c.oid < 16384 OR c.relowner = n.nspowner OR n.nspname LIKE 'pg\\_%'))",
     ),
     filtered("pg_roles", "WHERE x.rolname IN (SELECT r.rolname FROM postern.seen_roles r)"),
     CatalogueView {
@@ -342,7 +346,8 @@ pub(super) const CATALOG_VIEWS: &[CatalogueView] = &[
     filtered("pg_transform", NONE),
     filtered(
         "pg_trigger",
-        "WHERE x.tgrelid IN (SELECT r.oid FROM postern.seen_relations r)",
+        "WHERE x.tgrelid IN (SELECT r.oid FROM postern.seen_relations r) \
+         AND (x.tgconstrrelid = 0 OR x.tgconstrrelid IN (SELECT r.oid FROM postern.seen_relations r))",
     ),
     filtered(
         "pg_ts_config",
@@ -432,7 +437,8 @@ pub(super) const INFORMATION_VIEWS: &[CatalogueView] = &[
     ),
     filtered(
         "referential_constraints",
-        "WHERE x.constraint_schema::name IN (SELECT s.nspname FROM postern.seen_schemas s)",
+        "WHERE x.constraint_schema::name IN (SELECT s.nspname FROM postern.seen_schemas s) \
+         AND (x.unique_constraint_schema IS NULL OR x.unique_constraint_schema::name IN (SELECT s.nspname FROM postern.seen_schemas s))",
     ),
     filtered(
         "routines",

@@ -70,6 +70,9 @@ pub(super) fn manifest() -> Manifest {
         tablespace: None,
         logins: Vec::new(),
         tables: Vec::new(),
+        exports: Vec::new(),
+        imports: Vec::new(),
+        import_keys: Vec::new(),
         accepts_second_lock_only_bodies: false,
         predicates: Vec::new(),
     }

@@ -25,10 +25,13 @@ impl Told {
             .iter()
             .find(|(code, _)| *code == b's')
             .is_none_or(|(_, s)| *s == schema || s.starts_with("pg_temp"));
+        // A row that another module's refers to: the words name that module's table and constraint.
+        let referred_to = !own && raw.contains(&(b'C', "23503"));
         let mut fields = Vec::with_capacity(raw.len());
         for (code, text) in raw {
             let kept = match code {
                 b'S' | b'V' | b'C' => text.to_owned(),
+                b'M' if referred_to => "a row of another module refers to this one".to_owned(),
                 b'M' => shown(text).unwrap_or_else(|| "the database refused the statement".to_owned()),
                 b'H' => match shown(text) {
                     Some(hint) => hint,
@@ -91,6 +94,28 @@ mod tests {
         let mut out = BytesMut::new();
         message::put_fields(&mut out, b'E', fields.iter().copied()).unwrap();
         Told::read(&out[5..], "disco").unwrap()
+    }
+
+    #[test]
+    fn a_reference_from_another_module_is_told_without_its_names() {
+        let fields = |schema: &'static str| {
+            scrubbed(&[
+                (b'S', "ERROR"),
+                (b'V', "ERROR"),
+                (b'C', "23503"),
+                (
+                    b'M',
+                    "update or delete on table \"a\" violates foreign key constraint \"f\" on table \"b\"",
+                ),
+                (b's', schema),
+                (b't', "b"),
+                (b'n', "f"),
+            ])
+        };
+        let other = fields("chat");
+        assert_eq!(other.field(b'M'), "a row of another module refers to this one");
+        assert_eq!((other.field(b's'), other.field(b't'), other.field(b'n')), ("", "", ""));
+        assert!(fields("disco").field(b'M').contains("\"f\" on table \"b\""));
     }
 
     #[test]

@@ -36,3 +36,8 @@ fn filters_writing() {
 fn masks_and_protected_columns() {
     run("masks.toml");
 }
+
+#[test]
+fn what_modules_make() {
+    run("ddl.toml");
+}

@@ -42,7 +42,13 @@ fn attacks_on_reading_fail_without_native_row_level_security() {
     let stand = Stand::shared();
     let _alone = stand.alone();
     let rewriting = Rewriting::start(stand, "rewriting-attacks");
-    for name in ["isolation.toml", "filters_reading.toml", "filters_writing.toml", "masks.toml"] {
+    for name in [
+        "isolation.toml",
+        "filters_reading.toml",
+        "filters_writing.toml",
+        "masks.toml",
+        "ddl.toml",
+    ] {
         let family = Family::read(&workspace().join("tests/attacks").join(name));
         let mut failures = family.run_through(stand, rewriting.proxy.port);
         failures.retain(|f| !Rewriting::leaves(f));
@@ -61,7 +67,13 @@ fn attacks_fail_by_native_row_level_security_alone() {
     let stand = Stand::shared();
     let _alone = stand.alone();
     let native = native_alone(stand, "native-attacks");
-    for name in ["isolation.toml", "filters_reading.toml", "filters_writing.toml", "masks.toml"] {
+    for name in [
+        "isolation.toml",
+        "filters_reading.toml",
+        "filters_writing.toml",
+        "masks.toml",
+        "ddl.toml",
+    ] {
         let family = Family::read(&workspace().join("tests/attacks").join(name));
         let failures = family.run_through(stand, native.port);
         assert!(

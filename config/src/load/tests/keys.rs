@@ -84,7 +84,7 @@ fn foreign_keys() {
         &good,
         &text("columns = [\"r\"], table = \"pp\"", plain),
         14,
-        "declares no table `pp`; keys stay inside",
+        "declares no table `pp`; declare the table",
     );
     twins(
         &good,

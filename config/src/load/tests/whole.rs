@@ -516,3 +516,121 @@ fn missing_files_and_all_files_at_once() {
         "{nowhere:?}"
     );
 }
+
+const EXPORTS: &str = "[[table]]
+name = \"t\"
+primary_key = [\"id\"]
+column = [{ name = \"id\", type = \"text\" }, { name = \"a\", type = \"int4\" }, { name = \"s\", type = \"text\", protect = { search = [] } },
+  { name = \"n\", type = \"text\", never = true }]
+[[export]]
+table = \"t\"
+columns = [\"id\", \"a\"]
+to = [\"other\"]
+references = true
+";
+
+const IMPORTS: &str = "[[table]]
+name = \"own\"
+foreign_key = [{ columns = [\"t_id\"], table = \"lent\", references = [\"id\"] }]
+column = [{ name = \"t_id\", type = \"text\" }, { name = \"n\", type = \"int4\" }]
+[[import]]
+from = \"acme\"
+table = \"t\"
+columns = [\"id\", \"a\"]
+as = \"lent\"
+references = true
+";
+
+#[test]
+fn what_modules_exchange_and_its_denied_twins() {
+    let scratch = Scratch::new("exchange");
+    let (exporter, importer) = (
+        format!("{HEAD}{EXPORTS}"),
+        format!("{}{IMPORTS}", HEAD.replace("\"acme\"", "\"other\"")),
+    );
+    let config = scratch
+        .load(SETTINGS, &[("acme", &exporter), ("other", &importer)])
+        .unwrap_or_else(|p| panic!("{p:#?}"));
+    let (acme, other) = (of(&config, "acme"), of(&config, "other"));
+    let import = other.import("lent").unwrap();
+    assert_eq!((acme.exports.len(), import.table.as_str(), import.columns.len()), (1, "t", 2));
+    assert_eq!(other.import_keys[0].references[0].as_str(), "id");
+
+    for (in_exporter, from, to, part) in [
+        (
+            true,
+            "columns = [\"id\", \"a\"]",
+            "columns = [\"id\"]",
+            "name the same columns on both sides",
+        ),
+        (
+            false,
+            "columns = [\"id\", \"a\"]",
+            "columns = [\"id\"]",
+            "name the same columns on both sides",
+        ),
+        (
+            true,
+            "to = [\"other\"]",
+            "to = [\"other\", \"third\"]",
+            "there is no module `third`",
+        ),
+        (true, "to = [\"other\"]", "to = [\"other\", \"acme\"]", "without an export"),
+        (false, "from = \"acme\"", "from = \"third\"", "there is no module `third`"),
+        (
+            true,
+            "references = true",
+            "references = true\nrows = \"all\"",
+            "say the same here",
+        ),
+        (false, "references = true", "references = true\nrows = \"some\"", "not `some`"),
+        (true, "references = true", "", "say the same here"),
+        (false, "as = \"lent\"", "as = \"own\"", "has a table `own` itself"),
+        (
+            false,
+            "references = [\"id\"]",
+            "references = [\"a\"]",
+            "neither the primary key nor UNIQUE",
+        ),
+        (false, "references = [\"id\"]", "references = [\"x\"]", "not imported"),
+        (false, "columns = [\"t_id\"]", "columns = [\"n\"]", "give both one type"),
+        (false, ", references = [\"id\"] }", " }", "lacks `references`"),
+        (
+            false,
+            "references = [\"id\"] }",
+            "references = [\"id\"], on_delete = \"drop\" }",
+            "not `drop`",
+        ),
+    ] {
+        let denied = if in_exporter { &exporter } else { &importer }.replacen(from, to, 1);
+        assert!(denied != exporter && denied != importer, "{from}");
+        let modules: [(&str, &str); 2] = match in_exporter {
+            true => [("acme", &denied), ("other", &importer)],
+            false => [("acme", &exporter), ("other", &denied)],
+        };
+        let problems = scratch.load(SETTINGS, &modules).expect_err(&denied);
+        assert!(problems.iter().any(|p| p.contains(part)), "{part}: {problems:#?}");
+    }
+
+    // A protected column and one that nobody reads stay in their module, even where both sides name them.
+    for (column, part) in [("s", "is protected"), ("n", "no role reads"), ("x", "is no column of")] {
+        let named = |text: &str| text.replacen("columns = [\"id\", \"a\"]", &format!("columns = [\"id\", \"{column}\"]"), 1);
+        let problems = scratch
+            .load(SETTINGS, &[("acme", &named(&exporter)), ("other", &named(&importer))])
+            .expect_err(column);
+        assert!(problems.len() == 1 && problems[0].contains(part), "{problems:#?}");
+    }
+
+    // One side alone.
+    let alone = HEAD.replace("\"acme\"", "\"other\"");
+    let problems = scratch.load(SETTINGS, &[("acme", &exporter), ("other", &alone)]).unwrap_err();
+    assert!(
+        problems.len() == 1 && problems[0].contains("does not import it"),
+        "{problems:#?}"
+    );
+    let problems = scratch.load(SETTINGS, &[("acme", HEAD), ("other", &importer)]).unwrap_err();
+    assert!(
+        problems.len() == 1 && problems[0].contains("does not export `t` to other"),
+        "{problems:#?}"
+    );
+}

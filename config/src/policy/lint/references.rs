@@ -1,6 +1,6 @@
 //! Foreign keys that tell of hidden rows. PostgreSQL follows them over all rows, whatever row-level security says: whoever writes a
 //! reference learns whether its row exists, and whoever removes a row (or changes its key) whether another refers to it (SQLSTATE 23503).
-//! Manifests declare no ON DELETE or ON UPDATE action, so nothing cascades.
+//! Inside a module manifests declare no ON DELETE or ON UPDATE action, so nothing cascades; to an imported table they may.
 
 use super::{Found, Place, Severity};
 use crate::expr::Expr;
@@ -10,6 +10,7 @@ use crate::names::Ident;
 use crate::policy::access::{conjuncts, ways};
 
 pub(super) fn find<'m>(place: &Place<'m>, found: &mut Vec<Found<'m>>) {
+    across(place, found);
     for key in &place.table.foreign_keys {
         // The loader has seen to it that the table is the module's own.
         let Some(target) = place.manifest.table(key.table.name.as_str()) else {
@@ -47,6 +48,30 @@ pub(super) fn find<'m>(place: &Place<'m>, found: &mut Vec<Found<'m>>) {
                     target.name, place.table.name
                 ),
                 fix: "show referring rows to whoever may remove what they refer to, or accept it with `allow_lint`".to_owned(),
+            });
+        }
+    }
+}
+
+/// Foreign keys to other modules' tables, by which a statement there changes rows here. PostgreSQL asks no policy about it.
+fn across<'m>(place: &Place<'m>, found: &mut Vec<Found<'m>>) {
+    for key in place.manifest.import_keys.iter().filter(|k| k.table == place.table.name.name) {
+        let acts = [("on_delete", key.on_delete), ("on_update", key.on_update)];
+        for (word, action) in acts.into_iter().filter(|(_, action)| action.changes_rows()) {
+            found.push(Found {
+                code: LintCode::CascadeAcross,
+                severity: Severity::Warning,
+                line: key.line,
+                policy: None,
+                message: format!(
+                    "the foreign key ({}) to the imported {} has {word} = \"{}\", so whoever may change rows of the other module changes \
+                     rows of {}, whatever its policies and restrictions say",
+                    names(&key.columns),
+                    key.import,
+                    action.as_str(),
+                    place.table.name
+                ),
+                fix: format!("remove `{word}`, and clear referring rows by statements of this module"),
             });
         }
     }

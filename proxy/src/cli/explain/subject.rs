@@ -219,5 +219,17 @@ fn declared(manifest: &Manifest) -> Catalog {
             });
         }
     }
-    Catalog::new(0, manifest.schema.clone(), relations)
+    for import in &manifest.imports {
+        relations.push(Relation {
+            schema: manifest.schema.as_str().into(),
+            name: import.name.as_str().into(),
+            kind: RelationKind::Imported,
+            columns: None,
+            declared: None,
+            secured: false,
+        });
+    }
+    let mut catalog = Catalog::new(0, manifest.schema.clone(), relations);
+    catalog.second_lock_only_bodies = manifest.accepts_second_lock_only_bodies;
+    catalog
 }

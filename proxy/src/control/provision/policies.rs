@@ -12,6 +12,7 @@ use postern_config::settings::Enforce;
 use postern_config::{ColumnType, Config, Manifest, TableRef};
 
 use super::POLICY_ROLE;
+use super::imports;
 use super::roles::everybody;
 use super::step::{ProvisionStep, literals, relation_oid};
 
@@ -23,7 +24,7 @@ const OPERATIONS: [(Operation, &str); 4] = [
 ];
 
 /// The claims hold: asked once per statement, as an uncorrelated scalar subquery.
-const VERIFIED: &str = "(SELECT postern.verified())";
+pub(super) const VERIFIED: &str = "(SELECT postern.verified())";
 
 /// The policy functions of one module by name: every subquery that some policy, restriction or mask asks directly.
 pub(super) fn functions(manifest: &Manifest) -> BTreeMap<String, &InSelect> {
@@ -67,13 +68,13 @@ pub(super) fn function_steps(config: &Config) -> Vec<ProvisionStep> {
         steps.extend(
             functions
                 .into_iter()
-                .map(|(name, select)| function_step(manifest, &name, select)),
+                .map(|(name, select)| function_step(config, manifest, &name, select)),
         );
     }
     steps
 }
 
-fn function_step(manifest: &Manifest, name: &str, select: &InSelect) -> ProvisionStep {
+fn function_step(config: &Config, manifest: &Manifest, name: &str, select: &InSelect) -> ProvisionStep {
     let column = manifest
         .tables
         .iter()
@@ -89,15 +90,20 @@ fn function_step(manifest: &Manifest, name: &str, select: &InSelect) -> Provisio
         "SELECT \"postern$found\".* FROM ({}) AS \"postern$found\" WHERE {VERIFIED}",
         select.body_sql()
     );
+    // A view over an exported table calls it in the name of whoever reads the view.
+    let callers = imports::callers(config, manifest, name);
+    let callers: Vec<String> = std::iter::once(manifest).chain(callers).map(everybody).collect();
+    let others: Vec<String> = config.modules.iter().map(|m| everybody(m)).collect();
     ProvisionStep::recorded(
         format!("policy function {name}"),
         function_state(&format!("postern.{}()", quote_ident(name))),
         format!(
             "CREATE OR REPLACE FUNCTION {quoted}() RETURNS SETOF {ty}\n  LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog\n  \
-             AS {};\nALTER FUNCTION {quoted}() OWNER TO {POLICY_ROLE};\nREVOKE ALL ON FUNCTION {quoted}() FROM PUBLIC;\n\
+             AS {};\nALTER FUNCTION {quoted}() OWNER TO {POLICY_ROLE};\nREVOKE ALL ON FUNCTION {quoted}() FROM PUBLIC, {};\n\
              GRANT EXECUTE ON FUNCTION {quoted}() TO {};",
             quote_literal(&body),
-            everybody(manifest)
+            others.join(", "),
+            callers.join(", ")
         ),
     )
 }

@@ -1,6 +1,6 @@
 //! Tablespaces, roles, the database itself, and schemas.
 
-use postern_config::manifest::{Login, LoginKind};
+use postern_config::manifest::{Login, LoginKind, SharedRows};
 use postern_config::names::{quote_ident, quote_literal};
 use postern_config::{Config, Manifest};
 
@@ -273,6 +273,7 @@ fn undeclared(manifest: &Manifest) -> ProvisionStep {
         for (rights, what) in [
             ("SELECT, INSERT, UPDATE, DELETE", "TABLES"),
             ("USAGE, SELECT, UPDATE", "SEQUENCES"),
+            ("EXECUTE", "FUNCTIONS"),
         ] {
             sql.push_str(&format!(
                 "\nALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {schema} GRANT {rights} ON {what} TO {services};"
@@ -287,7 +288,7 @@ fn undeclared(manifest: &Manifest) -> ProvisionStep {
         .collect();
     if !others.is_empty() {
         // One of them may have been a service once.
-        for what in ["TABLES", "SEQUENCES"] {
+        for what in ["TABLES", "SEQUENCES", "FUNCTIONS"] {
             sql.push_str(&format!(
                 "\nALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {schema} REVOKE ALL ON {what} FROM {};",
                 others.join(", ")
@@ -314,7 +315,8 @@ fn schema(manifest: &Manifest) -> Vec<ProvisionStep> {
         let logins: Vec<String> = manifest.logins.iter().map(|l| quote_ident(l.name.as_str())).collect();
         grants.push_str(&format!("\nGRANT USAGE ON SCHEMA {schema} TO {};", logins.join(", ")));
     }
-    if !super::policies::functions(manifest).is_empty() {
+    let shows_all_rows = manifest.exports.iter().any(|e| e.rows == SharedRows::All);
+    if shows_all_rows || !super::policies::functions(manifest).is_empty() {
         grants.push_str(&format!("\nGRANT USAGE ON SCHEMA {schema} TO {POLICY_ROLE};"));
     }
     vec![

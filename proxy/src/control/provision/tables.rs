@@ -183,7 +183,7 @@ fn added_columns(table: &Table) -> Option<ProvisionStep> {
     })
 }
 
-fn constraint(table: &Table, name: &str, definition: &str) -> ProvisionStep {
+pub(super) fn constraint(table: &Table, name: &str, definition: &str) -> ProvisionStep {
     let quoted = table.name.quoted();
     ProvisionStep::asked(
         format!("constraint {name} of {}", table.name),
@@ -297,7 +297,7 @@ fn may_insert(table: &Table, column: &Column) -> bool {
         || table.bound.contains(&column.name) && table.columns.iter().any(row_bound)
 }
 
-fn joined(columns: &[Ident]) -> String {
+pub(super) fn joined(columns: &[Ident]) -> String {
     columns.iter().map(Ident::as_str).collect::<Vec<_>>().join("_")
 }
 

@@ -1,0 +1,187 @@
+//! What modules read of each other: a view in the importing module's schema for each import, and the foreign keys that stand on them.
+//!
+//! A view, and not a grant on the table: the importing module's logins use nothing of the other's schema, and whatever they know of its names,
+//! PostgreSQL answers `permission denied for schema`. The view shows the exported columns, masked as the exporting module masks them, and by
+//! itself only the rows that its policies show to the verified claims at hand, whoever else filters; native row-level security filters
+//! beneath it, since it belongs to the table's owner. With `rows = "all"` it belongs to the role that policies look into tables with, and
+//! only restrictions hold.
+
+use postern_config::expr::{Expr, Subqueries};
+use postern_config::manifest::{Import, Operation, SharedRows, Table};
+use postern_config::names::{quote_ident, quote_literal};
+use postern_config::{Config, Manifest, policy};
+
+use super::POLICY_ROLE;
+use super::policies::VERIFIED;
+use super::roles::everybody;
+use super::step::{ProvisionStep, literals, relation_oid};
+use super::tables;
+
+/// The views, then what is left over from earlier manifests, then foreign keys.
+pub(super) fn steps(config: &Config) -> Vec<ProvisionStep> {
+    let mut steps = Vec::new();
+    for manifest in &config.modules {
+        for import in &manifest.imports {
+            let exporter = config.modules.iter().find(|m| m.module == import.from);
+            let Some((exporter, table)) = exporter.and_then(|m| Some((m, m.table(import.table.as_str())?))) else {
+                continue;
+            };
+            if import.rows == SharedRows::All {
+                steps.push(all_rows(table));
+            }
+            steps.push(view(manifest, import, exporter, table));
+        }
+        steps.push(unused(config, manifest));
+    }
+    for manifest in &config.modules {
+        steps.extend(foreign_keys(config, manifest));
+    }
+    steps
+}
+
+/// Which rows an import shows, and the masks of its columns.
+fn shown(import: &Import, table: &Table) -> (Expr, Vec<Option<Expr>>) {
+    let rows = match import.rows {
+        SharedRows::Policies => table.using(Operation::Select),
+        SharedRows::All => policy::all(table.restrictions.iter().cloned()),
+    };
+    let mask = |name: &postern_config::Ident| table.column(name.as_str()).and_then(|c| c.shown_when.clone());
+    (rows, import.columns.iter().map(mask).collect())
+}
+
+/// The modules whose imports call a policy function of this module, beside it.
+pub(super) fn callers<'c>(config: &'c Config, exporter: &'c Manifest, function: &'c str) -> impl Iterator<Item = &'c Manifest> {
+    let calls = move |import: &Import, table: &Table| {
+        let (rows, masks) = shown(import, table);
+        let name = quote_ident(function);
+        // Native row-level security asks beneath a view of policies, too; it asks the same.
+        std::iter::once(&rows)
+            .chain(masks.iter().flatten())
+            .any(|e| e.sql("t", Subqueries::Functions).contains(&name))
+    };
+    config.modules.iter().map(|m| &**m).filter(move |m| {
+        (m.imports.iter().filter(|i| i.from == exporter.module))
+            .any(|i| exporter.table(i.table.as_str()).is_some_and(|t| calls(i, t)))
+    })
+}
+
+fn all_rows(table: &Table) -> ProvisionStep {
+    let name = table.name.quoted();
+    ProvisionStep::asked(
+        format!("all rows of {} may be shown", table.name),
+        format!(
+            "SELECT NOT pg_catalog.has_table_privilege('{POLICY_ROLE}', {}, 'SELECT')",
+            relation_oid(&name)
+        ),
+        format!("GRANT SELECT ON TABLE {name} TO {POLICY_ROLE};"),
+    )
+}
+
+fn view(manifest: &Manifest, import: &Import, exporter: &Manifest, table: &Table) -> ProvisionStep {
+    let name = format!("{}.{}", manifest.schema.quoted(), import.name.quoted());
+    let alias = table.name.name.as_str();
+    let (rows, masks) = shown(import, table);
+    let columns: Vec<String> = import
+        .columns
+        .iter()
+        .zip(masks)
+        .map(|(column, mask)| {
+            let stored = format!("{}.{}", quote_ident(alias), column.quoted());
+            let value = match mask {
+                Some(mask) => {
+                    let shown = mask.sql(alias, Subqueries::Functions);
+                    format!("CASE WHEN {shown} THEN {stored}{} END", instead(table, column))
+                }
+                None => stored,
+            };
+            format!("{value} AS {}", column.quoted())
+        })
+        .collect();
+    let owner = match import.rows {
+        SharedRows::Policies => quote_ident(&exporter.owner_role()),
+        SharedRows::All => POLICY_ROLE.to_owned(),
+    };
+    let oid = relation_oid(&name);
+    ProvisionStep::recorded(
+        format!(
+            "{} reads {} as {}.{}",
+            manifest.module, table.name, manifest.schema, import.name
+        ),
+        format!(
+            "SELECT pg_catalog.concat_ws(' ', r.rolname, c.relkind, c.relacl::text, c.reloptions::text, pg_catalog.pg_get_viewdef(c.oid)) \
+             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_roles r ON r.oid = c.relowner WHERE c.oid = {oid}"
+        ),
+        format!(
+            "DROP VIEW IF EXISTS {name};\nCREATE VIEW {name} WITH (security_barrier) AS\n  SELECT {}\n  FROM {} AS {}\n  \
+             WHERE {VERIFIED} AND {};\nREVOKE ALL ON TABLE {name} FROM PUBLIC;\nGRANT SELECT ON TABLE {name} TO {};\n\
+             ALTER VIEW {name} OWNER TO {owner};",
+            columns.join(", "),
+            table.name.quoted(),
+            quote_ident(alias),
+            rows.sql(alias, Subqueries::Functions),
+            everybody(manifest)
+        ),
+    )
+}
+
+/// What a masked column shows in its value's place, where that is not NULL.
+fn instead(table: &Table, column: &postern_config::Ident) -> String {
+    let column = table.column(column.as_str());
+    let text = column.and_then(|c| Some((c.mask.as_deref()?, &c.ty)));
+    text.map_or_else(String::new, |(text, ty)| format!(" ELSE {}::{ty}", quote_literal(text)))
+}
+
+/// Views of earlier imports: another module's owner, or the policies' role, owns them.
+fn unused(config: &Config, manifest: &Manifest) -> ProvisionStep {
+    let owners: Vec<String> = config
+        .modules
+        .iter()
+        .filter(|m| m.module != manifest.module)
+        .map(|m| m.owner_role())
+        .chain([POLICY_ROLE.to_owned()])
+        .collect();
+    let kept = literals(manifest.imports.iter().map(|i| i.name.as_str()));
+    let left = format!(
+        "SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         JOIN pg_catalog.pg_roles r ON r.oid = c.relowner WHERE n.nspname = {} AND c.relkind = 'v' AND r.rolname IN ({}){}",
+        quote_literal(manifest.schema.as_str()),
+        literals(owners.iter().map(String::as_str)),
+        if kept.is_empty() {
+            String::new()
+        } else {
+            format!(" AND c.relname NOT IN ({kept})")
+        }
+    );
+    ProvisionStep::asked(
+        format!("what {} no longer imports is gone", manifest.module),
+        format!("SELECT EXISTS ({left})"),
+        format!(
+            "DO $postern$\nDECLARE found oid;\nBEGIN\n  FOR found IN {left} LOOP\n    \
+             EXECUTE pg_catalog.format('DROP VIEW %s', found::pg_catalog.regclass);\n  END LOOP;\nEND\n$postern$;"
+        ),
+    )
+}
+
+/// Foreign keys to imported tables. The provisioning role makes them, so the importing module needs no right on the other's table.
+fn foreign_keys(config: &Config, manifest: &Manifest) -> Vec<ProvisionStep> {
+    let step = |key: &postern_config::manifest::ImportKey| {
+        let own = manifest.table(key.table.as_str())?;
+        let import = manifest.import(key.import.as_str())?;
+        let exporter = config.modules.iter().find(|m| m.module == import.from)?;
+        let target = exporter.table(import.table.as_str())?;
+        let list = |columns: &[postern_config::Ident]| columns.iter().map(|c| c.quoted()).collect::<Vec<_>>().join(", ");
+        Some(tables::constraint(
+            own,
+            &tables::object_name(own.name.name.as_str(), &tables::joined(&key.columns), "fkey"),
+            &format!(
+                "FOREIGN KEY ({}) REFERENCES {} ({}) ON DELETE {} ON UPDATE {}",
+                list(&key.columns),
+                target.name.quoted(),
+                list(&key.references),
+                key.on_delete.as_str().to_uppercase(),
+                key.on_update.as_str().to_uppercase()
+            ),
+        ))
+    };
+    manifest.import_keys.iter().filter_map(step).collect()
+}

@@ -1,0 +1,167 @@
+//! Exports and imports: what one module shows to another, through the proxy in all three ways to enforce, and straight at PostgreSQL.
+
+use postern_tests::attack::Family;
+use postern_tests::connection::Connection;
+use postern_tests::product::{run_postern, workspace};
+use postern_tests::rewriting::{Rewriting, native_alone};
+use postern_tests::stand::Stand;
+use postern_tests::target::Target;
+
+/// Rows of the two modules, gone again at the end.
+struct Lent<'s>(&'s Stand);
+
+impl<'s> Lent<'s> {
+    fn rows(stand: &'s Stand) -> Self {
+        let this = Self(stand);
+        let mut lender = Connection::open(&stand.through_gate("lender.service", None)).expect("a session");
+        for sql in [
+            "INSERT INTO shelves (id, org_id) VALUES ('shelf-a', 'A'), ('shelf-b', 'B')",
+            "INSERT INTO books (id, owner, shelf_id, title, pages, contact) VALUES ('book-1', 'bob', 'shelf-a', 'One', 10, 'c1'), \
+             ('book-2', 'dora', 'shelf-b', 'Two', 20, 'c2'), ('book-3', 'bob', NULL, 'Three', 30, 'c3'), \
+             ('book-4', 'carl', 'shelf-a', 'Four', 40, 'c4')",
+        ] {
+            lender.run(sql).good(sql);
+        }
+        let mut borrower = Connection::open(&stand.through_gate("borrower.service", None)).expect("a session");
+        let sql = "INSERT INTO loans (id, book_id) VALUES ('loan-1', 'book-1')";
+        borrower.run(sql).good(sql);
+        this
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        let sql = "TRUNCATE borrower.loans, borrower.reminders, lender.books, lender.shelves";
+        self.0.dba_connection().run(sql);
+    }
+}
+
+fn attack(stand: &Stand, port: u16, way: &str) {
+    let family = Family::read(&workspace().join("tests/attacks/exchange.toml"));
+    let mut failures = family.run_through(stand, port);
+    failures.retain(|f| !Rewriting::leaves(f));
+    assert!(
+        failures.is_empty(),
+        "{way}: {}\n\n{}\n",
+        failures.len(),
+        failures.join("\n\n")
+    );
+}
+
+#[test]
+fn what_is_imported_and_nothing_else() {
+    let stand = Stand::shared();
+    let _alone = stand.alone();
+    let _rows = Lent::rows(stand);
+    attack(stand, stand.gate().port, "both");
+    let native = native_alone(stand, "exchange-native");
+    attack(stand, native.port, "rls");
+    drop(native);
+    let rewriting = Rewriting::start(stand, "exchange-rewrite");
+    attack(stand, rewriting.proxy.port, "rewrite");
+}
+
+/// Somebody found an upstream password of the importing module: the view shows what the proxy would show, and nothing lies beside it.
+#[test]
+fn the_second_lock_holds_by_columns() {
+    let stand = Stand::shared();
+    let _alone = stand.alone();
+    let _rows = Lent::rows(stand);
+    for login in ["borrower", "borrower.service", "borrower.migrator"] {
+        let through = stand.through_gate(login, None);
+        let target = Target {
+            user: through.user,
+            password: through.password,
+            ..stand.dba()
+        };
+        let mut c = Connection::open(&target).expect("straight at PostgreSQL");
+        for (sql, answer) in [
+            ("SELECT count(*) FROM borrower.lent", Ok("0")),
+            // All rows were said aloud; whoever forges claims sees none.
+            ("SELECT count(*) FROM borrower.shelves", Ok("2")),
+            ("SELECT id FROM lender.books", Err("42501")),
+            ("SELECT id FROM lender.shelves", Err("42501")),
+            ("INSERT INTO borrower.lent (id) VALUES ('x')", Err("42501")),
+            ("UPDATE borrower.lent SET title = 'x'", Err("42501")),
+            ("DELETE FROM borrower.lent", Err("42501")),
+            ("SELECT * FROM borrower.lent FOR UPDATE", Err("42501")),
+            ("CREATE TABLE lender.t (a int)", Err("42501")),
+            ("SET postern.sub = 'bob'", Ok("")),
+            ("SET postern.service = 'lender'", Ok("")),
+            ("SELECT count(*) FROM borrower.lent", Ok("0")),
+            ("SELECT count(*) FROM borrower.shelves", Ok("0")),
+        ] {
+            let reply = c.run(sql);
+            match answer {
+                Ok("") => assert!(reply.error.is_none(), "{login}: {sql}: {:?}", reply.error),
+                Ok(value) => assert_eq!(reply.good(sql).scalar().as_deref(), Some(value), "{login}: {sql}"),
+                Err(state) => assert_eq!(reply.sqlstate(), state, "{login}: {sql}"),
+            }
+        }
+    }
+}
+
+/// A cascade was declared, and lint says what it means.
+#[test]
+fn a_cascade_across_modules_is_carried_out_and_found() {
+    let stand = Stand::shared();
+    let _alone = stand.alone();
+    let _rows = Lent::rows(stand);
+    let mut borrower = Connection::open(&stand.through_gate("borrower.service", None)).expect("a session");
+    let sql = "INSERT INTO reminders (id, book_id) VALUES ('r', 'book-3')";
+    borrower.run(sql).good(sql);
+    let unknown = borrower.run("INSERT INTO reminders (id, book_id) VALUES ('s', 'no-such-book')");
+    assert_eq!(unknown.sqlstate(), "23503");
+    let mut lender = Connection::open(&stand.through_gate("lender.service", None)).expect("a session");
+    lender.run("DELETE FROM books WHERE id = 'book-3'").good("the book goes");
+    let left = borrower.run("SELECT count(*) FROM reminders").good("the reminders").scalar();
+    assert_eq!(left.as_deref(), Some("0"));
+
+    let config = stand.gate().config.to_str().expect("a path in UTF-8");
+    let found = run_postern(&["policy", "lint", "--config", config]);
+    let text = String::from_utf8_lossy(&found.stdout).into_owned() + &String::from_utf8_lossy(&found.stderr);
+    assert_eq!(text.matches("P020").count(), 2, "{text}");
+    assert!(
+        text.contains("on_delete = \"cascade\"") && text.contains("on_update = \"set null\""),
+        "{text}"
+    );
+}
+
+/// Provisioning twice changes nothing, and an import that is withdrawn leaves nothing behind.
+#[test]
+fn a_withdrawn_import_is_gone() {
+    let stand = Stand::shared();
+    let _alone = stand.alone();
+    let config = stand.gate().config.clone();
+    let file = config.to_str().expect("a path in UTF-8");
+    let provision = || {
+        let done = run_postern(&["provision", "--config", file]);
+        let text = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success(), "{text}");
+        text
+    };
+    provision();
+    assert!(provision().contains("nothing to do"));
+    let modules = config.parent().expect("a directory").join("modules");
+    let (lender, borrower) = (modules.join("lender.toml"), modules.join("borrower.toml"));
+    let texts = [&lender, &borrower].map(|f| std::fs::read_to_string(f).expect("a manifest"));
+    let without = |text: &str, head: &str| {
+        let at = text.rfind(head).expect("the section");
+        let end = text[at..].find("rows = \"all\"").expect("its last line") + at + "rows = \"all\"".len();
+        format!("{}{}", &text[..at], &text[end..])
+    };
+    // One side alone does not load.
+    std::fs::write(&borrower, without(&texts[1], "[[import]]")).expect("written");
+    let refused = run_postern(&["check", "--config", file]);
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned() + &String::from_utf8_lossy(&refused.stdout);
+    assert!(!refused.status.success() && told.contains("does not import it"), "{told}");
+    std::fs::write(&lender, without(&texts[0], "[[export]]")).expect("written");
+    provision();
+    let there = "SELECT pg_catalog.to_regclass('borrower.shelves') IS NOT NULL";
+    let gone = stand.dba_connection().run(there).good(there).scalar();
+    std::fs::write(&lender, &texts[0]).expect("written");
+    std::fs::write(&borrower, &texts[1]).expect("written");
+    provision();
+    let back = stand.dba_connection().run(there).good(there).scalar();
+    assert_eq!((gone.as_deref(), back.as_deref()), (Some("f"), Some("t")));
+}
