@@ -70,13 +70,14 @@ struct Question {
 const PROVISION: &str = "run `postern provision`";
 
 /// They read the lists that [`lists`] puts before them: `module(schema, owner, space)`, `login(name, schema, kind)`,
-/// `declared(schema, name)`, `declared_column(schema, name, attribute, type)`, `ours(name)`.
+/// `declared(schema, name)`, `declared_column(schema, name, attribute, type)`, `ours(name)`, `imported(schema, name, owner)`.
 const QUESTIONS: &[Question] = &[
     Question {
         area: Area::Ownership,
         sql: "SELECT c.oid::pg_catalog.regclass::text, 'belongs to ' || r.rolname FROM pg_catalog.pg_class c \
               JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace JOIN module m ON m.schema = n.nspname \
-              JOIN pg_catalog.pg_roles r ON r.oid = c.relowner WHERE r.rolname <> m.owner AND c.relkind NOT IN ('i', 'I', 't')",
+              JOIN pg_catalog.pg_roles r ON r.oid = c.relowner WHERE r.rolname <> m.owner AND c.relkind NOT IN ('i', 'I', 't') \
+              AND (n.nspname, c.relname, r.rolname) NOT IN (SELECT schema, name, owner FROM imported)",
         fix: "ALTER … OWNER TO the module's owner role, so that a forced row filter and the module's own DDL apply to it",
     },
     Question {
@@ -100,7 +101,8 @@ const QUESTIONS: &[Question] = &[
               JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace JOIN module m ON m.schema = n.nspname, \
               pg_catalog.aclexplode(c.relacl) a LEFT JOIN pg_catalog.pg_roles g ON g.oid = a.grantee \
               WHERE coalesce(g.rolname, '') NOT IN (SELECT owner FROM module WHERE schema = n.nspname \
-              UNION ALL SELECT name FROM login WHERE schema = n.nspname UNION ALL SELECT name FROM ours)",
+              UNION ALL SELECT name FROM login WHERE schema = n.nspname UNION ALL SELECT name FROM ours \
+              UNION ALL SELECT owner FROM imported WHERE schema = n.nspname AND name = c.relname)",
         fix: "REVOKE it: nobody but the module's own roles is to meet its rows",
     },
     Question {
@@ -263,6 +265,7 @@ pub async fn examine(pool: &Pool, config: &Config) -> Result<Vec<Finding>, Contr
 fn lists(config: &Config) -> String {
     let mut modules = Vec::new();
     let (mut logins, mut declared, mut columns) = (Vec::new(), Vec::new(), Vec::new());
+    let mut imported = Vec::new();
     for manifest in &config.modules {
         let schema = manifest.schema.to_string();
         modules.push(vec![schema.clone(), manifest.owner_role(), tablespace(config, manifest)]);
@@ -271,6 +274,10 @@ fn lists(config: &Config) -> String {
             let owner = l.ddl || l.kind == LoginKind::Migrator;
             let kind = if owner { "owner" } else { "self" };
             vec![l.name.to_string(), schema.clone(), kind.to_owned()]
+        }));
+        imported.extend(manifest.imports.iter().filter_map(|i| {
+            let exporter = config.modules.iter().find(|m| m.module == i.from)?;
+            Some(vec![schema.clone(), i.name.to_string(), provision::import_owner(i, exporter)])
         }));
         for table in &manifest.tables {
             let name = table.name.name.to_string();
@@ -300,6 +307,7 @@ fn lists(config: &Config) -> String {
         ("declared(schema, name)", 2, declared),
         ("declared_column(schema, name, attribute, type)", 4, columns),
         ("ours(name)", 1, ours.to_vec()),
+        ("imported(schema, name, owner)", 3, imported),
     ]
     .into_iter()
     .enumerate()

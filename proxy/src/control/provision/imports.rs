@@ -65,6 +65,14 @@ pub(super) fn callers<'c>(config: &'c Config, exporter: &'c Manifest, function: 
     })
 }
 
+/// Who owns the view of an import: with whose rights it reads.
+pub(in crate::control) fn owner(import: &Import, exporter: &Manifest) -> String {
+    match import.rows {
+        SharedRows::Policies => exporter.owner_role(),
+        SharedRows::All => POLICY_ROLE.to_owned(),
+    }
+}
+
 fn all_rows(table: &Table) -> ProvisionStep {
     let name = table.name.quoted();
     ProvisionStep::asked(
@@ -79,7 +87,8 @@ fn all_rows(table: &Table) -> ProvisionStep {
 
 fn view(manifest: &Manifest, import: &Import, exporter: &Manifest, table: &Table) -> ProvisionStep {
     let name = format!("{}.{}", manifest.schema.quoted(), import.name.quoted());
-    let alias = table.name.name.as_str();
+    // The mark of a filtered table, as in what the judge makes.
+    let alias = "postern$t";
     let (rows, masks) = shown(import, table);
     let columns: Vec<String> = import
         .columns
@@ -97,10 +106,7 @@ fn view(manifest: &Manifest, import: &Import, exporter: &Manifest, table: &Table
             format!("{value} AS {}", column.quoted())
         })
         .collect();
-    let owner = match import.rows {
-        SharedRows::Policies => quote_ident(&exporter.owner_role()),
-        SharedRows::All => POLICY_ROLE.to_owned(),
-    };
+    let owner = quote_ident(&owner(import, exporter));
     let oid = relation_oid(&name);
     ProvisionStep::recorded(
         format!(

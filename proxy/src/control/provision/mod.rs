@@ -24,6 +24,7 @@ use postern_keys::RootKeyStore;
 use sha2::{Digest, Sha256};
 use tokio_postgres::{Client, GenericClient, Transaction};
 
+pub(super) use imports::owner as import_owner;
 pub(super) use roles::tablespace;
 pub use step::ProvisionStep;
 
