@@ -96,7 +96,8 @@ pub enum OneOrMore {
 }
 
 impl OneOrMore {
-    fn each(&self) -> &[String] {
+    /// All of them.
+    pub fn each(&self) -> &[String] {
         match self {
             OneOrMore::One(sql) => std::slice::from_ref(sql),
             OneOrMore::More(all) => all,

@@ -146,7 +146,7 @@ impl Cluster {
             "listen_addresses=127.0.0.1",
         ]);
         // Against the death of processes the kernel's cache is durable enough.
-        command.extend(["-c", "fsync=off", "-c", "max_connections=60", "-c", "shared_buffers=16MB"]);
+        command.extend(["-c", "fsync=off", "-c", "max_connections=100", "-c", "shared_buffers=16MB"]);
         self.server = Some(Kept::start(&command, &log_file(&self.purpose), None));
     }
 

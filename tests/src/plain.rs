@@ -2,11 +2,13 @@
 //! through the proxy.
 
 use postern_config::manifest::Default as ColumnDefault;
-use postern_config::names::quote_literal;
+use postern_config::names::{quote_ident, quote_literal};
 use postern_config::{Config, Manifest, Table};
 
 use crate::connection::Connection;
-use crate::message::Reply;
+
+/// One row, in text.
+pub type Row = Vec<Option<Vec<u8>>>;
 
 /// The schema of one module in plain types.
 pub fn schema_sql(module: &Manifest) -> Vec<String> {
@@ -57,30 +59,34 @@ fn serial(ty: &str) -> String {
 }
 
 /// One table without keys, NOT NULL and defaults: part of its rows may be there, and masked values are NULL.
-fn bare_table_sql(table: &Table) -> String {
+fn bare_table_sql(table: &Table, schema: &str) -> String {
     let columns: Vec<String> = table
         .columns
         .iter()
         .map(|c| format!("{} {}", c.name.quoted(), c.ty))
         .collect();
-    format!("CREATE TABLE {} ({})", table.name.quoted(), columns.join(", "))
+    format!(
+        "CREATE TABLE {}.{} ({})",
+        quote_ident(schema),
+        table.name.name.quoted(),
+        columns.join(", ")
+    )
 }
 
-/// Makes a copy of what `reader` sees, table by table, without keys.
+/// Makes a module's tables in a schema of that name, without keys, with these rows (in the order of the declared columns).
 ///
 /// # Panics
 /// When anything does not work.
-pub fn fill_bare(copy: &mut Connection, config: &Config, mut reader: impl FnMut(&Table) -> Connection) {
-    for module in &config.modules {
-        let schema = format!("CREATE SCHEMA {}", module.schema.quoted());
-        copy.run(&schema).good(&schema);
-        for table in &module.tables {
-            let sql = bare_table_sql(table);
-            copy.run(&sql).good(&sql);
-            load(copy, table, &mut reader(table));
+pub fn make_bare(copy: &mut Connection, module: &Manifest, schema: &str, mut rows: impl FnMut(&Table) -> Vec<Row>) {
+    let mut all = format!("CREATE SCHEMA {};", quote_ident(schema));
+    all.extend(module.tables.iter().map(|t| bare_table_sql(t, schema) + ";"));
+    copy.run(&all).good(&all);
+    for table in &module.tables {
+        let load = format!("COPY {}.{} FROM STDIN", quote_ident(schema), table.name.name.quoted());
+        if let Err(failure) = copy.copy_in(&load, &copy_text(&rows(table))) {
+            panic!("{load}: {failure}");
         }
     }
-    copy.run("ANALYZE").good("ANALYZE");
 }
 
 /// Copies a table's rows.
@@ -90,7 +96,7 @@ fn load(copy: &mut Connection, table: &Table, reader: &mut Connection) {
     let select = format!("SELECT {columns} FROM {}", table.name.quoted());
     let rows = reader.run(&select).good(&select);
     let load = format!("COPY {} ({columns}) FROM STDIN", table.name.quoted());
-    if let Err(failure) = copy.copy_in(&load, &copy_text(&rows)) {
+    if let Err(failure) = copy.copy_in(&load, &copy_text(&rows.rows)) {
         panic!("{load}: {failure}");
     }
 }
@@ -123,9 +129,9 @@ pub fn fill(copy: &mut Connection, config: &Config, mut reader: impl FnMut(&Tabl
 }
 
 /// Rows in COPY's text format.
-fn copy_text(reply: &Reply) -> Vec<u8> {
+fn copy_text(rows: &[Row]) -> Vec<u8> {
     let mut out = Vec::new();
-    for row in &reply.rows {
+    for row in rows {
         for (at, cell) in row.iter().enumerate() {
             if at > 0 {
                 out.push(b'\t');

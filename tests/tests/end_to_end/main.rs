@@ -20,6 +20,7 @@ mod hostile;
 mod identity;
 mod made;
 mod misbehaving;
+mod noninterference;
 mod operations;
 mod policies;
 mod pools;

@@ -1,0 +1,13 @@
+//! The independent oracle: who sees what of a data set that is written down here, without Postern.
+//!
+//! The rows are in `tests/oracle/rows.txt`, in plain text; the domain's table of policies is written once more by hand in [`policies`], in
+//! Rust over those rows. Neither reads a manifest, a policy's SQL or anything that came through the proxy. [`stage`] loads the rows through
+//! a proxy into a database of its own, so that what the proxy answers there can be held against what is calculated here.
+
+pub mod batch;
+pub mod data;
+pub mod hidden;
+pub mod people;
+pub mod policies;
+pub mod stage;
+pub mod tally;
