@@ -21,5 +21,6 @@ pub mod recorded;
 pub mod rewriting;
 pub mod scan;
 mod socket;
+pub mod sqlsmith;
 pub mod stand;
 pub mod target;

@@ -154,7 +154,9 @@ impl Asking<'_> {
         let of_hidden: Vec<String> = self.hidden.iter().filter_map(value).take(2).collect();
         for value in of_hidden {
             self.read(&format!("SELECT count(*) FROM {t} WHERE {c} = {value}"));
-            self.read(&format!("SELECT count(*) FROM {t} WHERE {c} IN ({value}, NULL) OR {c} IS NULL"));
+            self.read(&format!(
+                "SELECT count(*) FROM {t} WHERE {c} IN ({value}, NULL) OR {c} IS NULL"
+            ));
         }
         if column.protection.is_some() || never(&t, column.name.as_str()) {
             self.read(&format!("SELECT {c} FROM {t}"));

@@ -49,8 +49,16 @@ pub fn change(who: &Identity, before: &Data, config: &Config, change: Change) ->
     let mut after = before.clone();
     let mut statements = vec!["SET session_replication_role = replica".to_owned()];
     for (at, rows) in before.0.iter().enumerate() {
-        let manifest = config.modules.iter().find(|m| m.module.as_str() == rows.module).expect("a module");
-        let declared = manifest.tables.iter().find(|t| t.name.name.as_str() == rows.table).expect("a table");
+        let manifest = config
+            .modules
+            .iter()
+            .find(|m| m.module.as_str() == rows.module)
+            .expect("a module");
+        let declared = manifest
+            .tables
+            .iter()
+            .find(|t| t.name.name.as_str() == rows.table)
+            .expect("a table");
         let hidden = hidden_rows(who, before, rows);
         let mut changing = Changing {
             who,
@@ -74,7 +82,12 @@ pub fn change(who: &Identity, before: &Data, config: &Config, change: Change) ->
             Change::Gone => changing.gone(&hidden),
         }
     }
-    assert_eq!(everything_seen(who, &after), wanted, "{}: {change:?} changes what is seen", who.name);
+    assert_eq!(
+        everything_seen(who, &after),
+        wanted,
+        "{}: {change:?} changes what is seen",
+        who.name
+    );
     (after, statements)
 }
 
@@ -205,7 +218,8 @@ impl Changing<'_> {
             let key = self.condition(row);
             let old = self.rows().rows.remove(row);
             if self.unseen() {
-                self.statements.push(format!("DELETE FROM {} WHERE {key}", self.declared.name.quoted()));
+                self.statements
+                    .push(format!("DELETE FROM {} WHERE {key}", self.declared.name.quoted()));
             } else {
                 self.rows().rows.insert(row, old);
             }
@@ -224,7 +238,12 @@ impl Changing<'_> {
         let mut condition = String::new();
         for n in 0..rows.key_width() {
             let and = if n == 0 { "" } else { " AND " };
-            let _ = write!(condition, "{and}{} = {}", quote_ident(&rows.columns[n]), literal(&rows.rows[row][n]));
+            let _ = write!(
+                condition,
+                "{and}{} = {}",
+                quote_ident(&rows.columns[n]),
+                literal(&rows.rows[row][n])
+            );
         }
         condition
     }
@@ -242,7 +261,15 @@ fn extreme(ty: &ColumnType, number: usize, nullable: bool, apart: &str) -> Cell 
         ColumnType::Int4 => some(["2147483647", "-2147483648", "0", "3", "-1"][choice]),
         ColumnType::Int8 => some(["9223372036854775807", "-9223372036854775808", "0", "3", "-1"][choice]),
         ColumnType::Bool => some(["true", "false"][choice % 2]),
-        ColumnType::TimestampTz => some(["infinity", "-infinity", "0001-01-01 00:00:00+00 BC", "9999-12-31 23:59:59+00", "epoch"][choice]),
+        ColumnType::TimestampTz => some(
+            [
+                "infinity",
+                "-infinity",
+                "0001-01-01 00:00:00+00 BC",
+                "9999-12-31 23:59:59+00",
+                "epoch",
+            ][choice],
+        ),
         ColumnType::Text | ColumnType::Varchar(_) => Some(match choice {
             0 => format!("{apart} {}", "long ".repeat(4_000)),
             1 => format!("{apart}'; not a number \\ %_"),

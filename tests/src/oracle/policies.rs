@@ -131,7 +131,11 @@ fn administers_survey(who: &Identity, data: &Data, survey: Option<&str>) -> bool
         .rows
         .iter()
         .find(|c| campaigns.cell(c, "sys_account_project_ref_id") == project);
-    administers(who, campaign.and_then(|c| campaigns.cell(c, "sys_account_org_ref_id")), project)
+    administers(
+        who,
+        campaign.and_then(|c| campaigns.cell(c, "sys_account_org_ref_id")),
+        project,
+    )
 }
 
 fn in_group(who: &Identity, data: &Data, group: Option<&str>) -> bool {

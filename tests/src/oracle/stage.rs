@@ -226,10 +226,16 @@ fn save(dba: &mut Connection, data: &Data) {
 fn open_to_everybody(manifest: &Path) {
     let text = fs::read_to_string(manifest).unwrap_or_else(|e| panic!("{}: {e}", manifest.display()));
     let mut module: toml::Table = text.parse().unwrap_or_else(|e| panic!("{}: {e}", manifest.display()));
-    let policy: toml::Table = "name = 'loading'\nfor = ['select', 'insert', 'update', 'delete']\nusing = 'true'\ncheck = 'true'\n"
-        .parse()
-        .expect("TOML");
-    for table in module.get_mut("table").and_then(toml::Value::as_array_mut).into_iter().flatten() {
+    let policy: toml::Table =
+        "name = 'loading'\nfor = ['select', 'insert', 'update', 'delete']\nusing = 'true'\ncheck = 'true'\n"
+            .parse()
+            .expect("TOML");
+    for table in module
+        .get_mut("table")
+        .and_then(toml::Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
         let policies = table.get_mut("policy").and_then(toml::Value::as_array_mut);
         policies.expect("every table has policies").push(policy.clone().into());
     }
@@ -248,7 +254,9 @@ fn load(c: &mut Connection, rows: &Rows) {
     );
     for row in &rows.rows {
         let cells: Vec<Option<&str>> = row.iter().map(Option::as_deref).collect();
-        c.extended(&sql, &cells, 0).expect("an answer").good(&format!("{sql} {row:?}"));
+        c.extended(&sql, &cells, 0)
+            .expect("an answer")
+            .good(&format!("{sql} {row:?}"));
     }
 }
 

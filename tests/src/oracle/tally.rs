@@ -95,7 +95,10 @@ impl Tally {
     pub fn refusals_text(&self) -> String {
         let mut all: Vec<_> = self.refused.iter().collect();
         all.sort_by_key(|(_, (times, _))| std::cmp::Reverse(*times));
-        let lines = all.iter().take(12).map(|(why, (times, query))| format!("  {times:>5} {why}\n        {query}"));
+        let lines = all
+            .iter()
+            .take(12)
+            .map(|(why, (times, query))| format!("  {times:>5} {why}\n        {query}"));
         lines.collect::<Vec<_>>().join("\n")
     }
 
@@ -165,7 +168,10 @@ mod tests {
         assert!(differs(&reply(&[TWO[0], TWO[1], TWO[1]])), "a row too many");
         assert!(differs(&reply(&TWO[..1])), "a row too few");
         assert!(differs(&reply(&[TWO[0], TWO[0]])), "one row twice in another's place");
-        assert!(differs(&reply(&[TWO[0], [Some("2"), None]])), "NULL in place of an empty text");
+        assert!(
+            differs(&reply(&[TWO[0], [Some("2"), None]])),
+            "NULL in place of an empty text"
+        );
         assert!(differs(&failed("22012", "")), "an error of its own");
         assert!(differs(&failed("0A000", "")), "a refusal without a hint");
         let mut renamed = copy.clone();

@@ -3,7 +3,10 @@
 //!
 //! The plain tables come from the oracle (`postern_tests::oracle`), which knows nothing of Postern, its manifests or its policies' SQL.
 
-#![expect(clippy::print_stderr, reason = "a run that fails is repeated by its seed; the figures say how much was compared")]
+#![expect(
+    clippy::print_stderr,
+    reason = "a run that fails is repeated by its seed; the figures say how much was compared"
+)]
 
 use std::collections::BTreeMap;
 
@@ -20,7 +23,12 @@ const COMPARED: usize = 90;
 
 /// A module's tables with literals from what somebody sees of them.
 pub(crate) fn sources(stage: &Stage, module: &str, copy: &mut Connection) -> Vec<Source> {
-    let manifest = stage.config.modules.iter().find(|m| m.module.as_str() == module).expect("a module");
+    let manifest = stage
+        .config
+        .modules
+        .iter()
+        .find(|m| m.module.as_str() == module)
+        .expect("a module");
     let tables = manifest.tables.iter().map(|table| {
         Source::of(table, |column| {
             let sql = format!(
@@ -107,7 +115,12 @@ fn everybody_sees_the_rows_and_cells_that_the_domain_gives_them() {
                     tally.add(&format!("[{}, {}] {sql}", who.name, way.mode), &wanted, &got, false);
                     // And the star is these columns.
                     let star = format!("SELECT * FROM {}", rows.table);
-                    tally.add(&format!("[{}, {}] {star}", who.name, way.mode), &wanted, &proxy.run(&star), false);
+                    tally.add(
+                        &format!("[{}, {}] {star}", who.name, way.mode),
+                        &wanted,
+                        &proxy.run(&star),
+                        false,
+                    );
                     problems.extend(tally.problems);
                     problems.extend(tally.refused.into_keys());
                 }

@@ -28,6 +28,7 @@ mod protocol;
 mod psql_catalogue;
 mod second_lock;
 mod sequences;
+mod smithed;
 mod tamper;
 mod tls;
 mod why;

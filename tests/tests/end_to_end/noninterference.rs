@@ -3,7 +3,10 @@
 //!
 //! Rows that come in no order of their own are compared as multisets. What is excepted is listed in [`EXCEPTIONS`], and in SECURITY.md.
 
-#![expect(clippy::print_stderr, reason = "a run that fails is repeated by its seed; the figures say how much was compared")]
+#![expect(
+    clippy::print_stderr,
+    reason = "a run that fails is repeated by its seed; the figures say how much was compared"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -48,7 +51,11 @@ const EXCEPTIONS: [Exception; 3] = [
     Exception {
         what: "a foreign key from or to a hidden row",
         lint: &["P012", "P013"],
-        fits: |_, before, after| [before, after].iter().any(|a| a.error().is_some_and(|e| e.sqlstate() == "23503")),
+        fits: |_, before, after| {
+            [before, after]
+                .iter()
+                .any(|a| a.error().is_some_and(|e| e.sqlstate() == "23503"))
+        },
     },
     // PostgreSQL chooses a plan by the size of whole tables and their statistics. EXPLAIN shows it without costs and rows.
     Exception {
@@ -136,7 +143,9 @@ impl Figures {
             }
             self.compared += 1;
             self.errors += usize::from(before.error().is_some());
-            let Some(difference) = before.difference(after) else { continue };
+            let Some(difference) = before.difference(after) else {
+                continue;
+            };
             let sql = &step.sql;
             let excepted = EXCEPTIONS.iter().find(|e| (e.fits)(sql, before, after));
             let said = |e: &Exception| {
@@ -146,8 +155,13 @@ impl Figures {
                     })
             };
             match excepted {
-                Some(e) if said(e) && ![before, after].iter().any(|a| has_detail(a)) => *self.excepted.entry(e.what).or_default() += 1,
-                Some(e) => self.problems.push(format!("{here} {sql}\n    {}, but neither lint nor silence: {difference}", e.what)),
+                Some(e) if said(e) && ![before, after].iter().any(|a| has_detail(a)) => {
+                    *self.excepted.entry(e.what).or_default() += 1
+                }
+                Some(e) => self.problems.push(format!(
+                    "{here} {sql}\n    {}, but neither lint nor silence: {difference}",
+                    e.what
+                )),
                 None => self.problems.push(format!("{here} {sql} ({:?})\n    {difference}", step.how)),
             }
         }
@@ -188,14 +202,20 @@ fn lint(stage: &Stage) -> BTreeSet<(String, String, String)> {
     let found: serde_json::Value = serde_json::from_slice(&said.stdout).expect("JSON");
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
     let all = found.as_array().expect("a list").iter();
-    all.map(|f| (text(&f["module"]), text(&f["table"]), text(&f["code"]))).collect()
+    all.map(|f| (text(&f["module"]), text(&f["table"]), text(&f["code"])))
+        .collect()
 }
 
 /// What is asked of everybody's modules: what the tables' shapes suggest, the attacks' statements, and queries of the grammar.
 fn batch(stage: &Stage, who: &Identity, extent: &Extent, random: &mut ChaCha8Rng) -> Vec<Asked> {
     let mut all = Vec::new();
     for module in who.modules() {
-        let manifest = stage.config.modules.iter().find(|m| m.module.as_str() == module).expect("a module");
+        let manifest = stage
+            .config
+            .modules
+            .iter()
+            .find(|m| m.module.as_str() == module)
+            .expect("a module");
         let asked = |steps, fresh| Asked { module, steps, fresh };
         let shapes = sequences(who, &stage.data, manifest).into_iter().map(|s| asked(s, false));
         let attacks = attacks(stage, &who.login(module)).into_iter().map(|s| asked(s, true));
@@ -206,7 +226,11 @@ fn batch(stage: &Stage, who: &Identity, extent: &Extent, random: &mut ChaCha8Rng
         for n in 0..extent.queries {
             let query = grammar.next_query();
             let step = Step {
-                how: if n % 2 == 0 { How::Simple } else { How::Extended(Vec::new(), 1) },
+                how: if n % 2 == 0 {
+                    How::Simple
+                } else {
+                    How::Extended(Vec::new(), 1)
+                },
                 ..Step::simple(&query.sql, query.ordered)
             };
             all.push(asked(vec![step], false));
@@ -233,7 +257,11 @@ fn attacks(stage: &Stage, login: &str) -> Vec<Sequence> {
         for attack in &family.attack {
             let own = attack.attempt.login.as_deref();
             let attempts = [Some(&attack.attempt), attack.allowed.as_ref()];
-            for attempt in attempts.into_iter().flatten().filter(|a| a.login.as_deref().or(own) == Some(login)) {
+            for attempt in attempts
+                .into_iter()
+                .flatten()
+                .filter(|a| a.login.as_deref().or(own) == Some(login))
+            {
                 all.extend(undone(attempt, &filled));
             }
         }
@@ -248,7 +276,11 @@ fn undone(attempt: &Attempt, filled: &impl Fn(&String) -> String) -> Vec<Sequenc
             .iter()
             .any(|w| upper.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == *w) && !upper.contains("CASE"))
     };
-    let each = attempt.sql.each().iter().filter(|sql| !lasting(sql) && !attempt.setup.iter().any(lasting));
+    let each = attempt
+        .sql
+        .each()
+        .iter()
+        .filter(|sql| !lasting(sql) && !attempt.setup.iter().any(lasting));
     each.map(|sql| {
         let mut steps = vec![Step::simple("BEGIN", false)];
         let begins = |s: &&String| !s.trim().eq_ignore_ascii_case("BEGIN");

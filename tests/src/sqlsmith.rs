@@ -1,0 +1,210 @@
+//! Queries by Debian's `sqlsmith`, and what is done to them so that the rows alone determine their answers.
+//!
+//! It generates by the catalogue of a database of its own, which holds one module's tables without rows. It prints and runs nothing.
+//! A LIMIT of a whole row set is taken out, one that picks a value gets its order, samples become whole tables. What calls a function that
+//! is not immutable, or an aggregate or window function that looks at the order of rows, is left out, and so is what locks or writes.
+
+use std::collections::BTreeSet;
+use std::process::{Command, Stdio};
+
+use postern_config::Manifest;
+use postern_config::names::quote_ident;
+
+use crate::connection::Connection;
+use crate::target::Target;
+
+/// The database that queries are made by.
+const DATABASE: &str = "smith";
+/// Immutable by the catalogue, and yet the order of rows shows: in what they build, in which row they take, or in how floats add up.
+const BY_ORDER: &str = "array_agg json_agg jsonb_agg json_object_agg jsonb_object_agg string_agg xmlagg range_agg \
+    row_number lag lead first_value last_value nth_value ntile \
+    corr covar_pop covar_samp regr_avgx regr_avgy regr_intercept regr_r2 regr_slope regr_sxx regr_sxy regr_syy \
+    stddev stddev_pop stddev_samp variance var_pop var_samp";
+
+/// Makes queries over one module's tables.
+pub struct Smith {
+    target: Target,
+    module: String,
+    /// Functions whose answers other things than their arguments determine.
+    unsteady: BTreeSet<String>,
+}
+
+/// Which columns queries are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Columns {
+    /// Those that are stored as they are.
+    Plain,
+    /// Protected ones too, of which most expressions are refused.
+    Readable,
+}
+
+impl Smith {
+    /// Makes the database anew with one module's tables in it.
+    ///
+    /// # Panics
+    /// When that does not work.
+    pub fn new(server: &Target, manifest: &Manifest, columns: Columns) -> Self {
+        let mut dba = connect(&server.clone().in_database("postgres"));
+        for sql in [
+            format!("DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)"),
+            format!("CREATE DATABASE {DATABASE} TEMPLATE template0"),
+        ] {
+            dba.run(&sql).good(&sql);
+        }
+        let target = server.clone().in_database(DATABASE);
+        let mut there = connect(&target);
+        let schema = manifest.schema.quoted();
+        let mut make = format!("CREATE SCHEMA {schema};");
+        for table in &manifest.tables {
+            let shown = table.columns.iter().filter(|c| match columns {
+                Columns::Plain => c.protection.is_none(),
+                Columns::Readable => !c.never,
+            });
+            let columns: Vec<String> = shown.map(|c| format!("{} {}", c.name.quoted(), c.ty)).collect();
+            make += &format!("CREATE TABLE {} ({});", table.name.quoted(), columns.join(", "));
+        }
+        there.run(&make).good(&make);
+        let sql = "SELECT DISTINCT proname FROM pg_catalog.pg_proc WHERE provolatile <> 'i'";
+        let rows = there.run(sql).good(sql).texts();
+        let mut unsteady: BTreeSet<String> = rows.into_iter().flatten().flatten().collect();
+        unsteady.extend(BY_ORDER.split_whitespace().map(str::to_owned));
+        Self {
+            target,
+            module: manifest.schema.as_str().to_owned(),
+            unsteady,
+        }
+    }
+
+    /// Has so many queries made; those that rows alone determine are returned.
+    ///
+    /// # Panics
+    /// When `sqlsmith` cannot be run.
+    pub fn queries(&self, seed: u64, count: usize) -> Vec<String> {
+        let t = &self.target;
+        let place = format!(
+            "host={} port={} user={} password={} dbname={}",
+            t.host, t.port, t.user, t.password, t.database
+        );
+        let output = Command::new("sqlsmith")
+            .arg(format!("--target={place}"))
+            .arg(format!("--seed={}", seed % (1 << 31)))
+            .arg(format!("--max-queries={count}"))
+            .args(["--dry-run", "--exclude-catalog"])
+            .stdin(Stdio::null())
+            .output()
+            .expect("Debian's sqlsmith is installed: .ci/setup test");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let made = text.split(';').filter_map(|q| self.determined(q));
+        made.collect()
+    }
+
+    /// The query, so that the rows alone determine its answer; `None` where it cannot be.
+    fn determined(&self, query: &str) -> Option<String> {
+        let tokens = tokens(query);
+        if !matches!(tokens.first()?.to_ascii_lowercase().as_str(), "select" | "with") {
+            return None;
+        }
+        let mut out: Vec<String> = Vec::new();
+        let mut n = 0;
+        while let Some(token) = tokens.get(n) {
+            let next = |ahead: usize| tokens.get(n + ahead).copied().unwrap_or_default();
+            let mut taken = 1;
+            match *token {
+                // `limit 1 offset N` picks a value of a column.
+                "limit" if next(2) == "offset" => {
+                    out.push(format!("order by 1 limit {} offset {}", next(1), next(3)));
+                    taken = 4;
+                }
+                "limit" => taken = 2,
+                "tablesample" => taken = 5,
+                "for" if matches!(next(1), "update" | "share" | "no" | "key") => return None,
+                "insert" | "update" | "delete" | "merge" | "into" => return None,
+                other => {
+                    let (schema, name) = other.split_once('.').unwrap_or(("", other));
+                    if next(1) == "(" && self.unsteady.contains(name.trim_matches('"')) {
+                        return None;
+                    }
+                    if matches!(schema, "information_schema" | "pg_toast") || schema == "pg_catalog" && next(1) != "(" {
+                        return None;
+                    }
+                    match schema == self.module || schema == quote_ident(&self.module) {
+                        true => out.push(name.to_owned()),
+                        false => out.push(other.to_owned()),
+                    }
+                }
+            }
+            n += taken;
+        }
+        Some(out.join(" "))
+    }
+}
+
+/// Words, and each parenthesis and comma by itself. `sqlsmith` writes neither strings nor comments with blanks in them.
+fn tokens(text: &str) -> Vec<&str> {
+    let mut all = Vec::new();
+    for word in text.lines().filter(|l| !l.starts_with("--")).flat_map(str::split_whitespace) {
+        let mut rest = word;
+        while let Some(at) = rest.find(['(', ')', ',']) {
+            if at > 0 {
+                all.push(&rest[..at]);
+            }
+            all.push(&rest[at..=at]);
+            rest = &rest[at + 1..];
+        }
+        if !rest.is_empty() {
+            all.push(rest);
+        }
+    }
+    all
+}
+
+fn connect(target: &Target) -> Connection {
+    Connection::open(target).unwrap_or_else(|e| panic!("{}: {e}", target.database))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn smith() -> Smith {
+        Smith {
+            target: Target::parse("postgresql://u:p@127.0.0.1:1/smith"),
+            module: "disco".to_owned(),
+            unsteady: BTreeSet::from(["now".to_owned(), "string_agg".to_owned()]),
+        }
+    }
+
+    #[test]
+    fn what_is_asked_is_determined_by_rows() {
+        let smith = smith();
+        let made = |q| smith.determined(q);
+        assert_eq!(
+            made("select\n  ref_0.id as c0,\n (select name from disco.projects limit 1 offset 4)\n as c1 from disco.projects as ref_0 where true limit 97"),
+            Some(
+                "select ref_0.id as c0 , ( select name from projects order by 1 limit 1 offset 4 ) as c1 from projects as ref_0 where true"
+                    .to_owned()
+            )
+        );
+        assert_eq!(
+            made("select 1 from disco.a as s tablesample bernoulli (9.1) where pg_catalog.upper(cast(s.b as text)) is not NULL"),
+            Some("select 1 from a as s where pg_catalog.upper ( cast ( s.b as text ) ) is not NULL".to_owned())
+        );
+    }
+
+    #[test]
+    fn what_something_else_determines_is_left_out() {
+        let smith = smith();
+        for query in [
+            "select pg_catalog.now() from disco.a",
+            "select pg_catalog.string_agg(a, b) from disco.a",
+            "select 1 from disco.a for update",
+            "select 1 from pg_catalog.pg_class",
+            "select 1 from information_schema.tables",
+            "insert into disco.a values (1)",
+            "WITH j AS (delete from disco.a returning 1) select 1",
+            "",
+        ] {
+            assert_eq!(smith.determined(query), None, "{query}");
+        }
+    }
+}

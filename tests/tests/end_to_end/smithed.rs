@@ -1,0 +1,77 @@
+//! What somebody is answered equals the same query on plain tables that hold what the domain says they may see: by queries of Debian's
+//! `sqlsmith`, in all three ways of filtering.
+
+#![expect(
+    clippy::print_stderr,
+    reason = "a run that fails is repeated by its seed; the figures say how much was compared"
+)]
+
+use postern_tests::oracle::people::{IDENTITIES, Identity, MODULES};
+use postern_tests::oracle::stage::Stage;
+use postern_tests::oracle::tally::Tally;
+use postern_tests::sqlsmith::{Columns, Smith};
+
+use super::generated::seed;
+
+/// Of a hundred queries over plain columns at least so many must be compared.
+const COMPARED: usize = 50;
+/// The same with protected columns, of which little more than equality can be asked.
+const COMPARED_READABLE: usize = 15;
+/// A statement on the copy has so many seconds.
+const SECONDS: u32 = 5;
+
+/// Has `made` queries made for each module, and asks each of `people` of them in each way.
+fn in_all_ways(seed: u64, made: usize, people: usize) {
+    eprintln!("seed {seed}: POSTERN_SEED={seed} repeats this run");
+    let stage = Stage::shared();
+    let _turn = stage.turn();
+    for (columns, made, compared) in [
+        (Columns::Plain, made, COMPARED),
+        (Columns::Readable, made / 4, COMPARED_READABLE),
+    ] {
+        let queries = MODULES.map(|module| {
+            let manifest = stage
+                .config
+                .modules
+                .iter()
+                .find(|m| m.module.as_str() == module)
+                .expect("a module");
+            Smith::new(&stage.copies(), manifest, columns).queries(seed, made)
+        });
+        for (n, way) in stage.ways.iter().enumerate() {
+            let mut tally = Tally::default();
+            for (module, queries) in MODULES.iter().zip(&queries) {
+                let all: Vec<&Identity> = IDENTITIES.iter().filter(|i| i.modules().contains(module)).collect();
+                for k in 0..people.min(all.len()) {
+                    // Others in each way, each in turn.
+                    let who = all[(k + n + usize::try_from(seed % 97).expect("small")) % all.len()];
+                    let (mut copy, mut proxy) = (stage.copy(who, module, SECONDS), stage.connect(way, who, module));
+                    proxy.run(&format!("SET statement_timeout = '{}s'", 4 * SECONDS)).good("SET");
+                    for sql in queries {
+                        let wanted = copy.run(sql);
+                        if wanted.sqlstate() == "57014" {
+                            tally.asked += 1;
+                            tally.long += 1;
+                            continue;
+                        }
+                        let here = format!("[{}, {module}, seed {seed}, {}] {sql}", who.name, way.mode);
+                        tally.add(&here, &wanted, &proxy.run(sql), false);
+                    }
+                }
+            }
+            eprintln!("sqlsmith, {columns:?} columns, {}: {}", way.mode, tally.line());
+            tally.holds(compared);
+        }
+    }
+}
+
+#[test]
+fn queries_of_sqlsmith_answer_as_on_a_copy_of_what_one_may_see() {
+    in_all_ways(seed(), 60, 3);
+}
+
+#[test]
+#[ignore = "20,000 queries in each of the three ways: make test-full"]
+fn twenty_thousand_queries_of_sqlsmith_answer_as_on_a_copy_of_what_one_may_see() {
+    in_all_ways(seed(), 1_500, 9);
+}
