@@ -21,6 +21,13 @@ const BY_ORDER: &str = "array_agg json_agg jsonb_agg json_object_agg jsonb_objec
     corr covar_pop covar_samp regr_avgx regr_avgy regr_intercept regr_r2 regr_slope regr_sxx regr_sxy regr_syy \
     stddev stddev_pop stddev_samp variance var_pop var_samp";
 
+/// Nothing has a polymorphic type; `sqlsmith` takes their operators and casts NULL to them, which always fails. It looks for operators in
+/// the catalogue of this database, where nothing but its own look-ups runs.
+const FEWER_OPERATORS: [&str; 2] = [
+    "SET allow_system_table_mods = on",
+    "DELETE FROM pg_catalog.pg_operator o USING pg_catalog.pg_type t WHERE t.typtype = 'p' AND t.oid IN (o.oprleft, o.oprright)",
+];
+
 /// Makes queries over one module's tables.
 pub struct Smith {
     target: Target,
@@ -64,6 +71,9 @@ impl Smith {
             make += &format!("CREATE TABLE {} ({});", table.name.quoted(), columns.join(", "));
         }
         there.run(&make).good(&make);
+        for sql in FEWER_OPERATORS {
+            there.run(sql).good(sql);
+        }
         let sql = "SELECT DISTINCT proname FROM pg_catalog.pg_proc WHERE provolatile <> 'i'";
         let rows = there.run(sql).good(sql).texts();
         let mut unsteady: BTreeSet<String> = rows.into_iter().flatten().flatten().collect();
@@ -122,6 +132,10 @@ impl Smith {
                 other => {
                     let (schema, name) = other.split_once('.').unwrap_or(("", other));
                     if next(1) == "(" && self.unsteady.contains(name.trim_matches('"')) {
+                        return None;
+                    }
+                    // A function of a polymorphic type.
+                    if name.starts_with("any") && schema.is_empty() && name.len() > 3 {
                         return None;
                     }
                     if matches!(schema, "information_schema" | "pg_toast") || schema == "pg_catalog" && next(1) != "(" {

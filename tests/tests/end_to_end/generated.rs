@@ -9,6 +9,7 @@
 )]
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use postern_tests::connection::Connection;
 use postern_tests::grammar::{Grammar, Source};
@@ -48,6 +49,7 @@ fn in_all_ways(seed: u64, count: usize) {
     let stage = Stage::shared();
     let _turn = stage.turn();
     for way in &stage.ways {
+        let began = Instant::now();
         let mut tally = Tally::default();
         let mut number = 0;
         for who in &IDENTITIES {
@@ -69,7 +71,7 @@ fn in_all_ways(seed: u64, count: usize) {
                 }
             }
         }
-        eprintln!("{}: {}", way.mode, tally.line());
+        eprintln!("{}: {} in {:?}", way.mode, tally.line(), began.elapsed());
         tally.holds(COMPARED);
     }
 }
@@ -85,7 +87,7 @@ pub(crate) fn seed() -> u64 {
 
 #[test]
 fn queries_of_a_grammar_answer_as_on_a_copy_of_what_one_may_see() {
-    in_all_ways(seed(), 11);
+    in_all_ways(seed(), 30);
 }
 
 #[test]

@@ -9,6 +9,7 @@
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use postern_tests::attack::{Attempt, Family, Lookup};
 use postern_tests::connection::Connection;
@@ -92,6 +93,7 @@ fn holds(extent: &Extent) {
     eprintln!("seed {seed}: POSTERN_SEED={seed} repeats this run");
     let stage = Stage::shared();
     let _turn = stage.turn();
+    let began = Instant::now();
     let lint = lint(stage);
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut figures = Figures::default();
@@ -121,6 +123,7 @@ fn holds(extent: &Extent) {
         }
         stage.restore(&mut dba);
     }
+    eprintln!("{:?}", began.elapsed());
     figures.hold();
 }
 
@@ -148,12 +151,7 @@ impl Figures {
             };
             let sql = &step.sql;
             let excepted = EXCEPTIONS.iter().find(|e| (e.fits)(sql, before, after));
-            let said = |e: &Exception| {
-                e.lint.is_empty()
-                    || lint.iter().any(|(module, table, code)| {
-                        module == asked.module && sql.contains(table.as_str()) && e.lint.contains(&code.as_str())
-                    })
-            };
+            let said = |e: &Exception| e.lint.is_empty() || found(lint, e.lint, asked.module, sql, [before, after]);
             match excepted {
                 Some(e) if said(e) && ![before, after].iter().any(|a| has_detail(a)) => {
                     *self.excepted.entry(e.what).or_default() += 1
@@ -187,6 +185,17 @@ impl Figures {
         );
         assert!(self.errors * 10 < self.compared * 8, "most of it is refused");
     }
+}
+
+/// Whether the lint finds one of these in the table that an error names, or, where none does, in one that the statement names.
+fn found(lint: &BTreeSet<(String, String, String)>, codes: &[&str], module: &str, sql: &str, answers: [&Answer; 2]) -> bool {
+    let named = answers.iter().find_map(|a| a.error()?.field('t').map(str::to_owned));
+    lint.iter().any(|(of, table, code)| {
+        let here = named
+            .as_ref()
+            .map_or_else(|| sql.contains(table.as_str()), |named| named == table);
+        of == module && here && codes.contains(&code.as_str())
+    })
 }
 
 /// DETAIL, which PostgreSQL fills with values of the row that it met.
