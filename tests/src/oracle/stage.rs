@@ -186,6 +186,43 @@ impl Stage {
         dba.run(&all).good("the rows as they were loaded");
     }
 
+    /// Changes stored rows, and lays those that were loaded in the order in which they lay: where a row lies is no part of what is hidden
+    /// or seen, and yet the first of several rows that fail is the one that is met first.
+    pub fn change(&self, dba: &mut Connection, statements: &[String]) {
+        for sql in statements {
+            dba.run(sql).good(sql);
+        }
+        let names: Vec<String> = self.data.0.iter().map(|r| format!("{}.{}", r.module, r.table)).collect();
+        let (mut out, mut back) = (String::new(), String::new());
+        for rows in &self.data.0 {
+            let Rows { module, table, .. } = rows;
+            let saved = format!("{SAVED}.{module}__{table}");
+            // What the DBA cannot tell apart is hidden as a whole, or does not change.
+            let by_key = (self.config.modules.iter())
+                .flat_map(|m| &m.tables)
+                .find(|t| t.name.schema.as_str() == module && t.name.name.as_str() == table)
+                .is_some_and(|t| t.columns[0].protection.is_none());
+            let key: Vec<String> = rows.columns[..rows.key_width()]
+                .iter()
+                .map(|c| format!("s.{c} = t.{c}"))
+                .collect();
+            let order = match by_key {
+                true => format!(" LEFT JOIN {saved} s ON {} ORDER BY s.ctid, t.ctid", key.join(" AND ")),
+                false => String::new(),
+            };
+            let _ = write!(out, "INSERT INTO {saved}__moved SELECT t.* FROM {module}.{table} t{order};");
+            let _ = write!(
+                back,
+                "INSERT INTO {module}.{table} SELECT * FROM {saved}__moved; TRUNCATE {saved}__moved;"
+            );
+        }
+        let all = format!(
+            "SET session_replication_role = replica;{out}TRUNCATE {};{back}",
+            names.join(", ")
+        );
+        dba.run(&all).good("rows in their order");
+    }
+
     /// What a proxy said.
     pub fn log_text(&self) -> String {
         self.ways.iter().map(|w| w.proxy.log_text()).collect()
@@ -217,7 +254,11 @@ fn provision(directory: &Path) {
 fn save(dba: &mut Connection, data: &Data) {
     let mut all = format!("CREATE SCHEMA {SAVED};");
     for Rows { module, table, .. } in &data.0 {
-        let _ = write!(all, "CREATE TABLE {SAVED}.{module}__{table} AS TABLE {module}.{table};");
+        let saved = format!("{SAVED}.{module}__{table}");
+        let _ = write!(
+            all,
+            "CREATE TABLE {saved} AS TABLE {module}.{table}; CREATE TABLE {saved}__moved AS TABLE {saved} WITH NO DATA;"
+        );
     }
     dba.run(&all).good("saving the rows");
 }

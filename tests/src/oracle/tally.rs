@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::corpus::difference;
-use crate::message::Reply;
+use crate::message::{ErrorFields, Reply};
 
 /// SQLSTATEs with which Postern refuses what it does not know, always with a HINT.
 const REFUSALS: [&str; 3] = ["0A000", "42501", "42883"];
@@ -28,15 +28,17 @@ pub fn judge(copy: &Reply, proxy: &Reply, ordered: bool) -> Verdict {
     if [copy, proxy].iter().any(|r| r.sqlstate() == CANCELLED) {
         return Verdict::TooLong;
     }
-    let refusal = proxy
-        .error
-        .as_ref()
-        .filter(|e| REFUSALS.contains(&e.sqlstate()) && !e.hint().is_empty() && e.sqlstate() != copy.sqlstate());
+    let refusal = proxy.error.as_ref().filter(|e| refuses(e) && e.sqlstate() != copy.sqlstate());
     match (refusal, difference(copy, proxy, ordered)) {
         (Some(e), _) => Verdict::Refused(format!("{}: {}", e.sqlstate(), e.message())),
         (None, Some(how)) => Verdict::Differs(how),
         (None, None) => Verdict::Same,
     }
+}
+
+/// Whether an error is a refusal. A type that is not on the list answers as one that does not exist.
+fn refuses(e: &ErrorFields) -> bool {
+    REFUSALS.contains(&e.sqlstate()) && !e.hint().is_empty() || e.sqlstate() == "42704" && e.message().starts_with("type ")
 }
 
 /// All of them together.
@@ -128,7 +130,7 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::{Column, ErrorFields};
+    use crate::message::Column;
 
     fn reply(rows: &[[Option<&str>; 2]]) -> Reply {
         let column = |name: &str| Column {
@@ -174,6 +176,7 @@ mod tests {
         );
         assert!(differs(&failed("22012", "")), "an error of its own");
         assert!(differs(&failed("0A000", "")), "a refusal without a hint");
+        assert!(differs(&failed("42704", "")), "something else that is missing");
         let mut renamed = copy.clone();
         renamed.columns.as_mut().expect("columns")[0].name = "c".to_owned();
         assert!(differs(&renamed), "a column's name");
