@@ -110,20 +110,32 @@ impl Changing<'_> {
         everything_seen(self.who, self.after) == self.wanted
     }
 
-    /// Sets one cell, unless somebody would see it.
-    fn set(&mut self, row: usize, column: usize, value: Cell) -> bool {
-        let old = std::mem::replace(&mut self.rows().rows[row][column], value);
-        let unseen = self.unseen();
-        if !unseen {
-            self.rows().rows[row][column] = old;
+    /// Sets cells of a row: all of them, or those that nobody would see. Which were set.
+    fn set(&mut self, row: usize, cells: Vec<(usize, Cell)>) -> Vec<usize> {
+        let before = self.rows().rows[row].clone();
+        for (column, value) in &cells {
+            self.rows().rows[row][*column].clone_from(value);
         }
-        unseen
+        if self.unseen() {
+            return cells.into_iter().map(|(column, _)| column).collect();
+        }
+        self.rows().rows[row] = before;
+        let mut set = Vec::new();
+        for (column, value) in cells {
+            let old = std::mem::replace(&mut self.rows().rows[row][column], value);
+            if self.unseen() {
+                set.push(column);
+            } else {
+                self.rows().rows[row][column] = old;
+            }
+        }
+        set
     }
 
     fn other(&mut self, row: usize, hidden: bool) {
         let key = self.condition(row);
         let width = self.rows().key_width();
-        let mut changes = Vec::new();
+        let mut values = Vec::new();
         for (n, column) in self.declared.columns.iter().enumerate().skip(width) {
             let protected = column.protection.as_ref();
             let masked = never(self.declared.name.name.as_str(), column.name.as_str()) || {
@@ -138,12 +150,15 @@ impl Changing<'_> {
                 Some(_) => None,
                 None => extreme(&column.ty, row + n, !column.not_null, &format!("{row}.{n}")),
             };
-            if !self.set(row, n, value.clone()) {
-                continue;
-            }
+            values.push((n, value));
+        }
+        let mut changes = Vec::new();
+        for n in self.set(row, values) {
+            let column = &self.declared.columns[n];
+            let value = &self.after.0[self.at].rows[row][n];
             let name = column.name.quoted();
-            match protected {
-                None => changes.push(format!("{name} = {}", literal(&value))),
+            match column.protection.as_ref() {
+                None => changes.push(format!("{name} = {}", literal(value))),
                 Some(p) => {
                     let nothing = !column.not_null && (row + n) % 2 == 0 || !hidden && !column.not_null;
                     let unreadable = format!("pg_catalog.decode('{:08x}deadbeef', 'hex')", row * 64 + n);
@@ -193,14 +208,16 @@ impl Changing<'_> {
             return;
         }
         let last = self.rows().rows.len() - 1;
-        for (n, column) in self.declared.columns.iter().enumerate() {
+        let edges = self.declared.columns.iter().enumerate().skip(width).filter(|(_, column)| {
             let unique = self.declared.unique.iter().any(|u| u.contains(&column.name));
+            !unique && column.protection.is_none()
+        });
+        let edges = edges.map(|(n, c)| (n, extreme(&c.ty, number + n, !c.not_null, &format!("zz.{number}.{n}"))));
+        let edges = edges.collect();
+        self.set(last, edges);
+        for (n, column) in self.declared.columns.iter().enumerate() {
             if column.protection.is_some() {
                 continue;
-            }
-            if n >= width && !unique {
-                let value = extreme(&column.ty, number + n, !column.not_null, &format!("zz.{number}.{n}"));
-                self.set(last, n, value);
             }
             names.push(column.name.quoted());
             values.push(literal(&self.after.0[self.at].rows[last][n]));

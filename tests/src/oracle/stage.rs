@@ -189,9 +189,8 @@ impl Stage {
     /// Changes stored rows, and lays those that were loaded in the order in which they lay: where a row lies is no part of what is hidden
     /// or seen, and yet the first of several rows that fail is the one that is met first.
     pub fn change(&self, dba: &mut Connection, statements: &[String]) {
-        for sql in statements {
-            dba.run(sql).good(sql);
-        }
+        let all = statements.join(";");
+        dba.run(&all).good(&all);
         let names: Vec<String> = self.data.0.iter().map(|r| format!("{}.{}", r.module, r.table)).collect();
         let (mut out, mut back) = (String::new(), String::new());
         for rows in &self.data.0 {

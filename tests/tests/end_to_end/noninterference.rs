@@ -95,6 +95,7 @@ fn holds(extent: &Extent) {
     let _turn = stage.turn();
     let began = Instant::now();
     let lint = lint(stage);
+    let families = families(stage);
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut figures = Figures::default();
     for way in &stage.ways {
@@ -104,7 +105,7 @@ fn holds(extent: &Extent) {
         }
         let mut dba = stage.dba(&way.database);
         for who in people {
-            let asked = batch(stage, who, extent, &mut random);
+            let asked = batch(stage, &families, who, extent, &mut random);
             stage.restore(&mut dba);
             let before = record(stage, way, who, &asked);
             let control = record(stage, way, who, &asked);
@@ -214,7 +215,7 @@ fn lint(stage: &Stage) -> BTreeSet<(String, String, String)> {
 }
 
 /// What is asked of everybody's modules: what the tables' shapes suggest, the attacks' statements, and queries of the grammar.
-fn batch(stage: &Stage, who: &Identity, extent: &Extent, random: &mut ChaCha8Rng) -> Vec<Asked> {
+fn batch(stage: &Stage, families: &[Family], who: &Identity, extent: &Extent, random: &mut ChaCha8Rng) -> Vec<Asked> {
     let mut all = Vec::new();
     for module in who.modules() {
         let manifest = stage
@@ -225,7 +226,7 @@ fn batch(stage: &Stage, who: &Identity, extent: &Extent, random: &mut ChaCha8Rng
             .expect("a module");
         let asked = |steps, fresh| Asked { module, steps, fresh };
         let shapes = sequences(who, &stage.data, manifest).into_iter().map(|s| asked(s, false));
-        let attacks = attacks(stage, &who.login(module)).into_iter().map(|s| asked(s, true));
+        let attacks = attacks(families, &who.login(module)).into_iter().map(|s| asked(s, true));
         all.extend(shapes.chain(attacks).filter(|_| random.random_ratio(extent.share, 1_000)));
         let mut copy = stage.copy(who, module, 20);
         let sources = sources(stage, module, &mut copy);
@@ -246,21 +247,34 @@ fn batch(stage: &Stage, who: &Identity, extent: &Extent, random: &mut ChaCha8Rng
     all
 }
 
+/// The attacks, with values of these rows.
+fn families(stage: &Stage) -> Vec<Family> {
+    let mut dba = stage.dba(&stage.ways[0].database);
+    let names = ["isolation.toml", "filters_reading.toml", "filters_writing.toml", "masks.toml"];
+    let mut all: Vec<Family> = names
+        .iter()
+        .map(|name| Family::read(&workspace().join("tests/attacks").join(name)))
+        .collect();
+    for lookup in all.iter_mut().flat_map(|f| f.values.values_mut()) {
+        let found = match &*lookup {
+            Lookup::Direct(sql) => dba.run(sql).scalar(),
+            Lookup::Through { .. } => None,
+        };
+        *lookup = Lookup::Direct(found.unwrap_or_else(|| "nothing".to_owned()));
+    }
+    all
+}
+
 /// The attacks' statements and their twins' for that login, each in a transaction that is rolled back.
-fn attacks(stage: &Stage, login: &str) -> Vec<Sequence> {
+fn attacks(families: &[Family], login: &str) -> Vec<Sequence> {
     let mut all = Vec::new();
-    for name in ["isolation.toml", "filters_reading.toml", "filters_writing.toml", "masks.toml"] {
-        let family = Family::read(&workspace().join("tests/attacks").join(name));
-        let mut dba = stage.dba(&stage.ways[0].database);
-        let values = family.values.iter().map(|(name, lookup)| {
-            let found = match lookup {
-                Lookup::Direct(sql) => dba.run(sql).scalar(),
-                Lookup::Through { .. } => None,
-            };
-            (format!("{{{name}}}"), found.unwrap_or_else(|| "nothing".to_owned()))
-        });
-        let values: Vec<(String, String)> = values.collect();
-        let filled = |sql: &String| values.iter().fold(sql.clone(), |sql, (name, value)| sql.replace(name, value));
+    for family in families {
+        let filled = |sql: &String| {
+            family.values.iter().fold(sql.clone(), |sql, (name, value)| match value {
+                Lookup::Direct(value) => sql.replace(&format!("{{{name}}}"), value),
+                Lookup::Through { .. } => sql,
+            })
+        };
         for attack in &family.attack {
             let own = attack.attempt.login.as_deref();
             let attempts = [Some(&attack.attempt), attack.allowed.as_ref()];
