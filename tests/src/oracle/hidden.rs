@@ -160,7 +160,7 @@ impl Changing<'_> {
             match column.protection.as_ref() {
                 None => changes.push(format!("{name} = {}", literal(value))),
                 Some(p) => {
-                    let nothing = !column.not_null && (row + n) % 2 == 0 || !hidden && !column.not_null;
+                    let nothing = !column.not_null && (!hidden || (row + n).is_multiple_of(2));
                     let unreadable = format!("pg_catalog.decode('{:08x}deadbeef', 'hex')", row * 64 + n);
                     let stored = if nothing { "NULL" } else { &unreadable };
                     changes.push(format!("{name} = {stored}"));
