@@ -38,6 +38,7 @@ fn asked<T>(module: &str, f: impl FnOnce(&Ask<'_>) -> T) -> T {
         module: &manifest.module,
         login,
         superadmin: false,
+        undeclared: false,
         enforce: Enforce::Rewrite,
         max_sql_bytes: 1 << 20,
     })

@@ -1,13 +1,15 @@
 //! COPY between a client and a table or query: `TO STDOUT` and `FROM STDIN`. The server's files and programs are nobody's.
 //!
 //! What COPY gives is what SELECT would give: a declared table is read by a query of its columns, so barrier, filters, masks and the second
-//! reading hold for it as for any other. `FROM STDIN` into a declared table is an INSERT of each row ([`crate::fill`]). Refused: protected
-//! columns in `TO STDOUT` (its rows pass unread), parameters, and options that are not on the list.
+//! reading hold for it as for any other. Where rows hold protected columns, or predicates ask for them, it is that query which runs, and its
+//! rows are opened and written in COPY's form on this side. `FROM STDIN` into a declared table is an INSERT of each row ([`crate::fill`]).
+//! Refused: parameters, and options that are not on the list.
 
 use pg_query::NodeEnum;
 use pg_query::protobuf::{ColumnRef, CopyStmt, DefElem, LimitOption, Node, RangeVar, SelectStmt, SetOperation};
 use postern_config::Table;
 
+use crate::copy_form::CopyForm;
 use crate::insert::column_of;
 use crate::judge::{Ask, Judge, Judged, judged};
 use crate::plan::{Effect, Plan, Refusal, Run};
@@ -103,10 +105,32 @@ fn copy_out(stmt: &Node, ask: &Ask<'_>) -> Result<Plan, Refusal> {
             _ => Err(Refusal::internal("a COPY has no source")),
         }
     })?;
-    if judged.value.output().is_some() {
-        return Err(sealed());
+    if judged.value.output().is_some() || !judged.params.is_empty() {
+        return opened(stmt, ask);
     }
     carried_out(judged, Effect::CopyOut)
+}
+
+/// COPY of rows that must be opened, or that are asked for by protected values: its query, whose rows are written on this side.
+fn opened(stmt: &Node, ask: &Ask<'_>) -> Result<Plan, Refusal> {
+    let Some(NodeEnum::CopyStmt(c)) = &stmt.node else {
+        return Err(Refusal::internal("a COPY was expected"));
+    };
+    let Some(query) = &c.query else {
+        return Err(Refusal::internal("a COPY has no query"));
+    };
+    let judged = judged(query, ask, false, |judge, n| walk_data(judge, n, &Mode::Client))?;
+    if judged.highest_param > 0 {
+        return Err(Refusal::new("42P02", "parameter", "there is no parameter $1"));
+    }
+    let Some(output) = judged.value.output_of_all() else {
+        return Err(Refusal::construct("COPY of columns that are not known").hint("Name the columns."));
+    };
+    let form = CopyForm::of(&c.options, |name| judged.value.position(name))?;
+    let mut gathered = Gathered::default();
+    gathered.opened.extend(judged.value.opened().map(|s| s.column.clone()));
+    let (statement, _) = gathered.statement(judged, Some(output));
+    Ok(finish(Run::Once(statement), Effect::CopyOpened(form.into()), gathered))
 }
 
 /// COPY FROM STDIN: PostgreSQL's own into relations that no manifest declares, row by row into declared ones.

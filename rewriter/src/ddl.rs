@@ -62,7 +62,7 @@ pub(crate) fn may_run(login: &Login) -> bool {
 
 fn not_by(ask: &Ask<'_>) -> Refusal {
     Refusal::denied("ddl", format!("permission denied for schema {}", ask.catalog.schema))
-        .hint("Change the schema with the module's migrator login.")
+        .hint("Change the schema with the module's migrator login, without a user's token.")
 }
 
 /// A refusal for a statement that is not available; where it names a relation that is not the module's, the relation is missing first.
@@ -246,6 +246,9 @@ impl Judge<'_> {
             schema => {
                 return Err(Refusal::new("3F000", "relation", format!("schema \"{schema}\" does not exist")).at(r.location));
             }
+        }
+        if r.schemaname != "pg_temp" && !self.ask.undeclared {
+            return Err(not_by(self.ask));
         }
         if r.schemaname == "pg_temp" {
             self.keeps.add(match at_commit {

@@ -76,7 +76,11 @@ impl Judge<'_> {
                     let [call, definitions @ ..] = parts.items.as_mut_slice() else {
                         return Err(Refusal::internal("a FROM function has another form"));
                     };
+                    let several = definitions.is_empty() && f.coldeflist.is_empty() && unnests_several(call);
                     self.plain(call, scope)?;
+                    if several && let Some(NodeEnum::FuncCall(c)) = &mut call.node {
+                        c.funcname = vec![tree::string("unnest")];
+                    }
                     for d in definitions {
                         self.column_definitions(d, scope)?;
                     }
@@ -252,6 +256,22 @@ pub(crate) fn stars_of(entry: &Entry) -> Vec<Star> {
                 sealed: matches!(c.nature, Nature::Sealed(_)),
             })
             .collect(),
+    }
+}
+
+/// `unnest(a, b)` in FROM is a construct of the grammar rather than a function, and one only by this bare name; PostgreSQL makes calls of
+/// `pg_catalog.unnest` of it, whatever the search path.
+fn unnests_several(call: &Node) -> bool {
+    match &call.node {
+        Some(NodeEnum::FuncCall(c)) => {
+            let plain = !c.func_variadic && !c.agg_distinct && !c.agg_star && c.over.is_none();
+            tree::parts(&c.funcname).as_deref() == Some(&["unnest"])
+                && c.args.len() > 1
+                && plain
+                && c.agg_order.is_empty()
+                && c.agg_filter.is_none()
+        }
+        _ => false,
     }
 }
 

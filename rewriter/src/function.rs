@@ -19,6 +19,10 @@ impl Judge<'_> {
             self.arguments(f, &name, scope)?;
             return Ok(None);
         }
+        if tree::parts(&f.funcname).as_deref() == Some(&["information_schema", "_pg_expandarray"]) {
+            // JDBC's. It looks at its argument and at nothing else.
+            return self.arguments(f, "_pg_expandarray", scope).map(|()| None);
+        }
         let name = match tree::parts(&f.funcname).as_deref() {
             Some([name] | ["pg_catalog", name]) => (*name).to_owned(),
             Some(parts) => return Err(missing(&parts.join("."), location)),
@@ -75,6 +79,14 @@ impl Judge<'_> {
                     && literal(value) == Some("")
                 {
                     // pg_dump's. Names stay as short as the module's own path makes them.
+                    let answer = tree::cast(value.clone(), "text");
+                    self.arguments(f, &name, scope)?;
+                    return Ok(Some(answer));
+                }
+                if let [_, value, _] = f.args.as_slice()
+                    && literal(value).is_some_and(only_kinds_of_relations)
+                {
+                    // pg_dump's too, for `restrict_nonsystem_relation_kind`: the catalogue's views are no system's.
                     let answer = tree::cast(value.clone(), "text");
                     self.arguments(f, &name, scope)?;
                     return Ok(Some(answer));
@@ -316,4 +328,9 @@ fn configuration_argument(f: &protobuf::FuncCall, name: &str) -> Result<(), Refu
         Refusal::denied("function", format!("permission denied for this first argument of {name}"))
             .hint("Name the text search configuration by a plain constant, as in to_tsvector('english', …)."),
     )
+}
+
+/// Whether a setting's value could only be that of `restrict_nonsystem_relation_kind`.
+fn only_kinds_of_relations(value: &str) -> bool {
+    value.split(',').all(|kind| matches!(kind.trim(), "view" | "foreign-table"))
 }

@@ -31,6 +31,8 @@ pub struct Ask<'a> {
     pub login: &'a Login,
     /// The user is superadmin (may see costs in EXPLAIN; rows are filtered by policy like anybody's).
     pub superadmin: bool,
+    /// Relations that no manifest declares are there for whoever asks: the module itself, and no user of it.
+    pub undeclared: bool,
     /// Where filters are applied.
     pub enforce: Enforce,
     /// Longest text.

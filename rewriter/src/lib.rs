@@ -11,6 +11,7 @@ mod allow;
 pub mod catalog;
 mod census;
 mod copy;
+mod copy_form;
 mod create_function;
 mod create_type;
 mod ddl;

@@ -3,11 +3,13 @@
 //! A plan holds no key, no user and no value other than constants of the statement itself, so it can be cached and shared.
 
 use std::fmt;
+use std::sync::Arc;
 
 use postern_config::ColumnType;
 use postern_config::expr::Claim;
 use postern_config::names::{ColumnRef, TableRef};
 
+pub use crate::copy_form::{CopyForm, CopyFormat, Forced};
 pub use crate::keeps::Keeps;
 pub use crate::own::may_change;
 
@@ -262,6 +264,8 @@ pub enum Effect {
     DiscardAll,
     /// `COPY … TO STDOUT`: CopyOutResponse, CopyData and CopyDone go to the client unread.
     CopyOut,
+    /// `COPY … TO STDOUT` of rows that are opened on the way: the statement is its query, and its rows are written in this form.
+    CopyOpened(Arc<CopyForm>),
     /// `COPY … FROM STDIN`: behind CopyInResponse the client's CopyData, CopyDone or CopyFail go to PostgreSQL unread.
     CopyIn,
     /// `COPY … FROM STDIN` into a declared table: the plan is the INSERT of one row, whose parameters are the row's fields.

@@ -163,9 +163,17 @@ impl Projection {
         if !self.carries_sealed() && self.doors.is_empty() {
             return None;
         }
-        let visible = self
-            .columns
-            .iter()
+        self.output_of_all()
+    }
+
+    /// The same where every row is read, whether it needs to be opened or not; `None` where the columns are not known.
+    pub(crate) fn output_of_all(&self) -> Option<Output> {
+        let columns = self.columns.as_ref();
+        if columns.is_none() && self.doors.is_empty() {
+            return None;
+        }
+        let visible = columns
+            .into_iter()
             .flatten()
             .map(|c| match &c.sealed {
                 None => Field::Plain,
@@ -186,6 +194,11 @@ impl Projection {
             upstream_fields: self.fields,
             door: self.doors.clone(),
         })
+    }
+
+    /// Where the first visible column of that name stands.
+    pub(crate) fn position(&self, name: &str) -> Option<usize> {
+        self.columns.iter().flatten().position(|c| *c.name == *name)
     }
 
     /// Base columns that it opens.

@@ -9,7 +9,7 @@ use postern_config::expr::{Expr, Subqueries};
 use postern_config::manifest::Operation;
 use postern_config::names::{eq_column, quote_ident, quote_literal};
 use postern_config::settings::Enforce;
-use postern_config::{Column, ColumnType, LoginKind, Protection, Table};
+use postern_config::{Column, ColumnType, Protection, Table};
 
 use crate::catalog::{Relation, RelationKind};
 use crate::create_function::Body;
@@ -33,6 +33,11 @@ pub(crate) enum Target {
 }
 
 impl Judge<'_> {
+    /// Whether a relation of the module answers as a missing one: no manifest declares it, and a user asks.
+    pub(crate) fn hides(&self, relation: &Relation) -> bool {
+        !relation.is_manifests() && &*relation.schema != "pg_temp" && !self.ask.undeclared
+    }
+
     /// Resolves a relation's name, CTEs apart. A foreign relation is missing, with PostgreSQL's own words.
     pub(crate) fn resolve(&mut self, r: &RangeVar) -> Result<Target, Refusal> {
         let catalog = self.ask.catalog;
@@ -55,9 +60,7 @@ impl Judge<'_> {
             schema => catalog.relation(schema, &r.relname),
         };
         if let Some(relation) = own {
-            let undeclared_hidden =
-                !relation.is_manifests() && &*relation.schema != "pg_temp" && self.ask.login.kind == LoginKind::Runtime;
-            if undeclared_hidden {
+            if self.hides(relation) {
                 return Err(Refusal::missing_relation(&shown, r.location));
             }
             // A view may read declared tables.

@@ -209,8 +209,14 @@ impl Judge<'_> {
             return Err(Refusal::internal("a set operation lacks an arm"));
         };
         let mode = if *mode == Mode::Client { &Mode::Arm } else { mode };
-        let left = self.select(left, Some(scope), mode)?;
-        let right = self.select(right, Some(scope), mode)?;
+        let mixed = self.mixed_references([&**left, &**right]);
+        let (left_arm, right_arm) = (left, right);
+        let left = self.select(left_arm, Some(scope), mode)?;
+        let right = self.select(right_arm, Some(scope), mode)?;
+        let mut arms = 0;
+        for arm in [left_arm, right_arm] {
+            references_as_oids(arm, &mixed, &mut arms);
+        }
         if left.carries_sealed() || right.carries_sealed() {
             if s.op() != SetOperation::SetopUnion || !s.all {
                 return Err(Refusal::construct("UNION, INTERSECT or EXCEPT over a protected column")
@@ -248,6 +254,33 @@ impl Judge<'_> {
             return Err(Refusal::construct("FOR UPDATE over a set operation"));
         }
         Ok(left)
+    }
+
+    /// For each innermost arm in order, at which positions it gives a catalogue reference where another arm gives something else, which can
+    /// only be an oid.
+    fn mixed_references(&self, arms: [&SelectStmt; 2]) -> Vec<Vec<usize>> {
+        let mut all: Vec<Vec<bool>> = Vec::new();
+        let mut open: Vec<&SelectStmt> = arms.into_iter().rev().collect();
+        while let Some(s) = open.pop() {
+            if let (Some(left), Some(right)) = (&s.larg, &s.rarg) {
+                open.extend([&**right, &**left]);
+                continue;
+            }
+            let values = s.target_list.iter().map(|n| match &n.node {
+                Some(NodeEnum::ResTarget(t)) => t.val.as_deref(),
+                _ => None,
+            });
+            // Behind a `*` nobody counts.
+            let counted = !values.clone().flatten().any(is_star);
+            all.push(
+                values
+                    .map(|v| counted && v.is_some_and(|v| self.catalogue_reference(v)))
+                    .collect(),
+            );
+        }
+        let everywhere = |i: usize| all.iter().all(|arm| arm.get(i) == Some(&true));
+        let here = |arm: &Vec<bool>| (0..arm.len()).filter(|i| arm[*i] && !everywhere(*i)).collect();
+        all.iter().map(here).collect()
     }
 
     fn values(&mut self, s: &mut SelectStmt, scope: &Scope<'_>, mode: &Mode) -> Result<Projection, Refusal> {
@@ -497,4 +530,29 @@ impl Judge<'_> {
             _ => self.plain(n, scope),
         }
     }
+}
+
+fn is_star(n: &Node) -> bool {
+    match &n.node {
+        Some(NodeEnum::ColumnRef(c)) => c.fields.iter().any(|f| matches!(f.node, Some(NodeEnum::AStar(_)))),
+        _ => false,
+    }
+}
+
+/// Has the references at these positions of the innermost arms, which were to be shown as text, told as oids.
+fn references_as_oids(s: &mut SelectStmt, mixed: &[Vec<usize>], arm: &mut usize) {
+    if let (Some(left), Some(right)) = (&mut s.larg, &mut s.rarg) {
+        references_as_oids(left, mixed, arm);
+        references_as_oids(right, mixed, arm);
+        return;
+    }
+    for i in mixed.get(*arm).into_iter().flatten() {
+        if let Some(NodeEnum::ResTarget(t)) = s.target_list.get_mut(*i).and_then(|n| n.node.as_mut())
+            && let Some(NodeEnum::TypeCast(c)) = t.val.as_mut().and_then(|v| v.node.as_mut())
+            && let Some(reference) = c.arg.take()
+        {
+            t.val = Some(Box::new(tree::cast(*reference, "oid")));
+        }
+    }
+    *arm += 1;
 }

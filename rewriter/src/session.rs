@@ -12,9 +12,10 @@ use crate::expr::string_constant;
 use crate::function::literal;
 use crate::judge::{Ask, judged};
 use crate::plan::{Effect, Plan, Refusal, Run, Transaction, Value};
+use crate::select::Mode;
 use crate::statement::{answered, finish};
-use crate::tree;
 use crate::update::Gathered;
+use crate::{ddl, tree};
 
 /// A statement that holds no name of a relation, function or type: printed and read again, nothing in it changes.
 pub(crate) fn verbatim(stmt: &Node, ask: &Ask<'_>, effect: Effect) -> Result<Plan, Refusal> {
@@ -64,9 +65,25 @@ pub(crate) fn set(v: &VariableSetStmt, stmt: &Node, ask: &Ask<'_>) -> Result<Pla
     let values: Vec<String> = v.args.iter().map(setting_text).collect::<Option<_>>().ok_or_else(denied)?;
     let resets = matches!(kind, VariableSetKind::VarSetDefault | VariableSetKind::VarReset);
     let allowed = match rule {
-        SettingRule::Free => true,
         SettingRule::Show => false,
-        _ if resets => true,
+        SettingRule::Answered(_) if resets => return Ok(answered("RESET", Effect::None)),
+        SettingRule::Answered(these) => match values.as_slice() {
+            [v] if these.contains(&v.to_ascii_lowercase().as_str()) => return Ok(answered("SET", Effect::None)),
+            _ => false,
+        },
+        _ => resets || permits(rule, &values, ask),
+    };
+    if !allowed {
+        return Err(denied());
+    }
+    verbatim(stmt, ask, Effect::Setting(canonical))
+}
+
+/// Whether a setting that PostgreSQL is to set may have these values.
+fn permits(rule: SettingRule, values: &[String], ask: &Ask<'_>) -> bool {
+    match rule {
+        SettingRule::Free => true,
+        SettingRule::Show | SettingRule::Answered(_) => false,
         SettingRule::Only(only) => {
             let folded: Vec<String> = values
                 .iter()
@@ -79,19 +96,35 @@ pub(crate) fn set(v: &VariableSetStmt, stmt: &Node, ask: &Ask<'_>) -> Result<Pla
                 _ => false,
             }
         }
-        SettingRule::OwnSchema => values.iter().all(|s| {
-            s.is_empty() || s == ask.catalog.schema.as_str() || matches!(s.as_str(), "pg_catalog" | "pg_temp" | "$user")
-        }),
-    };
-    if !allowed {
-        return Err(denied());
+        SettingRule::OwnSchema => values.iter().all(|s| in_own_path(s, ask)),
     }
-    verbatim(stmt, ask, Effect::Setting(canonical))
 }
 
-/// The setting that a call of `set_config` changes, where SET may change it to any value and nothing but PostgreSQL must know the value. The
-/// name and whether it is local are constants; the value may be a parameter.
-pub(crate) fn set_config(f: &protobuf::FuncCall) -> Option<&'static str> {
+/// Whether a schema may stand in the search path.
+fn in_own_path(schema: &str, ask: &Ask<'_>) -> bool {
+    schema.is_empty() || schema == ask.catalog.schema.as_str() || matches!(schema, "pg_catalog" | "pg_temp" | "$user")
+}
+
+/// CREATE SCHEMA: a module has its own already, which is what a dump of it makes first.
+pub(crate) fn create_schema(c: &protobuf::CreateSchemaStmt, stmt: &Node, ask: &Ask<'_>) -> Result<Plan, Refusal> {
+    let own = c.schemaname == ask.catalog.schema.as_str() && c.schema_elts.is_empty();
+    if !own || !ddl::may_run(ask.login) {
+        return Err(ddl::refused(stmt, ask));
+    }
+    if c.if_not_exists {
+        return Ok(answered("CREATE SCHEMA", Effect::None));
+    }
+    Err(Refusal::new(
+        "42P06",
+        "ddl",
+        format!("schema \"{}\" already exists", c.schemaname),
+    ))
+}
+
+/// The setting that a call of `set_config` changes, where SET may change it to any value and nothing but PostgreSQL must know the value, or
+/// where the value is a constant list of schemas that may stand in the search path. The name and whether it is local are constants; any other
+/// value may be a parameter.
+pub(crate) fn set_config(f: &protobuf::FuncCall, ask: &Ask<'_>) -> Option<&'static str> {
     if !matches!(
         tree::parts(&f.funcname).as_deref(),
         Some(["set_config"] | ["pg_catalog", "set_config"])
@@ -110,6 +143,10 @@ pub(crate) fn set_config(f: &protobuf::FuncCall) -> Option<&'static str> {
         // These two are followed by their statements' texts, and a quota looks at the third's.
         ("bytea_output" | "extra_float_digits" | "statement_timeout", _) => None,
         (canonical, SettingRule::Free) if plain_value && local => Some(canonical),
+        (canonical, SettingRule::OwnSchema) if local => literal(value)?
+            .split(',')
+            .all(|schema| in_own_path(schema.trim().trim_matches('"'), ask))
+            .then_some(canonical),
         _ => None,
     }
 }

@@ -70,11 +70,12 @@ pub(crate) fn plan_node(stmt: Node, ask: &Ask<'_>) -> Result<Plan, Refusal> {
         return Err(Refusal::internal("a statement is empty"));
     };
     if let Some(call) = only_call(inner)
-        && let Some(setting) = session::set_config(call)
+        && let Some(setting) = session::set_config(call, ask)
     {
         return set_config(&stmt, ask, setting);
     }
     match inner {
+        NodeEnum::CreateSchemaStmt(c) => session::create_schema(c, &stmt, ask),
         NodeEnum::SelectStmt(_) | NodeEnum::InsertStmt(_) | NodeEnum::DeleteStmt(_) => data(&stmt, ask, Effect::None),
         NodeEnum::UpdateStmt(u) => match update_plan(u, ask)? {
             UpdatePlan::Once => data(&stmt, ask, Effect::None),

@@ -122,9 +122,10 @@ impl Judge<'_> {
         let relation = self.ask.catalog.relation(schema, name);
         self.ask.catalog.closed
             && relation.is_some_and(|r| {
-                r.declared
-                    .as_ref()
-                    .is_none_or(|t| t.columns.iter().all(|c| c.protection.is_none() && !c.never))
+                !self.hides(r)
+                    && r.declared
+                        .as_ref()
+                        .is_none_or(|t| t.columns.iter().all(|c| c.protection.is_none() && !c.never))
             })
     }
 
@@ -135,14 +136,14 @@ impl Judge<'_> {
             return true;
         }
         let Some(parts) = fold_qualified(literal) else { return false };
-        match parts.as_slice() {
+        let found = match parts.as_slice() {
             [name] => catalog
                 .relation("pg_temp", name)
-                .or_else(|| catalog.relation(catalog.schema.as_str(), name))
-                .is_some(),
-            [schema, name] => catalog.relation(schema, name).is_some(),
-            _ => false,
-        }
+                .or_else(|| catalog.relation(catalog.schema.as_str(), name)),
+            [schema, name] => catalog.relation(schema, name),
+            _ => None,
+        };
+        found.is_some_and(|relation| !self.hides(relation))
     }
 }
 

@@ -83,6 +83,7 @@ fn judge(config: &Config, who: &str, sql: &str, enforce: Enforce) -> String {
         module: &manifest.module,
         login: &login,
         superadmin: false,
+        undeclared: login.kind != LoginKind::Runtime,
         enforce,
         max_sql_bytes: 1 << 20,
     };

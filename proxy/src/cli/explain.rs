@@ -11,6 +11,7 @@ use std::io::{BufReader, Write};
 use std::time::Duration;
 
 use clap::ValueEnum;
+use postern_config::LoginKind;
 use postern_rewriter::plan::{Field, Param, Plan, Refusal, Run, Statement};
 use postern_rewriter::{Ask, plan_batch};
 
@@ -78,6 +79,7 @@ impl Subject {
                 module: &self.module,
                 login: &self.login,
                 superadmin: self.superadmin,
+                undeclared: self.person.is_none() && self.login.kind != LoginKind::Runtime,
                 enforce: self.enforce,
                 max_sql_bytes: self.max_sql_bytes,
             },

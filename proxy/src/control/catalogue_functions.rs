@@ -327,6 +327,12 @@ fn definitions() -> Vec<CatalogueFunction> {
         ..function("format_type", "oid, integer", "text", printed)
     });
     all.push(function(
+        "acldefault",
+        "\"char\", oid",
+        "aclitem[]",
+        format!("SELECT CASE WHEN {} THEN pg_catalog.acldefault($1, $2) END", ROLE.seen("$2")),
+    ));
+    all.push(function(
         "pg_get_userbyid",
         "oid",
         "name",

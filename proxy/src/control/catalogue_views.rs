@@ -2,8 +2,9 @@
 //!
 //! Every view has the columns of the relation that it stands for, names and types alike (references to objects are told as oids, and
 //! `tableoid` stands last where PostgreSQL has it unasked), and shows the built-in objects, the session's
-//! own module's schema and its temporary schema. Protected columns have their declared types, hidden columns and their indexes look
-//! as they would on plain PostgreSQL, and row security is not mentioned. Rows of other modules, of other databases' objects and of
+//! own module's schema and its temporary schema; to a user of the module, of that schema, only what its manifest declares. Protected columns
+//! have their declared types, hidden columns look as if they had been dropped, their indexes as they would on plain PostgreSQL, and neither row
+//! security nor tablespaces nor other modules' rights are mentioned. Rows of other modules, of other databases' objects and of
 //! Postern itself are not in them. The views are owned by a role of their own and are security barriers, so a module's own functions
 //! never meet a hidden row.
 
@@ -59,15 +60,17 @@ macro_rules! shown_keys {
     };
 }
 
-/// Constraints of seen schemas, the NOT NULL of a hidden column left out (information_schema names it by number).
+/// Constraints that the session sees by name, and the NOT NULL of columns that it sees, which information_schema names by numbers.
 macro_rules! concat_constraint {
     ($schema:literal) => {
         concat!(
-            "WHERE ",
+            "WHERE (",
             $schema,
-            "::name IN (SELECT s.nspname FROM postern.seen_schemas s) AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a \
-             JOIN pg_catalog.pg_class c ON c.oid = a.attrelid WHERE a.attname LIKE 'postern$%' \
-             AND x.constraint_name::text = pg_catalog.concat(c.relnamespace, '_', c.oid, '_', a.attnum, '_not_null'))"
+            "::name, x.constraint_name::name) IN (SELECT n.nspname, c.conname FROM postern.seen_constraints s \
+             JOIN pg_catalog.pg_constraint c ON c.oid = s.oid JOIN pg_catalog.pg_namespace n ON n.oid = c.connamespace \
+             UNION ALL SELECT n.nspname, pg_catalog.concat(c.relnamespace, '_', c.oid, '_', a.attnum, '_not_null')::name \
+             FROM postern.seen_relations r JOIN pg_catalog.pg_class c ON c.oid = r.oid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+             JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid WHERE a.attnotnull AND a.attname NOT LIKE 'postern$%')"
         )
     };
 }
@@ -85,24 +88,116 @@ macro_rules! declared_fact {
     };
 }
 
+/// What stands for a column that holds a tag, and for any other. The column of an index over tags is shown as the column that it stands for.
+macro_rules! hidden_or {
+    ($hidden:expr, $shown:expr) => {
+        concat!(
+            "CASE WHEN x.attname LIKE 'postern$%' AND i.indexrelid IS NULL THEN ",
+            $hidden,
+            " ELSE ",
+            $shown,
+            " END"
+        )
+    };
+}
+
+/// Rights as PostgreSQL first gave them on what is built in, and of those on other objects what the session's own roles have.
+macro_rules! shown_acl {
+    ($acl:literal, $class:literal, $object:literal, $column:literal) => {
+        concat!(
+            "CASE WHEN ",
+            $object,
+            " < 16384 THEN (SELECT p.initprivs FROM pg_catalog.pg_init_privs p WHERE p.objoid = ",
+            $object,
+            " AND p.classoid = 'pg_catalog.",
+            $class,
+            "'::pg_catalog.regclass AND p.objsubid = ",
+            $column,
+            ") ELSE postern.shown_acl(",
+            $acl,
+            ") END"
+        )
+    };
+}
+
+/// A relation that is told by its names.
+macro_rules! seen_name {
+    ($schema:literal, $name:literal) => {
+        concat!(
+            "WHERE (",
+            $schema,
+            "::name, ",
+            $name,
+            "::name) IN (SELECT s.nspname, s.relname FROM postern.seen_names s)"
+        )
+    };
+}
+
 /// Nothing that a module could own.
 const NONE: &str = "WHERE false";
 /// Built-in objects only.
 const BUILT_IN: &str = "WHERE x.oid < 16384";
 
-/// Schemas that the session sees: (oid, name, whether its own or its temporary one). Only the catalogue views read it.
-pub(super) const SEEN_SCHEMAS: &str = "SELECT n.oid, n.nspname, n.nspname NOT IN ('pg_catalog', 'information_schema') AS own \
+/// Schemas that the session sees: (oid, name, whether its own or its temporary one, whether its module's). Only the catalogue views read it.
+pub(super) const SEEN_SCHEMAS: &str = "SELECT n.oid, n.nspname, n.nspname NOT IN ('pg_catalog', 'information_schema') AS own, \
+n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.oid <> pg_catalog.pg_my_temp_schema() AS module \
 FROM pg_catalog.pg_namespace n WHERE n.nspname IN ('pg_catalog', 'information_schema') OR n.oid = pg_catalog.pg_my_temp_schema() \
 OR n.nspname = (SELECT l.schema FROM postern.login_schema l WHERE l.login = session_user)";
 
+/// One row where the session sees what no manifest declares: it is the module itself that asks, by a login for that, and no user by a token
+/// (whose claims always end, and never name a service).
+pub(super) const SEES_UNDECLARED: &str = "SELECT u.login FROM postern.undeclared_logins u WHERE u.login = session_user \
+AND (coalesce(pg_catalog.current_setting('postern.exp', true), '') = '' OR coalesce(pg_catalog.current_setting('postern.service', true), '') <> '')";
+
+/// Declared tables, the sequences that fill their columns, their indexes, and imported views.
+pub(super) const DECLARED_RELATIONS: &str = "WITH declared AS (SELECT c.oid FROM postern.declared_relations d \
+JOIN pg_catalog.pg_namespace n ON n.nspname = d.schema JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = d.relation \
+WHERE c.relkind IN ('r', 'p', 'S', 'v')) SELECT d.oid FROM declared d UNION ALL \
+SELECT i.indexrelid FROM declared d JOIN pg_catalog.pg_index i ON i.indrelid = d.oid";
+
 /// Relations that the session sees: (oid, whether its own or temporary).
-pub(super) const SEEN_RELATIONS: &str =
-    "SELECT c.oid, s.own FROM pg_catalog.pg_class c JOIN postern.seen_schemas s ON s.oid = c.relnamespace";
+pub(super) const SEEN_RELATIONS: &str = "SELECT c.oid, s.own FROM pg_catalog.pg_class c JOIN postern.seen_schemas s ON s.oid = c.relnamespace \
+WHERE NOT s.module OR EXISTS (SELECT FROM postern.sees_undeclared) OR c.oid IN (SELECT d.oid FROM postern.declared_seen d)";
+
+/// The same by name.
+pub(super) const SEEN_NAMES: &str = "SELECT n.nspname, c.relname FROM postern.seen_relations r JOIN pg_catalog.pg_class c ON c.oid = r.oid \
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace";
+
+/// Types that the session sees: those of its schemas, but for the row types of relations that it does not see, and arrays of them.
+pub(super) const SEEN_TYPES: &str = "SELECT t.oid, s.own FROM pg_catalog.pg_type t JOIN postern.seen_schemas s ON s.oid = t.typnamespace \
+LEFT JOIN pg_catalog.pg_type e ON e.oid = t.typelem AND t.typelem <> 0 \
+WHERE NOT s.module OR coalesce(nullif(t.typrelid, 0), e.typrelid, 0) = 0 \
+OR coalesce(nullif(t.typrelid, 0), e.typrelid) IN (SELECT r.oid FROM postern.seen_relations r)";
+
+/// Constraints that the session sees: (oid, whether its own).
+pub(super) const SEEN_CONSTRAINTS: &str = "SELECT c.oid, s.own FROM pg_catalog.pg_constraint c JOIN postern.seen_schemas s ON s.oid = c.connamespace \
+WHERE c.conrelid = 0 OR c.conrelid IN (SELECT r.oid FROM postern.seen_relations r)";
+
+/// What of a session's own schemas stands in `pg_depend` and `pg_description`: (class, object).
+pub(super) const SEEN_OBJECTS: &str = "SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::oid AS classid, r.oid AS objid \
+FROM postern.seen_relations r WHERE r.own UNION ALL \
+SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, t.oid FROM postern.seen_types t WHERE t.own UNION ALL \
+SELECT 'pg_catalog.pg_constraint'::pg_catalog.regclass, c.oid FROM postern.seen_constraints c WHERE c.own UNION ALL \
+SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, p.oid FROM pg_catalog.pg_proc p JOIN postern.seen_schemas s ON s.oid = p.pronamespace \
+WHERE s.own UNION ALL \
+SELECT 'pg_catalog.pg_namespace'::pg_catalog.regclass, s.oid FROM postern.seen_schemas s WHERE s.own UNION ALL \
+SELECT 'pg_catalog.pg_attrdef'::pg_catalog.regclass, a.oid FROM pg_catalog.pg_attrdef a JOIN postern.seen_relations r ON r.oid = a.adrelid \
+WHERE r.own UNION ALL \
+SELECT 'pg_catalog.pg_rewrite'::pg_catalog.regclass, w.oid FROM pg_catalog.pg_rewrite w JOIN postern.seen_relations r ON r.oid = w.ev_class \
+WHERE r.own UNION ALL \
+SELECT 'pg_catalog.pg_trigger'::pg_catalog.regclass, g.oid FROM pg_catalog.pg_trigger g JOIN postern.seen_relations r ON r.oid = g.tgrelid \
+WHERE r.own";
 
 /// Roles of the session's own module.
 pub(super) const SEEN_ROLES: &str = "SELECT r.oid, r.rolname FROM pg_catalog.pg_roles r WHERE r.rolname IN (\
 SELECT pg_catalog.unnest(ARRAY[l.login, l.owner]) FROM postern.login_schema l \
 WHERE l.schema = (SELECT m.schema FROM postern.login_schema m WHERE m.login = session_user))";
+
+/// What of an access list the session's own roles have, PUBLIC included. A function of its own, since PostgreSQL would otherwise expect it to
+/// be computed for everything that is built in, and compile the statement before running it.
+pub(super) const SHOWN_ACL: &str = "SELECT pg_catalog.array_agg(u.a ORDER BY u.n) FROM pg_catalog.unnest($1) WITH ORDINALITY u(a, n) \
+WHERE EXISTS (SELECT FROM pg_catalog.aclexplode(ARRAY[u.a]) e WHERE e.grantee OPERATOR(pg_catalog.=) 0 \
+OR e.grantee OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT r.oid FROM postern.seen_roles r)))";
 
 /// Declared types of protected columns by relation: (relation, attribute, type, typmod).
 pub(super) const DECLARED: &str = "SELECT c.oid AS relation, d.attribute, d.type_oid, d.typmod FROM postern.declared_columns d \
@@ -125,21 +220,27 @@ pub(super) const CATALOG_VIEWS: &[CatalogueView] = &[
         name: "pg_attribute",
         columns: &[
             ("attname", SHOWN_NAME),
-            ("atttypid", "coalesce(t.oid, x.atttypid)"),
+            ("atttypid", hidden_or!("0", "coalesce(t.oid, x.atttypid)")),
             ("attlen", "coalesce(t.typlen, x.attlen)"),
             ("atttypmod", "coalesce(d.typmod, x.atttypmod)"),
             ("attbyval", "coalesce(t.typbyval, x.attbyval)"),
             ("attalign", "coalesce(t.typalign, x.attalign)"),
             ("attstorage", "coalesce(t.typstorage, x.attstorage)"),
             ("attcollation", "coalesce(t.typcollation, x.attcollation)"),
+            ("attnotnull", hidden_or!("false", "x.attnotnull")),
+            ("atthasdef", hidden_or!("false", "x.atthasdef")),
+            ("attisdropped", hidden_or!("true", "x.attisdropped")),
+            (
+                "attacl",
+                hidden_or!("NULL", shown_acl!("x.attacl", "pg_class", "x.attrelid", "x.attnum")),
+            ),
             ("attmissingval", "x.attmissingval::text"),
         ],
         tail: "LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = x.attrelid AND x.attrelid >= 16384 \
                LEFT JOIN postern.declared d ON d.relation = coalesce(i.indrelid, x.attrelid) \
                AND d.attribute = (CASE WHEN x.attname LIKE 'postern$eq$%' THEN pg_catalog.substr(x.attname::text, 12)::name ELSE x.attname END) \
                LEFT JOIN pg_catalog.pg_type t ON t.oid = d.type_oid \
-               WHERE x.attrelid IN (SELECT r.oid FROM postern.seen_relations r) \
-               AND (x.attname NOT LIKE 'postern$%' OR i.indexrelid IS NOT NULL)",
+               WHERE x.attrelid IN (SELECT r.oid FROM postern.seen_relations r)",
     },
     filtered(
         "pg_auth_members",
@@ -150,24 +251,17 @@ pub(super) const CATALOG_VIEWS: &[CatalogueView] = &[
     CatalogueView {
         name: "pg_class",
         columns: &[
-            (
-                "relnatts",
-                "x.relnatts - (CASE WHEN x.oid < 16384 OR x.relkind <> 'r' THEN 0 ELSE (SELECT pg_catalog.count(*) \
-                 FROM pg_catalog.pg_attribute a WHERE a.attrelid = x.oid AND a.attname LIKE 'postern$%') END)",
-            ),
+            // Where things lie is the operator's business.
+            ("reltablespace", "CASE WHEN x.oid < 16384 THEN x.reltablespace ELSE 0 END"),
             // How much there is tells of rows that one may not see.
             ("relpages", "CASE WHEN x.oid < 16384 THEN x.relpages ELSE 0 END"),
             ("reltuples", "CASE WHEN x.oid < 16384 THEN x.reltuples ELSE -1 END"),
             ("relallvisible", "CASE WHEN x.oid < 16384 THEN x.relallvisible ELSE 0 END"),
             ("relrowsecurity", "false"),
             ("relforcerowsecurity", "false"),
-            (
-                "relacl",
-                "CASE WHEN x.oid < 16384 THEN x.relacl ELSE (SELECT pg_catalog.array_agg(u.a ORDER BY u.n) \
-              FROM pg_catalog.unnest(x.relacl) WITH ORDINALITY u(a, n) WHERE u.a::text NOT LIKE 'postern\\_%') END",
-            ),
+            ("relacl", shown_acl!("x.relacl", "pg_class", "x.oid", "0")),
         ],
-        tail: "WHERE x.relnamespace IN (SELECT s.oid FROM postern.seen_schemas s)",
+        tail: "WHERE x.oid IN (SELECT r.oid FROM postern.seen_relations r)",
     },
     filtered(
         "pg_collation",
@@ -177,7 +271,7 @@ pub(super) const CATALOG_VIEWS: &[CatalogueView] = &[
         name: "pg_constraint",
         columns: &[("conkey", SHOWN_CONKEY), ("confkey", SHOWN_CONFKEY)],
         // A foreign key to what another module exports is not told: it stands on that module's table.
-        tail: "WHERE x.connamespace IN (SELECT s.oid FROM postern.seen_schemas s) \
+        tail: "WHERE x.oid IN (SELECT c.oid FROM postern.seen_constraints c) \
                AND (x.confrelid = 0 OR x.confrelid IN (SELECT r.oid FROM postern.seen_relations r))",
     },
     filtered(
@@ -191,25 +285,15 @@ pub(super) const CATALOG_VIEWS: &[CatalogueView] = &[
     },
     filtered("pg_db_role_setting", NONE),
     filtered("pg_default_acl", NONE),
+    // Between what is seen at both ends.
     filtered(
         "pg_depend",
-        "WHERE x.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND x.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass \
-         AND x.objid IN (SELECT r.oid FROM postern.seen_relations r WHERE r.own) \
-         AND x.refobjid IN (SELECT r.oid FROM postern.seen_relations r WHERE r.own) \
-         OR x.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND x.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass \
-         AND x.refobjid IN (SELECT r.oid FROM postern.seen_relations r WHERE r.own)",
+        "WHERE (x.objid < 16384 OR (x.classid, x.objid) IN (SELECT o.classid, o.objid FROM postern.seen_objects o)) \
+         AND (x.refobjid < 16384 OR (x.refclassid, x.refobjid) IN (SELECT o.classid, o.objid FROM postern.seen_objects o))",
     ),
     filtered(
         "pg_description",
-        "WHERE x.objoid < 16384 AND x.classoid <> 'pg_catalog.pg_class'::pg_catalog.regclass \
-         OR x.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass AND x.objoid IN (SELECT r.oid FROM postern.seen_relations r) \
-         OR x.classoid = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND x.objoid IN (SELECT c.oid FROM pg_catalog.pg_constraint c \
-         JOIN postern.seen_schemas s ON s.oid = c.connamespace) \
-         OR x.classoid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND x.objoid IN (SELECT s.oid FROM postern.seen_schemas s) \
-         OR x.classoid = 'pg_catalog.pg_type'::pg_catalog.regclass AND x.objoid IN (SELECT t.oid FROM pg_catalog.pg_type t \
-         JOIN postern.seen_schemas s ON s.oid = t.typnamespace) \
-         OR x.classoid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND x.objoid IN (SELECT p.oid FROM pg_catalog.pg_proc p \
-         JOIN postern.seen_schemas s ON s.oid = p.pronamespace)",
+        "WHERE x.objoid < 16384 OR (x.classoid, x.objoid) IN (SELECT o.classid, o.objid FROM postern.seen_objects o)",
     ),
     filtered(
         "pg_enum",
@@ -227,31 +311,31 @@ pub(super) const CATALOG_VIEWS: &[CatalogueView] = &[
     },
     CatalogueView {
         name: "pg_indexes",
-        columns: &[(
-            "indexdef",
-            "pg_catalog.regexp_replace(pg_catalog.regexp_replace(x.indexdef, '\"postern\\$eq\\$([a-z_][a-z0-9_]*)\"', '\\1', 'g'), \
+        columns: &[
+            (
+                "indexdef",
+                "pg_catalog.regexp_replace(pg_catalog.regexp_replace(x.indexdef, '\"postern\\$eq\\$([a-z_][a-z0-9_]*)\"', '\\1', 'g'), \
              '\"postern\\$eq\\$', '\"', 'g')",
-        )],
-        tail: "WHERE x.schemaname IN (SELECT s.nspname FROM postern.seen_schemas s)",
+            ),
+            ("tablespace", "NULL"),
+        ],
+        tail: seen_name!("x.schemaname", "x.indexname"),
     },
     filtered(
         "pg_inherits",
         "WHERE x.inhrelid IN (SELECT r.oid FROM postern.seen_relations r)",
     ),
-    filtered("pg_init_privs", NONE),
+    filtered("pg_init_privs", "WHERE x.objoid < 16384"),
     filtered("pg_language", BUILT_IN),
     filtered("pg_largeobject_metadata", NONE),
-    filtered(
-        "pg_matviews",
-        "WHERE x.schemaname IN (SELECT s.nspname FROM postern.seen_schemas s)",
-    ),
+    CatalogueView {
+        name: "pg_matviews",
+        columns: &[("definition", SHOWN_DEFINITION), ("tablespace", "NULL")],
+        tail: seen_name!("x.schemaname", "x.matviewname"),
+    },
     CatalogueView {
         name: "pg_namespace",
-        columns: &[(
-            "nspacl",
-            "(SELECT pg_catalog.array_agg(u.a ORDER BY u.n) FROM pg_catalog.unnest(x.nspacl) WITH ORDINALITY u(a, n) \
-             WHERE u.a::text NOT LIKE 'postern\\_%')",
-        )],
+        columns: &[("nspacl", shown_acl!("x.nspacl", "pg_namespace", "x.oid", "0"))],
         tail: "WHERE x.oid IN (SELECT s.oid FROM postern.seen_schemas s)",
     },
     filtered(
@@ -273,11 +357,12 @@ pub(super) const CATALOG_VIEWS: &[CatalogueView] = &[
     filtered("pg_parameter_acl", NONE),
     filtered("pg_policies", NONE),
     filtered("pg_policy", NONE),
-    filtered(
-        "pg_proc",
-        "WHERE x.pronamespace IN (SELECT s.oid FROM postern.seen_schemas s)",
-    ),
     filtered("pg_prepared_xacts", NONE),
+    CatalogueView {
+        name: "pg_proc",
+        columns: &[("proacl", shown_acl!("x.proacl", "pg_proc", "x.oid", "0"))],
+        tail: "WHERE x.pronamespace IN (SELECT s.oid FROM postern.seen_schemas s)",
+    },
     filtered("pg_publication", NONE),
     filtered("pg_publication_namespace", NONE),
     filtered("pg_publication_rel", NONE),
@@ -292,11 +377,15 @@ pub(super) const CATALOG_VIEWS: &[CatalogueView] = &[
         "WHERE x.ev_class IN (SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
          WHERE c.oid IN (SELECT r.oid FROM postern.seen_relations r) AND (c.oid < 16384 OR c.relowner = n.nspowner OR n.nspname LIKE 'pg\\_%'))",
     ),
-    filtered("pg_roles", "WHERE x.rolname IN (SELECT r.rolname FROM postern.seen_roles r)"),
+    // PostgreSQL's own are those of every cluster, and own what is built in.
+    filtered(
+        "pg_roles",
+        "WHERE x.oid < 16384 OR x.rolname IN (SELECT r.rolname FROM postern.seen_roles r)",
+    ),
     CatalogueView {
         name: "pg_rules",
         columns: &[("definition", SHOWN_DEFINITION)],
-        tail: "WHERE x.schemaname IN (SELECT s.nspname FROM postern.seen_schemas s)",
+        tail: seen_name!("x.schemaname", "x.tablename"),
     },
     filtered("pg_seclabel", NONE),
     filtered("pg_seclabels", NONE),
@@ -304,10 +393,7 @@ pub(super) const CATALOG_VIEWS: &[CatalogueView] = &[
         "pg_sequence",
         "WHERE x.seqrelid IN (SELECT r.oid FROM postern.seen_relations r)",
     ),
-    filtered(
-        "pg_sequences",
-        "WHERE x.schemaname IN (SELECT s.nspname FROM postern.seen_schemas s)",
-    ),
+    filtered("pg_sequences", seen_name!("x.schemaname", "x.sequencename")),
     filtered("pg_settings", "WHERE x.name NOT LIKE 'postern.%'"),
     filtered("pg_shdepend", NONE),
     filtered("pg_shdescription", NONE),
@@ -332,8 +418,8 @@ pub(super) const CATALOG_VIEWS: &[CatalogueView] = &[
     },
     CatalogueView {
         name: "pg_tables",
-        columns: &[("rowsecurity", "false")],
-        tail: "WHERE x.schemaname IN (SELECT s.nspname FROM postern.seen_schemas s)",
+        columns: &[("rowsecurity", "false"), ("tablespace", "NULL")],
+        tail: seen_name!("x.schemaname", "x.tablename"),
     },
     CatalogueView {
         name: "pg_tablespace",
@@ -369,16 +455,17 @@ pub(super) const CATALOG_VIEWS: &[CatalogueView] = &[
         "pg_ts_template",
         "WHERE x.tmplnamespace IN (SELECT s.oid FROM postern.seen_schemas s)",
     ),
-    filtered(
-        "pg_type",
-        "WHERE x.typnamespace IN (SELECT s.oid FROM postern.seen_schemas s)",
-    ),
+    CatalogueView {
+        name: "pg_type",
+        columns: &[("typacl", shown_acl!("x.typacl", "pg_type", "x.oid", "0"))],
+        tail: "WHERE x.oid IN (SELECT t.oid FROM postern.seen_types t)",
+    },
     filtered("pg_user", "WHERE x.usename IN (SELECT r.rolname FROM postern.seen_roles r)"),
     filtered("pg_user_mappings", NONE),
     CatalogueView {
         name: "pg_views",
         columns: &[("definition", SHOWN_DEFINITION)],
-        tail: "WHERE x.schemaname IN (SELECT s.nspname FROM postern.seen_schemas s)",
+        tail: seen_name!("x.schemaname", "x.viewname"),
     },
 ];
 
@@ -415,21 +502,19 @@ pub(super) const INFORMATION_VIEWS: &[CatalogueView] = &[
         tail: "LEFT JOIN (postern.declared d JOIN pg_catalog.pg_class c ON c.oid = d.relation \
                JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace JOIN pg_catalog.pg_type t ON t.oid = d.type_oid) \
                ON n.nspname = x.table_schema::name AND c.relname = x.table_name::name AND d.attribute = x.column_name::name \
-               WHERE x.table_schema::name IN (SELECT s.nspname FROM postern.seen_schemas s) AND x.column_name::text NOT LIKE 'postern$%'",
+               WHERE (x.table_schema::name, x.table_name::name) IN (SELECT s.nspname, s.relname FROM postern.seen_names s) \
+               AND x.column_name::text NOT LIKE 'postern$%'",
     },
     CatalogueView {
         name: "constraint_column_usage",
         columns: &[("column_name", SHOWN_COLUMN)],
-        tail: "WHERE x.table_schema::name IN (SELECT s.nspname FROM postern.seen_schemas s)",
+        tail: seen_name!("x.table_schema", "x.table_name"),
     },
-    filtered(
-        "constraint_table_usage",
-        "WHERE x.table_schema::name IN (SELECT s.nspname FROM postern.seen_schemas s)",
-    ),
+    filtered("constraint_table_usage", seen_name!("x.table_schema", "x.table_name")),
     CatalogueView {
         name: "key_column_usage",
         columns: &[("column_name", SHOWN_COLUMN)],
-        tail: "WHERE x.table_schema::name IN (SELECT s.nspname FROM postern.seen_schemas s)",
+        tail: seen_name!("x.table_schema", "x.table_name"),
     },
     filtered(
         "parameters",
@@ -437,8 +522,10 @@ pub(super) const INFORMATION_VIEWS: &[CatalogueView] = &[
     ),
     filtered(
         "referential_constraints",
-        "WHERE x.constraint_schema::name IN (SELECT s.nspname FROM postern.seen_schemas s) \
-         AND (x.unique_constraint_schema IS NULL OR x.unique_constraint_schema::name IN (SELECT s.nspname FROM postern.seen_schemas s))",
+        concat!(
+            concat_constraint!("x.constraint_schema"),
+            " AND (x.unique_constraint_schema IS NULL OR x.unique_constraint_schema::name IN (SELECT s.nspname FROM postern.seen_schemas s))"
+        ),
     ),
     filtered(
         "routines",
@@ -448,33 +535,25 @@ pub(super) const INFORMATION_VIEWS: &[CatalogueView] = &[
         "schemata",
         "WHERE x.schema_name::name IN (SELECT s.nspname FROM postern.seen_schemas s)",
     ),
-    filtered(
-        "sequences",
-        "WHERE x.sequence_schema::name IN (SELECT s.nspname FROM postern.seen_schemas s)",
-    ),
+    filtered("sequences", seen_name!("x.sequence_schema", "x.sequence_name")),
     filtered("table_constraints", concat_constraint!("x.table_schema")),
-    filtered(
-        "tables",
-        "WHERE x.table_schema::name IN (SELECT s.nspname FROM postern.seen_schemas s)",
-    ),
-    filtered(
-        "triggers",
-        "WHERE x.event_object_schema::name IN (SELECT s.nspname FROM postern.seen_schemas s)",
-    ),
+    filtered("tables", seen_name!("x.table_schema", "x.table_name")),
+    filtered("triggers", seen_name!("x.event_object_schema", "x.event_object_table")),
     CatalogueView {
         name: "views",
         columns: &[(
             "view_definition",
             "CASE WHEN pg_catalog.strpos(x.view_definition, 'postern') = 0 THEN x.view_definition END",
         )],
-        tail: "WHERE x.table_schema::name IN (SELECT s.nspname FROM postern.seen_schemas s)",
+        tail: seen_name!("x.table_schema", "x.table_name"),
     },
 ];
 
 /// A definition that shows how Postern stores and filters is not told.
 const SHOWN_DEFINITION: &str = "CASE WHEN pg_catalog.strpos(x.definition, 'postern') = 0 THEN x.definition END";
-const SHOWN_NAME: &str =
-    "CASE WHEN x.attname LIKE 'postern$eq$%' THEN pg_catalog.substr(x.attname::text, 12)::name ELSE x.attname END";
+const SHOWN_NAME: &str = "CASE WHEN x.attname LIKE 'postern$%' AND i.indexrelid IS NULL THEN \
+pg_catalog.concat('........pg.dropped.', x.attnum, '........')::name \
+WHEN x.attname LIKE 'postern$eq$%' THEN pg_catalog.substr(x.attname::text, 12)::name ELSE x.attname END";
 const SHOWN_COLUMN: &str = "pg_catalog.regexp_replace(x.column_name::text, '^postern\\$eq\\$', '')";
 const SHOWN_INDKEY: &str = shown_keys!(
     "x.indrelid",

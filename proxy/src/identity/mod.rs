@@ -149,6 +149,11 @@ impl Identity {
         self.origin == Origin::Guest
     }
 
+    /// Whether a token says who it is: neither guest nor the module itself.
+    pub fn is_user(&self) -> bool {
+        matches!(self.origin, Origin::Token { .. })
+    }
+
     /// Whether it is superadmin.
     pub fn is_super(&self) -> bool {
         self.claim(Claim::Super) == Some(&ClaimValue::Bool(true))

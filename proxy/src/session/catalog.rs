@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Instant;
 
+use postern_config::LoginKind;
 use postern_rewriter::catalog::Catalog;
 use postern_rewriter::plan::{Plan, Refusal, Rewritten};
 use postern_rewriter::template::{Masked, Template, mask};
@@ -16,9 +17,10 @@ use super::SessionEnd;
 use super::again::Bound;
 use super::ask::Own;
 use super::engine::Session;
-use super::plans::{PlanKey, Plans};
+use super::plans::{Asker, PlanKey, Plans};
 use super::stop::{Stop, refusal};
 use crate::control::{CatalogRow, catalog_from_rows};
+use crate::identity::Identity;
 use crate::wire::message::{self, Format};
 
 thread_local! {
@@ -126,11 +128,11 @@ impl Session {
     }
 
     /// Judges a simple query. Where only its literals are new, it was judged before.
-    pub(super) async fn judge(&mut self, sql: &str, superadmin: bool) -> Result<Judged, Stop> {
+    pub(super) async fn judge(&mut self, sql: &str, asker: Asker) -> Result<Judged, Stop> {
         let catalog = self.catalog().await?;
         if self.own_catalog.is_some() {
             return self
-                .plan(sql, true, superadmin)
+                .plan(sql, true, asker)
                 .await
                 .map(|(plans, at, shared)| Judged::Plans(plans, at, shared));
         }
@@ -142,10 +144,12 @@ impl Session {
             if literals == Some(true)
                 && let Some(template) = shared
                     .plans
-                    .template(&self.key(masked.key(), superadmin, true, generation), masked)
+                    .template(&self.key(masked.key(), asker, true, generation), masked)
             {
                 // A superadmin's are few, and each is in the trail as it was sent.
-                if !superadmin && let Some(bound) = self.bound(&template, masked) {
+                if !asker.superadmin
+                    && let Some(bound) = self.bound(&template, masked)
+                {
                     return Some(Judged::Bound(bound));
                 }
                 if template.is_plain() {
@@ -154,8 +158,8 @@ impl Session {
                 let plan = Arc::new(template.fill(masked)?);
                 return Some(Judged::Plans([plan].into(), generation, false));
             }
-            let plans = shared.plans.get(&self.key(sql.as_bytes(), superadmin, true, generation))?;
-            if let ([plan], Some(false), false) = (&*plans, literals, superadmin)
+            let plans = shared.plans.get(&self.key(sql.as_bytes(), asker, true, generation))?;
+            if let ([plan], Some(false), false) = (&*plans, literals, asker.superadmin)
                 && let Some(bound) = self.bound_as_it_is(plan)
             {
                 return Some(Judged::Bound(bound));
@@ -166,44 +170,53 @@ impl Session {
             shared.metrics.plan_cache(true);
             return Ok(known);
         }
-        let (plans, generation, found) = self.plan(sql, true, superadmin).await?;
+        let (plans, generation, found) = self.plan(sql, true, asker).await?;
         if let ([plan], true) = (&*plans, self.own_catalog.is_none() && generation == catalog.generation) {
-            MASKED.with_borrow_mut(|masked| self.offer_template(sql, plan, masked, superadmin, &catalog));
+            MASKED.with_borrow_mut(|masked| self.offer_template(sql, plan, masked, asker, &catalog));
         }
         Ok(Judged::Plans(plans, generation, found))
     }
 
     /// Makes a template of a statement that came a second time with other literals.
-    fn offer_template(&self, sql: &str, plan: &Plan, masked: &mut Masked, superadmin: bool, catalog: &Catalog) {
+    fn offer_template(&self, sql: &str, plan: &Plan, masked: &mut Masked, asker: Asker, catalog: &Catalog) {
         if !mask(sql, masked) || masked.is_empty() {
             return;
         }
-        let key = self.key(masked.key(), superadmin, true, catalog.generation);
+        let key = self.key(masked.key(), asker, true, catalog.generation);
         if self.shared.plans.wants_template(&key)
-            && let Some(template) = Template::beside(plan, sql, masked, &self.question(catalog, superadmin))
+            && let Some(template) = Template::beside(plan, sql, masked, &self.question(catalog, asker))
         {
             self.shared.plans.keep_template(&key, Arc::new(template));
         }
     }
 
-    fn key<'a>(&'a self, text: &'a [u8], superadmin: bool, batch: bool, generation: u64) -> PlanKey<'a> {
+    fn key<'a>(&'a self, text: &'a [u8], asker: Asker, batch: bool, generation: u64) -> PlanKey<'a> {
         PlanKey {
             text,
             module: self.login.module.as_str(),
             login: self.login.login.name.as_str(),
-            superadmin,
+            asker,
             batch,
             generation,
         }
     }
 
-    fn question<'a>(&'a self, catalog: &'a Catalog, superadmin: bool) -> Ask<'a> {
+    /// What of that identity decides how a text is judged.
+    pub(super) fn asker(&self, identity: &Identity) -> Asker {
+        Asker {
+            superadmin: identity.is_super(),
+            undeclared: self.login.login.kind != LoginKind::Runtime && !identity.is_user(),
+        }
+    }
+
+    fn question<'a>(&'a self, catalog: &'a Catalog, asker: Asker) -> Ask<'a> {
         let settings = &self.shared.config.settings;
         Ask {
             catalog,
             module: &self.login.module,
             login: &self.login.login,
-            superadmin,
+            superadmin: asker.superadmin,
+            undeclared: asker.undeclared,
             enforce: settings.enforce,
             max_sql_bytes: settings.limits.max_sql_bytes,
         }
@@ -211,8 +224,8 @@ impl Session {
 
     /// Judges a text; also answers the catalogue's generation, and whether the plans were found in the cache. What it names and the catalogue
     /// does not hold may be there by now, made by somebody else.
-    pub(super) async fn plan(&mut self, sql: &str, batch: bool, superadmin: bool) -> Result<(Plans, u64, bool), Stop> {
-        let planned = self.plan_once(sql, batch, superadmin).await;
+    pub(super) async fn plan(&mut self, sql: &str, batch: bool, asker: Asker) -> Result<(Plans, u64, bool), Stop> {
+        let planned = self.plan_once(sql, batch, asker).await;
         let Err(Stop::Refuse(refusal)) = &planned else {
             return planned;
         };
@@ -221,20 +234,20 @@ impl Session {
         }
         // Somebody else may have looked meanwhile.
         if self.newest.generation() != self.seen.generation {
-            return self.plan_once(sql, batch, superadmin).await;
+            return self.plan_once(sql, batch, asker).await;
         }
         let shared = self.shared.clone();
         match Box::pin(shared.catalogs.look_again(&shared.pool, &self.login.module)).await {
-            Some(_) => self.plan_once(sql, batch, superadmin).await,
-            None if self.newest.generation() != self.seen.generation => self.plan_once(sql, batch, superadmin).await,
+            Some(_) => self.plan_once(sql, batch, asker).await,
+            None if self.newest.generation() != self.seen.generation => self.plan_once(sql, batch, asker).await,
             None => planned,
         }
     }
 
-    async fn plan_once(&mut self, sql: &str, batch: bool, superadmin: bool) -> Result<(Plans, u64, bool), Stop> {
+    async fn plan_once(&mut self, sql: &str, batch: bool, asker: Asker) -> Result<(Plans, u64, bool), Stop> {
         let catalog = self.catalog().await?;
         let shared = self.shared.clone();
-        let key = self.key(sql.as_bytes(), superadmin, batch, catalog.generation);
+        let key = self.key(sql.as_bytes(), asker, batch, catalog.generation);
         let cached = self.own_catalog.is_none();
         if cached && let Some(plans) = shared.plans.get(&key) {
             shared.metrics.plan_cache(true);
@@ -242,7 +255,7 @@ impl Session {
         }
         shared.metrics.plan_cache(false);
         let started = Instant::now();
-        let ask = self.question(&catalog, superadmin);
+        let ask = self.question(&catalog, asker);
         let plans: Vec<Plan> = match batch {
             true => plan_batch(sql, &ask),
             false => plan_one(sql, &ask).map(|plan| plan.into_iter().collect()),

@@ -69,7 +69,15 @@ impl Session {
             self.audit_statement(identity, plan, body);
         }
         match execute.mode {
-            Mode::Tell => self.tell(To::Client, whole),
+            Mode::Tell => match &execute.reading {
+                Some(reading) if reading.copies() && kind == b'C' && !self.mute => {
+                    let rows = message::command_complete(body).map_err(|_| SessionEnd::UpstreamProtocol)?;
+                    reading
+                        .end_copy(rows, &mut self.links.client.output)
+                        .map_err(|_| SessionEnd::Internal)?;
+                }
+                _ => self.tell(To::Client, whole),
+            },
             Mode::Count => self
                 .counted
                 .add(message::command_complete(body).map_err(|_| SessionEnd::UpstreamProtocol)?),

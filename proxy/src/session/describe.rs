@@ -8,6 +8,7 @@ use postern_rewriter::plan::Effect;
 use super::ask::too_long;
 use super::engine::Session;
 use super::expect::{Describe, Expect, Params, Rows, To};
+use super::rows::Reading;
 use super::server::{Name, Step};
 use super::statement::{Portal, Stmt, Way, misread, output};
 use super::stop::{Stop, no_cursor, no_portal};
@@ -85,6 +86,7 @@ impl Session {
             });
         }
         Ok(match &stmt.plan {
+            Some(_) if matches!(stmt.effect(), Effect::CopyOpened(_)) => Rows::NoData,
             Some(plan) if output(plan).is_some() && !matches!(stmt.effect(), Effect::Declare(_)) => Rows::Statement(plan.clone()),
             _ => Rows::Pass,
         })
@@ -94,6 +96,10 @@ impl Session {
     pub(super) async fn describe_portal(&mut self, name: &str, portal: &Portal, to: To) -> Result<(), Stop> {
         let declares = matches!(portal.stmt.effect(), Effect::Declare(_));
         match portal.stmt.way {
+            Way::Relay if matches!(portal.stmt.effect(), Effect::CopyOpened(_)) => match to {
+                To::Client => self.put_describe(Target::Portal(name), to, Params::None, Rows::NoData),
+                _ => Ok(()),
+            },
             Way::Relay => {
                 let rows = match &portal.reading {
                     Some(reading) if !declares => Rows::Portal(reading.clone()),
@@ -125,6 +131,11 @@ impl Session {
             None => Rows::Pass,
         };
         self.put_describe(Target::Portal(name), To::Client, Params::None, rows)
+    }
+
+    /// Asks for the columns of a portal whose rows become a COPY's.
+    pub(super) fn begin_copy(&mut self, name: &str, reading: &Arc<Reading>) -> Result<(), Stop> {
+        self.put_describe(Target::Portal(name), To::Quiet, Params::None, Rows::Copy(reading.clone()))
     }
 
     fn put_describe_statement(&mut self, number: u32, to: To, params: Params, rows: Rows) -> Result<(), Stop> {

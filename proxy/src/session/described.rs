@@ -52,6 +52,12 @@ impl Session {
         let shown = !self.mute;
         match describe.rows {
             Rows::Drop => Ok(()),
+            Rows::NoData => {
+                let mut none = BytesMut::new();
+                message::put_bare(&mut none, b'n');
+                self.tell(describe.to, &none);
+                Ok(())
+            }
             _ if kind == b'n' => {
                 // A simple query says nothing where there are no rows.
                 self.tell(describe.to, whole);
@@ -68,6 +74,12 @@ impl Session {
                 let mut unseen = BytesMut::new();
                 let out = if shown { &mut self.links.client.output } else { &mut unseen };
                 reading.describe(columns, out).map_err(|_| SessionEnd::Internal)
+            }
+            Rows::Copy(reading) => {
+                let columns = message::row_description(body).map_err(|_| SessionEnd::UpstreamProtocol)?;
+                let mut unseen = BytesMut::new();
+                let out = if shown { &mut self.links.client.output } else { &mut unseen };
+                reading.begin_copy(&columns, out).map_err(|_| SessionEnd::Internal)
             }
             Rows::Formats(formats) => {
                 let mut columns = message::row_description(body).map_err(|_| SessionEnd::UpstreamProtocol)?;

@@ -106,7 +106,7 @@ impl Session {
             types: declared_types(plan),
             plan: Some(plan.clone()),
             generation: stmt.generation,
-            superadmin: stmt.superadmin,
+            asker: stmt.asker,
             token: None,
             shared: true,
         });

@@ -170,6 +170,10 @@ pub(super) enum Rows {
     Statement(Arc<Plan>),
     /// It is told in these formats.
     Formats(Formats),
+    /// The client has no rows of it.
+    NoData,
+    /// It begins a COPY of this portal's rows.
+    Copy(Arc<Reading>),
 }
 
 /// The queue, in the order of requests.

@@ -15,6 +15,7 @@ use super::ask::too_long;
 use super::engine::Session;
 use super::expect::{After, Execute, Expect, Mode, Settles, To};
 use super::names::{MAX_NAME, alike};
+use super::plans::Asker;
 use super::server::{Name, Step};
 use super::statement::{Cursor, Given, Origin, Portal, Stmt, Way, declared_type, misread, only_reads};
 use super::stop::{Stop, hinted, no_portal, refusal};
@@ -52,9 +53,9 @@ impl Session {
         let (token, text) = self.token_of(sql).await?;
         let wanted = self.wanted(token.as_ref()).await?;
         self.check_valid_if(token.as_ref())?;
-        let superadmin = wanted.is_super();
+        let asker = self.asker(&wanted);
         let again = match token {
-            None if name.is_empty() => self.unnamed_again(text, &types, superadmin),
+            None if name.is_empty() => self.unnamed_again(text, &types, asker),
             _ => None,
         };
         let stmt = match again {
@@ -63,16 +64,13 @@ impl Session {
                 stmt
             }
             None => {
-                let (plans, generation, shared) = self
-                    .plan(text, false, superadmin)
-                    .await
-                    .map_err(|stop| stop.behind(sql, text))?;
+                let (plans, generation, shared) = self.plan(text, false, asker).await.map_err(|stop| stop.behind(sql, text))?;
                 Arc::new(Stmt::new(Origin {
                     source: Some(Arc::from(text)),
                     types,
                     plan: plans.first().cloned(),
                     generation,
-                    superadmin,
+                    asker,
                     token,
                     shared: shared || !name.is_empty(),
                 }))
@@ -96,11 +94,11 @@ impl Session {
     }
 
     /// The unnamed statement, where it is what this Parse asks for and would be judged so again: many clients send the same text each time.
-    fn unnamed_again(&self, text: &str, types: &[u32], superadmin: bool) -> Option<Arc<Stmt>> {
+    fn unnamed_again(&self, text: &str, types: &[u32], asker: Asker) -> Option<Arc<Stmt>> {
         let stmt = self.statements.get("")?;
         let same = stmt.source.as_deref() == Some(text)
             && alike(&stmt.types, types)
-            && stmt.superadmin == superadmin
+            && stmt.asker == asker
             && stmt.token.is_none()
             && stmt.shared
             && !stmt.by_prepare
@@ -266,6 +264,11 @@ impl Session {
                 self.writes |= !only_reads(&statement.sql);
                 self.foresee(stmt.effect());
                 self.sends_copy(stmt.effect());
+                if matches!(stmt.effect(), Effect::CopyOpened(_))
+                    && let Some(reading) = &portal.reading
+                {
+                    self.begin_copy(name, reading)?;
+                }
                 let audited = portal.identity.as_ref().filter(|i| i.is_super()).map(|_| plan.clone());
                 let execute = Execute {
                     mode: Mode::Tell,
@@ -274,6 +277,12 @@ impl Session {
                     after,
                     identity: portal.identity.clone(),
                     started: Some(Instant::now()),
+                };
+                // COPY has no portal that could be suspended.
+                let rows = if matches!(stmt.effect(), Effect::CopyOpened(_)) {
+                    0
+                } else {
+                    rows
                 };
                 self.put_execute(name, rows, execute);
                 Ok(())

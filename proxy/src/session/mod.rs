@@ -17,6 +17,7 @@ mod bind;
 mod catalog;
 mod complete;
 mod copy;
+mod copy_rows;
 mod describe;
 mod described;
 mod effects;

@@ -1,6 +1,6 @@
 //! Judged statements by their exact text, and templates of statements by their text without literals.
 //!
-//! Promised: a plan is found only for the same bytes, module, login, superadmin or not, way of asking and catalogue; never by a
+//! Promised: a plan is found only for the same bytes, module, login, standing of who asks, way of asking and catalogue; never by a
 //! fingerprint. A template is found for the same bytes but for its literals, which it was judged without. The bound is in bytes; a text
 //! is admitted when it is seen for the second time, so that texts whose constants differ each time do not push out those that come
 //! again. Keys are hashed with a random key, so nobody can aim at a slot. A hit costs one hash, one comparison of the text and one
@@ -31,6 +31,15 @@ pub struct PlanCache {
     templates: Shards<Variants>,
 }
 
+/// What of who asks decides how a text is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Asker {
+    /// A superadmin.
+    pub superadmin: bool,
+    /// The module itself, which has relations that no manifest declares: no user, whatever the login.
+    pub undeclared: bool,
+}
+
 /// What a plan depends on besides the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct PlanKey<'a> {
@@ -40,8 +49,8 @@ pub(crate) struct PlanKey<'a> {
     pub module: &'a str,
     /// The login.
     pub login: &'a str,
-    /// Whether a superadmin asks.
-    pub superadmin: bool,
+    /// What of who asks decides.
+    pub asker: Asker,
     /// Whether it came as a simple query.
     pub batch: bool,
     /// The catalogue's generation.
@@ -106,7 +115,7 @@ struct Entry<V> {
     text: Box<[u8]>,
     module: Box<str>,
     login: Box<str>,
-    superadmin: bool,
+    asker: Asker,
     batch: bool,
     generation: u64,
     value: V,
@@ -193,7 +202,7 @@ impl<V> Shards<V> {
             text: key.text.into(),
             module: key.module.into(),
             login: key.login.into(),
-            superadmin: key.superadmin,
+            asker: key.asker,
             batch: key.batch,
             generation: key.generation,
             value,
@@ -248,7 +257,7 @@ impl<V> Shard<V> {
 impl<V> Entry<V> {
     fn is(&self, key: &PlanKey<'_>) -> bool {
         self.generation == key.generation
-            && self.superadmin == key.superadmin
+            && self.asker == key.asker
             && self.batch == key.batch
             && *self.text == *key.text
             && *self.module == *key.module
@@ -278,12 +287,17 @@ mod tests {
         Arc::new([Arc::new(plan)])
     }
 
+    const USER: Asker = Asker {
+        superadmin: false,
+        undeclared: false,
+    };
+
     fn key(sql: &str) -> PlanKey<'_> {
         PlanKey {
             text: sql.as_bytes(),
             module: "disco",
             login: "disco_rt",
-            superadmin: false,
+            asker: USER,
             batch: true,
             generation: 1,
         }
@@ -307,7 +321,17 @@ mod tests {
                 ..key("a")
             },
             PlanKey {
-                superadmin: true,
+                asker: Asker {
+                    superadmin: true,
+                    ..USER
+                },
+                ..key("a")
+            },
+            PlanKey {
+                asker: Asker {
+                    undeclared: true,
+                    ..USER
+                },
                 ..key("a")
             },
             PlanKey {

@@ -197,10 +197,14 @@ impl Session {
         };
         let doors = source.doors(checks)?;
         let text = Formats::default();
-        let results = if matches!(stmt.effect(), Effect::Declare(_)) {
-            &text
-        } else {
-            results
+        let copied;
+        let results = match stmt.effect() {
+            Effect::Declare(_) => &text,
+            Effect::CopyOpened(form) => {
+                copied = super::copy_rows::formats(form);
+                &copied
+            }
+            _ => results,
         };
         Ok(Reading::new(plan, results, &self.shared.keys, doors)?)
     }

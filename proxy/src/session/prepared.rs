@@ -1,7 +1,7 @@
 //! Prepared statements: a name here, a plan, and a text on whichever connection serves the client.
 //!
 //! Promised: a statement name stands for its plan here, and what is bound on a connection is that plan's text, sent there first where the
-//! connection does not have it; a plan made under another catalogue, or for a superadmin where there is none now, is made again before it
+//! connection does not have it; a plan made under another catalogue, or for somebody of other standing, is made again before it
 //! is bound.
 
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use super::ask::too_long;
 use super::engine::Session;
 use super::expect::{Expect, Made, Settles, To};
 use super::extended::too_many;
+use super::plans::Asker;
 use super::server::{self, Found, Name, Step};
 use super::statement::{Origin, Stmt, Way};
 use super::stop::{Stop, aborted, hinted, no_statement, taken};
@@ -132,26 +133,27 @@ impl Session {
         };
         let token = token.or(stmt.token.as_ref());
         self.acting = token.cloned();
-        let superadmin = self.wanted(token).await?.is_super();
+        let wanted = self.wanted(token).await?;
+        let asker = self.asker(&wanted);
         let current = self.still(stmt.generation) || self.catalog().await?.generation == stmt.generation;
-        if current && superadmin == stmt.superadmin {
+        if current && asker == stmt.asker {
             return Ok(stmt);
         }
-        Box::pin(self.plan_again(name, stmt, superadmin)).await
+        Box::pin(self.plan_again(name, stmt, asker)).await
     }
 
-    async fn plan_again(&mut self, name: &str, stmt: Arc<Stmt>, superadmin: bool) -> Result<Arc<Stmt>, Stop> {
+    async fn plan_again(&mut self, name: &str, stmt: Arc<Stmt>, asker: Asker) -> Result<Arc<Stmt>, Stop> {
         let Some(source) = stmt.source.clone() else {
             return Err(changed("PREPARE it again, as a query of its own.").into());
         };
         self.drain_or_skip().await?;
-        let (plans, generation, shared) = self.plan(&source, false, superadmin).await?;
+        let (plans, generation, shared) = self.plan(&source, false, asker).await?;
         let origin = Origin {
             source: stmt.source.clone(),
             types: stmt.types.clone(),
             plan: plans.first().cloned(),
             generation,
-            superadmin,
+            asker,
             token: stmt.token.clone(),
             shared: shared || stmt.shared,
         };
@@ -164,7 +166,7 @@ impl Session {
             && stmt.once().zip(again.once()).is_some_and(|(old, new)| {
                 old.sql == new.sql && stmt.upstream_types(Step::Main) == again.upstream_types(Step::Main)
             });
-        if !same_text && superadmin == stmt.superadmin && !name.is_empty() && stmt.gives_rows() {
+        if !same_text && asker == stmt.asker && !name.is_empty() && stmt.gives_rows() {
             // Its columns may be others now, and a client that knows the old ones would misread the rows.
             return Err(changed("Prepare the statement again.").into());
         }

@@ -6,14 +6,15 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 use postern_config::ColumnType;
 use postern_keys::value::{self, ValueError};
 use postern_keys::{Bound, Canonical, ColumnKeys, KeyRing, SessionFormat};
-use postern_rewriter::plan::{Field, MASKED, Open, Output, Plan, Refusal, Sealed};
+use postern_rewriter::plan::{CopyForm, Effect, Field, MASKED, Open, Output, Plan, Refusal, Sealed};
 use smallvec::SmallVec;
 use zeroize::Zeroizing;
 
+use super::copy_rows;
 use super::statement::output;
 use super::stop::{hinted, refusal};
 use crate::wire::message::{self, Column, Format, Formats, MessageError};
@@ -44,6 +45,8 @@ pub(super) struct Reading {
     formats: Box<[Format]>,
     keys: Arc<[Option<Arc<ColumnKeys>>]>,
     doors: Arc<[Door]>,
+    /// The rows are a COPY's, written in this form.
+    copy: Option<Arc<CopyForm>>,
 }
 
 /// What a door check holds a row against.
@@ -109,6 +112,10 @@ impl Reading {
             formats,
             keys: keys?,
             doors: doors.into(),
+            copy: match &plan.effect {
+                Effect::CopyOpened(form) => Some(form.clone()),
+                _ => None,
+            },
         }))
     }
 
@@ -119,6 +126,7 @@ impl Reading {
             formats: formats(self.output(), results)?,
             keys: self.keys.clone(),
             doors: self.doors.clone(),
+            copy: None,
         })
     }
 
@@ -140,6 +148,24 @@ impl Reading {
     /// RowDescription as the client must see it.
     pub(super) fn describe(&self, columns: Vec<Column<'_>>, out: &mut BytesMut) -> Result<(), MessageError> {
         describe(self.output(), &self.formats, columns, out)
+    }
+
+    /// Whether the rows are a COPY's.
+    pub(super) fn copies(&self) -> bool {
+        self.copy.is_some()
+    }
+
+    /// CopyOutResponse, and what stands before the rows.
+    pub(super) fn begin_copy(&self, columns: &[Column<'_>], out: &mut BytesMut) -> Result<(), MessageError> {
+        let form = self.copy.as_deref().ok_or(MessageError::Code)?;
+        let shown = columns.get(..self.output().visible.len()).ok_or(MessageError::Trailing)?;
+        copy_rows::begin(form, shown, out)
+    }
+
+    /// What stands behind the rows, CopyDone, and the tag of a COPY of as many rows as the query's own tag says.
+    pub(super) fn end_copy(&self, tag: &str, out: &mut BytesMut) -> Result<(), MessageError> {
+        let form = self.copy.as_deref().ok_or(MessageError::Code)?;
+        copy_rows::end(form, tag, out)
     }
 
     /// Appends the row as the client must see it; answers how many values were opened. Nothing is appended where it fails.
@@ -166,22 +192,32 @@ impl Reading {
             }
         }
         let mut fault = None;
-        let written = message::put(out, b'D', |out| {
-            message::put_count(out, output.visible.len())?;
+        let copy = self.copy.as_deref();
+        let written = message::put(out, if copy.is_some() { b'd' } else { b'D' }, |out| {
+            if copy.is_none_or(copy_rows::counts_fields) {
+                message::put_count(out, output.visible.len())?;
+            }
             for (i, field) in output.visible.iter().enumerate() {
-                match (field, fields[i]) {
-                    (Field::Plain, value) => message::put_value(out, value)?,
-                    (Field::Open(_), None) => out.put_i32(-1),
+                let value = match (field, fields[i]) {
+                    (Field::Plain, value) => value,
+                    (Field::Open(_), None) => None,
                     (Field::Open(open), Some(envelope)) => {
                         let cell = self.cell(i, open, envelope, fields, session, scratch);
                         if let Err(f) = cell {
                             fault = Some(f);
                             return Err(MessageError::Code);
                         }
-                        message::put_value(out, Some(&scratch.printed))?;
                         opened += 1;
+                        Some(&scratch.printed[..])
                     }
+                };
+                match copy {
+                    None => message::put_value(out, value)?,
+                    Some(form) => copy_rows::put_field(form, i, output.visible.len(), value, out)?,
                 }
+            }
+            if let Some(form) = copy {
+                copy_rows::end_row(form, out);
             }
             Ok(())
         });

@@ -52,8 +52,8 @@ impl Session {
         let sql = message::query(body).map_err(misread)?;
         let (token, text) = self.token_of(sql).await?;
         let wanted = self.wanted(token.as_ref()).await?;
-        let superadmin = wanted.is_super();
-        let judged = self.judge(text, superadmin).await.map_err(|stop| stop.behind(sql, text))?;
+        let asker = self.asker(&wanted);
+        let judged = self.judge(text, asker).await.map_err(|stop| stop.behind(sql, text))?;
         let (plans, generation, shared) = match judged {
             Judged::Plans(plans, generation, shared) => (plans, generation, shared),
             Judged::Filled(plan, sql) => {
@@ -86,7 +86,7 @@ impl Session {
                 types: Vec::new(),
                 plan: Some(plan.clone()),
                 generation,
-                superadmin,
+                asker,
                 token: token.clone(),
                 shared,
             }));
@@ -113,7 +113,7 @@ impl Session {
                 types: Vec::new(),
                 plan: Some(plan.clone()),
                 generation,
-                superadmin,
+                asker,
                 token: token.clone(),
                 shared,
             });
@@ -241,6 +241,7 @@ fn is_plain(plan: &Plan) -> bool {
             | Effect::Declare(_)
             | Effect::Fetch(_)
             | Effect::CopyRows(_)
+            | Effect::CopyOpened(_)
             | Effect::DiscardAll => false,
         }
 }
@@ -262,6 +263,6 @@ fn changes_who_before_rows(plans: &Plans) -> bool {
 fn concerns_rows(plan: &Plan) -> bool {
     matches!(
         plan.effect,
-        Effect::None | Effect::Ddl | Effect::CopyIn | Effect::CopyOut | Effect::CopyRows(_)
+        Effect::None | Effect::Ddl | Effect::CopyIn | Effect::CopyOut | Effect::CopyOpened(_) | Effect::CopyRows(_)
     )
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use postern_rewriter::parameter_type;
 use postern_rewriter::plan::{Effect, Output, Param, Plan, Rewritten, Run, Statement};
 
+use super::plans::Asker;
 use super::rows::Reading;
 use super::server::{self, Step};
 use crate::identity::Identity;
@@ -33,8 +34,8 @@ pub(super) struct Stmt {
     pub shared: bool,
     /// The catalogue that it was planned with.
     pub generation: u64,
-    /// Whether it was planned for a superadmin.
-    pub superadmin: bool,
+    /// For whom it was planned.
+    pub asker: Asker,
     /// The identity of its own token comment.
     pub token: Option<Arc<Identity>>,
     /// Whether it was made by SQL's `PREPARE`: its plan's effect was that, and running it has none.
@@ -62,7 +63,7 @@ pub(super) struct Origin {
     pub types: Vec<u32>,
     pub plan: Option<Arc<Plan>>,
     pub generation: u64,
-    pub superadmin: bool,
+    pub asker: Asker,
     pub token: Option<Arc<Identity>>,
     pub shared: bool,
 }
@@ -97,7 +98,7 @@ impl Stmt {
             types,
             plan,
             generation,
-            superadmin,
+            asker,
             token,
             shared,
         } = origin;
@@ -115,7 +116,7 @@ impl Stmt {
             upstream_types,
             shared,
             generation,
-            superadmin,
+            asker,
             token,
             by_prepare: false,
             by_batch: false,
@@ -210,6 +211,7 @@ impl Stmt {
                 | Effect::Fetch(_)
                 | Effect::CopyIn
                 | Effect::CopyOut
+                | Effect::CopyOpened(_)
                 | Effect::CopyRows(_)
         ) && self.way != Way::Ours
     }

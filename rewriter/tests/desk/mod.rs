@@ -41,6 +41,7 @@ pub fn asked<T>(config: &Config, who: &str, enforce: Enforce, f: impl FnOnce(&As
         module: &manifest.module,
         login,
         superadmin: false,
+        undeclared: login.kind != LoginKind::Runtime,
         enforce,
         max_sql_bytes: 8 << 20,
     })

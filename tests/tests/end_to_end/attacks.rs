@@ -41,3 +41,73 @@ fn masks_and_protected_columns() {
 fn what_modules_make() {
     run("ddl.toml");
 }
+
+/// The catalogue's own: with a few relations that no manifest declares.
+#[test]
+fn catalogue() {
+    let stand = Stand::shared();
+    let _alone = stand.alone();
+    let mut migrator = stand.connect("disco.migrator", None);
+    let gone = ["DROP VIEW IF EXISTS hidden_view", "DROP TABLE IF EXISTS hidden_things"];
+    let made = [
+        "CREATE TABLE hidden_things (id serial PRIMARY KEY, body text CHECK (body <> ''), hidden_column int REFERENCES hidden_things (id))",
+        "CREATE INDEX hidden_lower ON hidden_things (lower(body))",
+        "CREATE VIEW hidden_view AS SELECT id, body FROM hidden_things",
+        "COMMENT ON TABLE hidden_things IS 'a hidden_ comment'",
+        "COMMENT ON COLUMN hidden_things.body IS 'a hidden_ comment too'",
+        "INSERT INTO hidden_things (body) VALUES ('a body')",
+    ];
+    for sql in gone.iter().chain(&made) {
+        migrator.run(sql).good(sql);
+    }
+    let file = workspace().join("tests/attacks/catalogue.toml");
+    let ran = std::panic::catch_unwind(|| {
+        let failures = Family::read(&file).run(stand);
+        assert!(failures.is_empty(), "{}:\n\n{}\n", failures.len(), failures.join("\n\n"));
+        whose_it_is_decides_not_the_login(stand);
+    });
+    for sql in gone {
+        migrator.run(sql).good(sql);
+    }
+    if let Err(panic) = ran {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// On one connection the module itself sees what a user of it does not, whichever way the user's token comes.
+fn whose_it_is_decides_not_the_login(stand: &Stand) {
+    let token = stand.token("disco", "bob");
+    let mut service = stand.connect("disco.service", None);
+    let mut sees = |before: &[&str], comment: &str| -> (Option<String>, String) {
+        for sql in before {
+            service.run(sql).good(sql);
+        }
+        let count = format!("{comment}SELECT count(*) FROM pg_class WHERE relname LIKE 'hidden\\_%'");
+        let counted = service.run(&count).good(&count).scalar();
+        let named = service.run(&format!("{comment}SELECT 'hidden_things'::regclass::text"));
+        (counted, named.error.map_or_else(String::new, |e| e.sqlstate().to_owned()))
+    };
+    let (all, none) = (
+        (Some("5".to_owned()), String::new()),
+        (Some("0".to_owned()), "42P01".to_owned()),
+    );
+    let local = format!("SET LOCAL postern.token = '{token}'");
+    let set = format!("SELECT postern.set_token('{token}')");
+    assert_eq!(sees(&[], ""), all, "the module itself");
+    assert_eq!(sees(&["BEGIN", &local], ""), none, "a token for the transaction");
+    assert_eq!(sees(&["ROLLBACK"], ""), all, "the transaction is over");
+    assert_eq!(sees(&[], &format!("/*postern:{token}*/")), none, "a token for the statement");
+    assert_eq!(sees(&[], ""), all, "the statement is over");
+    assert_eq!(sees(&[&set], ""), none, "a token for the session");
+    assert_eq!(sees(&["RESET postern.token"], ""), all, "the module itself again");
+    // What was prepared by the module is judged again for a user.
+    let prepared = "PREPARE hidden AS SELECT count(*) FROM hidden_things";
+    service.run(prepared).good(prepared);
+    assert_eq!(service.run("EXECUTE hidden").good("EXECUTE").scalar().as_deref(), Some("1"));
+    service.run(&set).good("a token");
+    let refused = service
+        .run("EXECUTE hidden")
+        .error
+        .expect("a user is not shown what the module prepared");
+    assert_eq!(refused.sqlstate(), "42P01");
+}

@@ -245,9 +245,15 @@ fn what_an_orm_asks_of_information_schema() {
         texts(&mut disco, described),
         ["birth_date|date||", "created_at|timestamp with time zone|now()|"]
     );
-    // pg_dump's first words change nothing.
-    let path = "SELECT pg_catalog.set_config('search_path', '', false)";
-    let before = texts(&mut disco, "SHOW search_path");
-    assert_eq!(texts(&mut disco, path), [""]);
-    assert_eq!(texts(&mut disco, "SHOW search_path"), before);
+    // pg_dump's first words: definitions are told with every name's schema, as they are to be loaded anywhere.
+    let key = "SELECT pg_catalog.pg_get_constraintdef(oid) FROM pg_catalog.pg_constraint WHERE conname = 'survey_users_survey_project_ref_id_fkey'";
+    let told =
+        |schema: &str| format!("FOREIGN KEY (survey_project_ref_id) REFERENCES {schema}survey_projects(survey_project_id)");
+    assert_eq!(texts(&mut disco, key), [told("")]);
+    assert_eq!(
+        texts(&mut disco, "SELECT pg_catalog.set_config('search_path', '', false)"),
+        [""]
+    );
+    assert_eq!(texts(&mut disco, "SHOW search_path"), [""]);
+    assert_eq!(texts(&mut disco, key), [told("disco.")]);
 }

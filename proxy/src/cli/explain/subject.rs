@@ -30,7 +30,7 @@ pub(super) struct Subject {
     /// Where the catalogue came from.
     source: CatalogSource,
     /// Who asks, and with which claims.
-    person: Option<(String, Map<String, Value>)>,
+    pub(super) person: Option<(String, Map<String, Value>)>,
 }
 
 impl Subject {

@@ -19,6 +19,7 @@
 //! None of the functions has a `SET search_path`, whose cost every statement would pay: every name and operator in them is qualified instead.
 
 use postern_config::expr::Claim;
+use postern_config::manifest::{Login, LoginKind};
 use postern_config::names::quote_literal;
 use postern_config::{Config, Manifest};
 
@@ -95,6 +96,16 @@ pub(super) fn steps(config: &Config) -> Vec<ProvisionStep> {
              PRIMARY KEY (schema, relation, attribute)",
             "the types that clients see of protected columns",
         ),
+        table(
+            "declared_relations",
+            "schema name, relation name, PRIMARY KEY (schema, relation)",
+            "what manifests declare",
+        ),
+        table(
+            "undeclared_logins",
+            "login name PRIMARY KEY",
+            "which logins are the module itself, and see what its manifest does not declare",
+        ),
         ProvisionStep::recorded(
             "who reads the tables of schema postern",
             "SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', c.relname, r.rolname, c.relacl::text), ' ' ORDER BY c.relname) \
@@ -103,7 +114,8 @@ pub(super) fn steps(config: &Config) -> Vec<ProvisionStep> {
             format!(
                 "REVOKE ALL ON ALL TABLES IN SCHEMA postern FROM PUBLIC;\n\
                  ALTER TABLE postern.claims_key OWNER TO {CLAIMS_ROLE};\n\
-                 GRANT SELECT ON TABLE postern.login_schema, postern.declared_columns TO {CATALOGUE_ROLE};"
+                 GRANT SELECT ON TABLE postern.login_schema, postern.declared_columns, postern.declared_relations, \
+                 postern.undeclared_logins TO {CATALOGUE_ROLE};"
             ),
         ),
         ProvisionStep::recorded(
@@ -155,6 +167,20 @@ pub(super) fn steps(config: &Config) -> Vec<ProvisionStep> {
         "name, name, name, oid, int4",
         config.modules.iter().flat_map(|m| declared_rows(m)).collect(),
     ));
+    steps.push(rows(
+        "declared_relations",
+        "schema, relation",
+        "name, name",
+        config.modules.iter().flat_map(|m| relation_rows(m)).collect(),
+    ));
+    let module_itself = |l: &&Login| l.kind != LoginKind::Runtime;
+    let logins = config.modules.iter().flat_map(|m| m.logins.iter().filter(module_itself));
+    steps.push(rows(
+        "undeclared_logins",
+        "login",
+        "name",
+        logins.map(|l| format!("({})", quote_literal(l.name.as_str()))).collect(),
+    ));
     steps.push(retired_logins(config));
     steps
 }
@@ -183,6 +209,21 @@ fn declared_rows(manifest: &Manifest) -> Vec<String> {
         .map(|(table, column, oid)| {
             let names = [table.name.schema.as_str(), table.name.name.as_str(), column.name.as_str()].map(quote_literal);
             format!("({}, {oid}, {})", names.join(", "), column.ty.typmod())
+        })
+        .collect()
+}
+
+fn relation_rows(manifest: &Manifest) -> Vec<String> {
+    let names = manifest.tables.iter().flat_map(|table| {
+        let sequences = super::tables::sequence_names(table);
+        std::iter::once(table.name.name.to_string()).chain(sequences)
+    });
+    let imports = manifest.imports.iter().map(|import| import.name.to_string());
+    names
+        .chain(imports)
+        .map(|name| {
+            let fields = [manifest.schema.as_str(), &name].map(quote_literal);
+            format!("({})", fields.join(", "))
         })
         .collect()
 }

@@ -82,8 +82,20 @@ fn declared_column(table: &Table, column: &Column) -> String {
 
 /// The quoted name of a serial column's sequence.
 fn sequence(table: &Table, column: &Column) -> String {
-    let name = object_name(table.name.name.as_str(), column.name.as_str(), "seq");
-    format!("{}.{}", table.name.schema.quoted(), quote_ident(&name))
+    format!(
+        "{}.{}",
+        table.name.schema.quoted(),
+        quote_ident(&sequence_name(table, column))
+    )
+}
+
+fn sequence_name(table: &Table, column: &Column) -> String {
+    object_name(table.name.name.as_str(), column.name.as_str(), "seq")
+}
+
+/// Names of the sequences that a table's columns draw from, without schema.
+pub(super) fn sequence_names(table: &Table) -> impl Iterator<Item = String> {
+    serial_columns(table).map(|column| sequence_name(table, column))
 }
 
 fn serial_columns(table: &Table) -> impl Iterator<Item = &Column> {

@@ -5,9 +5,11 @@ use postern_config::names::{quote_ident, quote_literal};
 
 use super::super::catalogue_functions::{CatalogueFunction, REFUSED, functions};
 use super::super::catalogue_views::{
-    CATALOG_VIEWS, CatalogueView, DECLARED, INFORMATION_VIEWS, SEEN_RELATIONS, SEEN_ROLES, SEEN_SCHEMAS,
+    CATALOG_VIEWS, CatalogueView, DECLARED, DECLARED_RELATIONS, INFORMATION_VIEWS, SEEN_CONSTRAINTS, SEEN_NAMES, SEEN_OBJECTS,
+    SEEN_RELATIONS, SEEN_ROLES, SEEN_SCHEMAS, SEEN_TYPES, SEES_UNDECLARED, SHOWN_ACL,
 };
 use super::CATALOGUE_ROLE;
+use super::policies::function_state;
 use super::roles::everybody;
 use super::step::{ProvisionStep, literals};
 
@@ -24,7 +26,13 @@ pub(super) fn steps(config: &Config) -> Vec<ProvisionStep> {
     }
     for (name, body) in [
         ("seen_schemas", SEEN_SCHEMAS),
+        ("sees_undeclared", SEES_UNDECLARED),
+        ("declared_seen", DECLARED_RELATIONS),
         ("seen_relations", SEEN_RELATIONS),
+        ("seen_names", SEEN_NAMES),
+        ("seen_types", SEEN_TYPES),
+        ("seen_constraints", SEEN_CONSTRAINTS),
+        ("seen_objects", SEEN_OBJECTS),
         ("seen_roles", SEEN_ROLES),
         ("declared", DECLARED),
     ] {
@@ -35,6 +43,7 @@ pub(super) fn steps(config: &Config) -> Vec<ProvisionStep> {
             format!("CREATE OR REPLACE VIEW {view} AS {body};\nALTER VIEW {view} OWNER TO {CATALOGUE_ROLE};"),
         ));
     }
+    steps.push(shown_acl_step(&everybody));
     steps.extend(CATALOG_VIEWS.iter().map(|v| step("pg_catalog", "postern_catalog", v)));
     steps.extend(
         INFORMATION_VIEWS
@@ -60,6 +69,21 @@ pub(super) fn steps(config: &Config) -> Vec<ProvisionStep> {
         ));
     }
     steps
+}
+
+/// The function that the views' access lists pass through.
+fn shown_acl_step(everybody: &str) -> ProvisionStep {
+    let signature = "postern.shown_acl(aclitem[])";
+    let mut sql = format!(
+        "CREATE OR REPLACE FUNCTION {signature} RETURNS aclitem[]\n  LANGUAGE sql STABLE STRICT SECURITY DEFINER COST 1 \
+         SET search_path = pg_catalog\n  AS {};\n\
+         ALTER FUNCTION {signature} OWNER TO {CATALOGUE_ROLE};\nREVOKE ALL ON FUNCTION {signature} FROM PUBLIC;",
+        quote_literal(SHOWN_ACL)
+    );
+    if !everybody.is_empty() {
+        sql.push_str(&format!("\nGRANT EXECUTE ON FUNCTION {signature} TO {everybody};"));
+    }
+    ProvisionStep::recorded(format!("function {signature}"), function_state(signature), sql)
 }
 
 /// The catalogue functions of [`super::super::catalogue_functions`], which stand on the views, in one step.
