@@ -257,9 +257,9 @@ impl Judge<'_> {
     }
 
     /// For each innermost arm in order, at which positions it gives a catalogue reference where another arm gives something else, which can
-    /// only be an oid.
+    /// only be an oid. A constant can be anything.
     fn mixed_references(&self, arms: [&SelectStmt; 2]) -> Vec<Vec<usize>> {
-        let mut all: Vec<Vec<bool>> = Vec::new();
+        let mut all: Vec<Vec<Option<bool>>> = Vec::new();
         let mut open: Vec<&SelectStmt> = arms.into_iter().rev().collect();
         while let Some(s) = open.pop() {
             if let (Some(left), Some(right)) = (&s.larg, &s.rarg) {
@@ -272,14 +272,15 @@ impl Judge<'_> {
             });
             // Behind a `*` nobody counts.
             let counted = !values.clone().flatten().any(is_star);
-            all.push(
-                values
-                    .map(|v| counted && v.is_some_and(|v| self.catalogue_reference(v)))
-                    .collect(),
-            );
+            let reference = |v: Option<&Node>| match v.map(|v| (v, &v.node)) {
+                Some((v, _)) if counted && self.catalogue_reference(v) => Some(true),
+                Some((_, Some(NodeEnum::AConst(_)))) => None,
+                _ => Some(false),
+            };
+            all.push(values.map(reference).collect());
         }
-        let everywhere = |i: usize| all.iter().all(|arm| arm.get(i) == Some(&true));
-        let here = |arm: &Vec<bool>| (0..arm.len()).filter(|i| arm[*i] && !everywhere(*i)).collect();
+        let mixed = |i: usize| all.iter().any(|arm| arm.get(i) == Some(&Some(false)));
+        let here = |arm: &Vec<Option<bool>>| (0..arm.len()).filter(|i| arm[*i] == Some(true) && mixed(*i)).collect();
         all.iter().map(here).collect()
     }
 

@@ -12,7 +12,6 @@ use crate::expr::string_constant;
 use crate::function::literal;
 use crate::judge::{Ask, judged};
 use crate::plan::{Effect, Plan, Refusal, Run, Transaction, Value};
-use crate::select::Mode;
 use crate::statement::{answered, finish};
 use crate::update::Gathered;
 use crate::{ddl, tree};
