@@ -195,9 +195,9 @@ impl Catalog {
         self.relations.remove(&(Box::from(schema), Box::from(name)));
     }
 
-    /// Whether any relation is declared: where none is, no filter, mask or policy of the module's can be gone around.
+    /// Whether any relation is declared or imported: where none is, no filter, mask or policy can be gone around.
     pub fn declares(&self) -> bool {
-        !self.closed || !self.left_out.is_empty() || self.relations.values().any(|r| r.declared.is_some())
+        !self.closed || !self.left_out.is_empty() || self.relations.values().any(|r| r.is_manifests())
     }
 
     /// All relations, in no order.

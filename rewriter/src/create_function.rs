@@ -170,7 +170,7 @@ impl Judge<'_> {
     fn may_be_folded(&self, option: &Node) -> Result<(), Refusal> {
         let immutable = matches!(&option.node, Some(NodeEnum::DefElem(d))
             if d.defname == "volatility" && word(d).as_deref() == Some("immutable"));
-        if immutable && self.ask.catalog.relations().any(|r| r.declared.is_some()) {
+        if immutable && self.ask.catalog.relations().any(|r| r.is_manifests()) {
             return Err(Refusal::denied(
                 "function",
                 "permission denied: a body that nobody reads is not IMMUTABLE where tables are filtered",
