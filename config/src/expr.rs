@@ -4,9 +4,13 @@
 //! and puts every operator in parentheses, so that precedence cannot differ between readers. The rewriter checks at load that
 //! PostgreSQL's own parser reads the printed form as the tree of what was written.
 
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
 use crate::names::{Ident, TableRef, quote_ident, quote_literal};
 
-/// The claims a token (or a login) can carry, with their types. Fixed: an unknown claim in a policy is an error.
+/// A claim that a token (or a login) can carry. An unknown claim in a policy is an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Claim {
     /// Account id of the user; NULL for guest.
@@ -27,10 +31,22 @@ pub enum Claim {
     Super,
     /// The module whose service login this is; NULL otherwise.
     Service,
+    /// One that `[tokens.claims]` of the configuration declares.
+    Declared(Declared),
+}
+
+/// A claim of the configuration's own.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Declared(&'static (Box<str>, ClaimType));
+
+impl fmt::Debug for Declared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.0)
+    }
 }
 
 /// What a claim holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ClaimType {
     /// `text`.
     Text,
@@ -38,11 +54,88 @@ pub enum ClaimType {
     TextArray,
     /// `bool`.
     Bool,
+    /// `int4`.
+    Int4,
+    /// `int8`.
+    Int8,
+    /// `uuid`.
+    Uuid,
+    /// `timestamptz`.
+    TimestampTz,
+    /// `int4[]`.
+    Int4Array,
+    /// `uuid[]`.
+    UuidArray,
+}
+
+impl ClaimType {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Text,
+        Self::Int4,
+        Self::Int8,
+        Self::Uuid,
+        Self::Bool,
+        Self::TimestampTz,
+        Self::TextArray,
+        Self::Int4Array,
+        Self::UuidArray,
+    ];
+
+    /// Its name in PostgreSQL and in the configuration.
+    pub fn sql(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::TextArray => "text[]",
+            Self::Bool => "bool",
+            Self::Int4 => "int4",
+            Self::Int8 => "int8",
+            Self::Uuid => "uuid",
+            Self::TimestampTz => "timestamptz",
+            Self::Int4Array => "int4[]",
+            Self::UuidArray => "uuid[]",
+        }
+    }
+
+    /// Whether it is a list.
+    pub fn is_list(self) -> bool {
+        match self {
+            Self::TextArray | Self::Int4Array | Self::UuidArray => true,
+            Self::Text | Self::Bool | Self::Int4 | Self::Int8 | Self::Uuid | Self::TimestampTz => false,
+        }
+    }
+
+    /// The type of a list's entries; the type itself where it is none.
+    pub fn entry(self) -> Self {
+        match self {
+            Self::TextArray => Self::Text,
+            Self::Int4Array => Self::Int4,
+            Self::UuidArray => Self::Uuid,
+            other => other,
+        }
+    }
+
+    /// The type of that name; PostgreSQL's other spellings are taken too.
+    pub fn parse(name: &str) -> Option<Self> {
+        let (element, brackets) = match name.strip_suffix("[]") {
+            Some(element) => (element, "[]"),
+            None => (name, ""),
+        };
+        let element = match element {
+            "int" | "integer" => "int4",
+            "bigint" => "int8",
+            "boolean" => "bool",
+            "timestamp with time zone" => "timestamptz",
+            other => other,
+        };
+        let name = format!("{element}{brackets}");
+        Self::ALL.into_iter().find(|t| t.sql() == name)
+    }
 }
 
 impl Claim {
-    /// All of them, in the order in which they are sent and MACed.
-    pub const ALL: [Claim; 9] = [
+    /// Those that there are without a declaration, in the order in which they are sent and MACed; declared ones follow.
+    pub const BUILT_IN: [Claim; 9] = [
         Claim::Sub,
         Claim::OrgMemberOf,
         Claim::OrgAdminOf,
@@ -53,6 +146,23 @@ impl Claim {
         Claim::Super,
         Claim::Service,
     ];
+
+    /// A claim of the configuration's own. Equal declarations are one; each is kept as long as the process, and there are as many as all
+    /// configurations that it reads declare.
+    pub fn declared(name: &str, ty: ClaimType) -> Self {
+        static DECLARED: Mutex<BTreeSet<&'static (Box<str>, ClaimType)>> = Mutex::new(BTreeSet::new());
+        let mut all = DECLARED.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = (Box::<str>::from(name), ty);
+        let found = match all.get(&wanted) {
+            Some(found) => *found,
+            None => {
+                let kept: &'static (Box<str>, ClaimType) = Box::leak(Box::new(wanted));
+                all.insert(kept);
+                kept
+            }
+        };
+        Claim::Declared(Declared(found))
+    }
 
     /// The name in policies, tokens and (behind `postern.`) settings.
     pub fn name(self) -> &'static str {
@@ -66,6 +176,7 @@ impl Claim {
             Claim::Disabled => "disabled",
             Claim::Super => "super",
             Claim::Service => "service",
+            Claim::Declared(Declared(declared)) => &declared.0,
         }
     }
 
@@ -75,24 +186,27 @@ impl Claim {
             Claim::Sub | Claim::Service => ClaimType::Text,
             Claim::OrgMemberOf | Claim::OrgAdminOf | Claim::ProjectMemberOf | Claim::ProjectAdminOf => ClaimType::TextArray,
             Claim::Verified | Claim::Disabled | Claim::Super => ClaimType::Bool,
+            Claim::Declared(Declared(declared)) => declared.1,
         }
-    }
-
-    /// The claim of that name.
-    pub fn parse(name: &str) -> Option<Claim> {
-        Claim::ALL.into_iter().find(|c| c.name() == name)
     }
 
     /// The SQL that reads it inside PostgreSQL. A missing or empty setting is NULL, so `claim = ''` never matches.
     pub fn sql(self) -> String {
         let text = format!(
             "NULLIF(pg_catalog.current_setting('postern.{}'::text, true), ''::text)",
-            self.name()
+            self.setting()
         );
         match self.ty() {
             ClaimType::Text => text,
-            ClaimType::TextArray => format!("({text})::text[]"),
-            ClaimType::Bool => format!("({text})::bool"),
+            other => format!("({text})::{}", other.sql()),
+        }
+    }
+
+    /// Its setting's name behind `postern.`; declared claims cannot meet Postern's own settings.
+    pub fn setting(self) -> String {
+        match self {
+            Claim::Declared(_) => format!("claim_{}", self.name()),
+            built_in => built_in.name().to_owned(),
         }
     }
 }
@@ -266,7 +380,7 @@ impl Expr {
             }
             // The cast makes it one array; `= ANY (SELECT …)` would compare with each row of a result.
             Expr::AnyClaim(e, claim) if subqueries == Subqueries::Once => {
-                format!("({} = ANY ((SELECT {})::text[]))", go(e), claim.sql())
+                format!("({} = ANY ((SELECT {})::{}))", go(e), claim.sql(), claim.ty().sql())
             }
             Expr::AnyClaim(e, claim) => format!("({} = ANY ({}))", go(e), claim.sql()),
             Expr::InSelect(s) => match subqueries {

@@ -7,9 +7,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::expr::Claim;
 use crate::settings::Config;
 
 mod allowance;
+mod claims;
 mod column;
 mod document;
 mod exchange;
@@ -68,14 +70,14 @@ pub fn load(file: &Path) -> Result<Config, ConfigError> {
 
 fn read_all(file: &Path, problems: &mut Vec<Problem>) -> Option<Config> {
     let directory = file.parent().unwrap_or(Path::new(""));
-    let (settings, restriction, named) = match read(file, problems) {
+    let (settings, restriction, named, claims) = match read(file, problems) {
         Some(text) => {
             let mut notes = Notes::new(file, &text);
             let read = settings::read(&text, directory, &mut notes);
             problems.extend(notes.into_problems());
-            (read.settings, read.restriction, read.named)
+            (read.settings, read.restriction, read.named, read.claims)
         }
-        None => (None, None, Default::default()),
+        None => (None, None, Default::default(), Claim::BUILT_IN.to_vec()),
     };
     let mut modules = Vec::new();
     let files = manifest_files(&directory.join("modules"), problems);
@@ -83,7 +85,7 @@ fn read_all(file: &Path, problems: &mut Vec<Problem>) -> Option<Config> {
     for path in files {
         let Some(text) = read(&path, problems) else { continue };
         let mut notes = Notes::new(&path, &text);
-        let found = module::read(&text, &path, restriction.as_ref(), &mut notes);
+        let found = module::read(&text, &path, restriction.as_ref(), &claims, &mut notes);
         problems.extend(notes.into_problems());
         modules.extend(found.map(|module| (path, module)));
     }

@@ -13,7 +13,7 @@ use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::Token;
 
-use crate::expr::{Claim, ClaimType, Compare, Const, Expr, InSelect};
+use crate::expr::{Claim, Compare, Const, Expr, InSelect};
 use crate::load::nearest;
 use crate::names::{Ident, ModuleName, TableRef};
 use crate::types::ColumnType;
@@ -60,27 +60,31 @@ pub struct Scope<'s> {
     pub table: &'s Shape,
     /// All declared tables of the module, that one included.
     pub tables: &'s [Shape],
+    /// The claims that there are.
+    pub claims: &'s [Claim],
 }
 
 /// Reads a predicate over `scope.table`. On failure every complaint says what is wrong, then what to do.
 pub fn parse(text: &str, scope: Scope<'_>) -> Result<Expr, Vec<String>> {
-    Reader::new(Some(scope)).read(text)
+    Reader::new(Some(scope), scope.claims).read(text)
 }
 
 /// Reads a predicate that stands above all tables and may therefore read claims only.
-pub fn parse_claims_only(text: &str) -> Result<Expr, Vec<String>> {
-    Reader::new(None).read(text)
+pub fn parse_claims_only(text: &str, claims: &[Claim]) -> Result<Expr, Vec<String>> {
+    Reader::new(None, claims).read(text)
 }
 
 struct Reader<'s> {
     scope: Option<Scope<'s>>,
+    claims: &'s [Claim],
     complaints: Vec<String>,
 }
 
 impl<'s> Reader<'s> {
-    fn new(scope: Option<Scope<'s>>) -> Self {
+    fn new(scope: Option<Scope<'s>>, claims: &'s [Claim]) -> Self {
         Self {
             scope,
+            claims,
             complaints: Vec::new(),
         }
     }
@@ -178,7 +182,7 @@ impl<'s> Reader<'s> {
                     "it is a column of the outer table, and a subquery cannot look outward; compare it with `IN (SELECT …)` instead"
                         .to_owned()
                 }
-                None if Claim::parse(&folded).is_some() => format!("did you mean `claim.{folded}`?"),
+                None if self.claims.iter().any(|c| c.name() == folded) => format!("did you mean `claim.{folded}`?"),
                 None => "declare it in the manifest or correct the name".to_owned(),
             };
             return self.complain(format!("table {} has no column `{folded}`; {remedy}", table.name));
@@ -213,20 +217,15 @@ impl<'s> Reader<'s> {
                 "`{qualifier}.{name}`: columns stand bare in a policy; write `{name}`, or `claim.{name}` if a claim is meant"
             ));
         }
-        let Some(claim) = Claim::parse(name) else {
-            let known: Vec<&str> = Claim::ALL.into_iter().map(Claim::name).collect();
+        let Some(claim) = self.claims.iter().copied().find(|c| c.name() == name) else {
+            let known: Vec<&str> = self.claims.iter().map(|c| c.name()).collect();
             let remedy = match nearest(name, known.iter().copied()) {
                 Some(close) => format!("did you mean `claim.{close}`?"),
                 None => format!("use one of {}", known.join(", ")),
             };
             return self.complain(format!("there is no claim `{name}`; {remedy}"));
         };
-        let kind = match claim.ty() {
-            ClaimType::Text => Kind::Text,
-            ClaimType::TextArray => Kind::TextArray,
-            ClaimType::Bool => Kind::Bool,
-        };
-        Some((Expr::Claim(claim), kind))
+        Some((Expr::Claim(claim), Kind::of_claim(claim.ty())))
     }
 
     fn constant(&mut self, value: &Value) -> Option<(Expr, Kind)> {
@@ -308,8 +307,8 @@ impl<'s> Reader<'s> {
             return Some(());
         }
         let remedy = match (a, b) {
-            (Kind::TextArray, _) => format!("write `{right} = ANY({left})`"),
-            (_, Kind::TextArray) => format!("write `{left} = ANY({right})`"),
+            (Kind::List(_), _) => format!("write `{right} = ANY({left})`"),
+            (_, Kind::List(_)) => format!("write `{left} = ANY({right})`"),
             _ => "compare values of one type".to_owned(),
         };
         self.complain(format!("`{left}` is {} and `{right}` is {}; {remedy}", a.named(), b.named()))
@@ -371,16 +370,24 @@ impl<'s> Reader<'s> {
         }
         let (value, claim) = (self.value(left, table), self.value(right, table));
         let ((value, value_kind), (claim, claim_kind)) = (value?, claim?);
-        let (Expr::Claim(claim), Kind::TextArray) = (claim, claim_kind) else {
+        let (Expr::Claim(claim), Kind::List(entry)) = (claim, claim_kind) else {
+            let lists = self.claims.iter().filter(|c| c.ty().is_list());
+            let lists: Vec<String> = lists.map(|c| format!("claim.{}", c.name())).collect();
             return self.complain(format!(
-                "`{right}` is not a list of claims; ANY takes one of claim.org_member_of, claim.org_admin_of, \
-                 claim.project_member_of, claim.project_admin_of"
+                "`{right}` is not a list of claims; ANY takes one of {}",
+                lists.join(", ")
             ));
         };
-        if !value_kind.compares_with(&Kind::Text) {
+        let entry = Kind::of_claim(entry);
+        if !value_kind.compares_with(&entry) {
+            let remedy = match entry {
+                Kind::Text => "compare a text column",
+                _ => "compare a column of that type",
+            };
             return self.complain(format!(
-                "`{left}` is {} and the entries of `{right}` are text; compare a text column",
-                value_kind.named()
+                "`{left}` is {} and the entries of `{right}` are {}; {remedy}",
+                value_kind.named(),
+                entry.named()
             ));
         }
         Some(Expr::AnyClaim(Box::new(value), claim))

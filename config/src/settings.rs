@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::expr::Claim;
 use crate::manifest::{Login, Manifest};
 use crate::names::{LoginName, ModuleName};
 
@@ -254,6 +255,8 @@ pub struct TokenSettings {
     pub issuer: String,
     /// Expected `aud`.
     pub audience: String,
+    /// The claims that tokens may carry and policies read: [`Claim::BUILT_IN`], then declared ones by name. Their order is that of their MAC.
+    pub claims: Vec<Claim>,
     /// PEM files with Ed25519 public keys; may be empty where there is a `jwks_file`.
     pub public_keys: Vec<PathBuf>,
     /// The issuer's JWK Set (RFC 7517), read again when it changes.

@@ -78,6 +78,7 @@ async fn refused(client: &Client, sql: &str) -> String {
 
 /// Claims of a session, as the proxy would set them.
 struct Session<'a> {
+    all: Vec<Claim>,
     client: &'a Client,
     login: &'a str,
     key: [u8; 32],
@@ -89,6 +90,7 @@ impl<'a> Session<'a> {
         let key = *control::load_mac_key(&stand.pool, &stand.root).await.unwrap();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         Session {
+            all: stand.scratch.config().settings.tokens.claims,
             client,
             login,
             key,
@@ -101,7 +103,7 @@ impl<'a> Session<'a> {
         let row = self.client.query_one(asked, &[]).await.unwrap();
         let mut parts = vec![row.get::<_, String>(0), row.get(1), self.login.to_owned()];
         let value = |claim: Claim| claims.iter().find(|(c, _)| *c == claim).map_or("", |(_, v)| v);
-        parts.extend(Claim::ALL.iter().map(|c| value(*c).to_owned()));
+        parts.extend(self.all.iter().map(|c| value(*c).to_owned()));
         parts.push(self.exp.to_string());
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).unwrap();
         for part in &parts {
@@ -112,10 +114,11 @@ impl<'a> Session<'a> {
     }
 
     async fn set(&self, claims: &[(Claim, &str)], exp: &str, mac: &str) {
-        let named = Claim::ALL
+        let named = self
+            .all
             .iter()
-            .map(|c| (c.name(), claims.iter().find(|(d, _)| d == c).map_or("", |(_, v)| v)));
-        for (name, value) in named.chain([("exp", exp), ("mac", mac)]) {
+            .map(|c| (c.setting(), claims.iter().find(|(d, _)| d == c).map_or("", |(_, v)| v)));
+        for (name, value) in named.chain([("exp".to_owned(), exp), ("mac".to_owned(), mac)]) {
             let set = "SELECT pg_catalog.set_config('postern.' || $1::text, $2::text, false)";
             self.client.query_one(set, &[&name, &value]).await.unwrap();
         }

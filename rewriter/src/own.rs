@@ -10,11 +10,11 @@ use crate::allow;
 use crate::plan::Rewritten;
 
 impl Rewritten {
-    /// Hands the claims (one text parameter each in the order of [`Claim::ALL`], then expiry in unix
+    /// Hands `claims` (one text parameter each in their order, then expiry in unix
     /// seconds, then the MAC in hex) to PostgreSQL's session settings; `local` limits them to the transaction. Claims of the session are
     /// checked at once, and the statements that follow need not check them again.
-    pub fn set_claims(local: bool) -> Self {
-        let names = Claim::ALL.iter().map(|c| c.name()).chain(["exp", "mac"]);
+    pub fn set_claims(claims: &[Claim], local: bool) -> Self {
+        let names = claims.iter().map(|c| c.setting()).chain(["exp".to_owned(), "mac".to_owned()]);
         let calls: Vec<String> = names
             .enumerate()
             .map(|(i, name)| format!("pg_catalog.set_config('postern.{name}', ${}::text, {local})", i + 1))
@@ -158,8 +158,8 @@ mod tests {
         for (sql, statements) in [
             (Rewritten::read_settings(), 1),
             (Rewritten::put_settings(), 1),
-            (Rewritten::set_claims(true), 1),
-            (Rewritten::set_claims(false), 1),
+            (Rewritten::set_claims(&Claim::BUILT_IN, true), 1),
+            (Rewritten::set_claims(&Claim::BUILT_IN, false), 1),
             (Rewritten::read_catalog(), 1),
             (Rewritten::enter(), 3),
             (Rewritten::leave(None), 9),

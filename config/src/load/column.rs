@@ -8,6 +8,7 @@ use sqlparser::tokenizer::Token;
 use super::document::{At, Notes, Section};
 use super::module::identifier;
 use super::{preset, protection};
+use crate::expr::Claim;
 use crate::manifest::{Column, Default, PresetValue};
 use crate::types::ColumnType;
 
@@ -27,7 +28,7 @@ const SYSTEM_COLUMNS: [&str; 6] = ["ctid", "xmin", "xmax", "cmin", "cmax", "tabl
 /// Longest name of a protected column: `postern$match$` goes before it in its hidden columns.
 const MAX_PROTECTED_NAME: usize = 49;
 
-pub(super) fn read(section: &mut Section<'_, '_>, notes: &mut Notes) -> Option<(Column, ColumnDraft)> {
+pub(super) fn read(section: &mut Section<'_, '_>, claims: &[Claim], notes: &mut Notes) -> Option<(Column, ColumnDraft)> {
     let name = section.need_text("name", "\"id\"", notes);
     let spelled = section.need_text("type", "\"text\"", notes);
     let not_null = section.flag("not_null", notes).is_some_and(|f| f.value);
@@ -92,7 +93,13 @@ pub(super) fn read(section: &mut Section<'_, '_>, notes: &mut Notes) -> Option<(
             ),
         );
     }
-    let preset = preset::read(preset_text.as_ref(), preset_on.as_ref(), ty.as_ref().map(|t| &t.ty), notes);
+    let preset = preset::read(
+        preset_text.as_ref(),
+        preset_on.as_ref(),
+        ty.as_ref().map(|t| &t.ty),
+        claims,
+        notes,
+    );
     if let (Some(text), Some(preset)) = (&preset_text, &preset) {
         let name = &name.value;
         if preset.insert && (default.is_some() || serial) {

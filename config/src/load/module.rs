@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::Problem;
 use super::document::{At, Notes, Section, parse};
 use super::{exchange, keys, login, policies, roles, table};
-use crate::expr::Expr;
+use crate::expr::{Claim, Expr};
 use crate::manifest::{LoginKind, Manifest, Written};
 use crate::names::{Ident, ModuleName};
 use crate::predicate::Shape;
@@ -21,7 +21,13 @@ pub(super) struct Read {
     login_lines: Vec<usize>,
 }
 
-pub(super) fn read(text: &str, path: &Path, restriction: Option<&(At<String>, Expr)>, notes: &mut Notes) -> Option<Read> {
+pub(super) fn read(
+    text: &str,
+    path: &Path,
+    restriction: Option<&(At<String>, Expr)>,
+    claims: &[Claim],
+    notes: &mut Notes,
+) -> Option<Read> {
     let document = parse(text, notes);
     let mut root = Section::root(&document);
     let module = module_name(&mut root, path, notes);
@@ -40,7 +46,7 @@ pub(super) fn read(text: &str, path: &Path, restriction: Option<&(At<String>, Ex
     // Tables are read in three passes, because keys and policies look at other tables' columns.
     let placeholder = Ident::new("unnamed").expect("a plain lower-case name is an identifier");
     let home = schema.as_ref().map_or(&placeholder, |s| &s.value);
-    let mut drafts = table::read(&mut root, home, notes);
+    let mut drafts = table::read(&mut root, home, claims, notes);
     let roles = roles::read(&mut root, notes);
     let exports = exchange::exports(&mut root, notes);
     let imports = exchange::imports(&mut root, notes);
@@ -59,7 +65,7 @@ pub(super) fn read(text: &str, path: &Path, restriction: Option<&(At<String>, Ex
         });
     }
     if let Some(module) = &module {
-        let places = roles.place(&drafts, module, &shapes, &mut predicates, notes);
+        let places = roles.place(&drafts, module, &shapes, claims, &mut predicates, notes);
         for (number, draft) in drafts.iter_mut().enumerate() {
             policies::read(draft, number, module, &shapes, &places, &mut predicates, notes);
         }

@@ -29,6 +29,7 @@ pub(super) fn read(
             module,
             table: &shapes[number],
             tables: shapes,
+            claims: roles.claims(),
         },
         number,
         roles,

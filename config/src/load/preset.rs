@@ -11,6 +11,7 @@ pub(super) fn read(
     text: Option<&At<String>>,
     on: Option<&At<Vec<At<String>>>>,
     ty: Option<&ColumnType>,
+    claims: &[Claim],
     notes: &mut Notes,
 ) -> Option<Preset> {
     let Some(text) = text else {
@@ -40,17 +41,17 @@ pub(super) fn read(
         );
     }
     let value = match text.value.strip_prefix("claim.") {
-        Some(name) => claim(name.trim(), ty?, text.line, notes)?,
+        Some(name) => claim(name.trim(), ty?, claims, text.line, notes)?,
         None => constant(text, ty?, notes)?,
     };
     Some(Preset { value, insert, update })
 }
 
-fn claim(name: &str, ty: &ColumnType, line: usize, notes: &mut Notes) -> Option<PresetValue> {
-    let Some(claim) = Claim::parse(name) else {
-        let remedy = match nearest(name, Claim::ALL.into_iter().map(Claim::name)) {
+fn claim(name: &str, ty: &ColumnType, claims: &[Claim], line: usize, notes: &mut Notes) -> Option<PresetValue> {
+    let Some(claim) = claims.iter().copied().find(|c| c.name() == name) else {
+        let remedy = match nearest(name, claims.iter().map(|c| c.name())) {
             Some(close) => format!("did you mean `claim.{close}`?"),
-            None => "write a claim of the reference".to_owned(),
+            None => "declare it in [claims] of postern.toml".to_owned(),
         };
         notes.add(line, format!("`preset`: there is no claim `{name}`; {remedy}"));
         return None;
@@ -58,13 +59,17 @@ fn claim(name: &str, ty: &ColumnType, line: usize, notes: &mut Notes) -> Option<
     let suits = match claim.ty() {
         ClaimType::Text => matches!(ty, ColumnType::Text | ColumnType::Varchar(_)),
         ClaimType::Bool => *ty == ColumnType::Bool,
-        ClaimType::TextArray => false,
+        ClaimType::Int4 => matches!(ty, ColumnType::Int4 | ColumnType::Int8),
+        ClaimType::Int8 => *ty == ColumnType::Int8,
+        ClaimType::Uuid => *ty == ColumnType::Uuid,
+        ClaimType::TimestampTz => *ty == ColumnType::TimestampTz,
+        ClaimType::TextArray | ClaimType::Int4Array | ClaimType::UuidArray => false,
     };
     if !suits {
         let of = match claim.ty() {
-            ClaimType::Text => "text",
             ClaimType::Bool => "true or false",
-            ClaimType::TextArray => "a list",
+            list if list.is_list() => "a list",
+            other => other.sql(),
         };
         notes.add(
             line,

@@ -14,7 +14,7 @@ use super::document::{At, Notes, Section};
 use super::module::identifier;
 use super::nearest;
 use super::table::{Draft, Through};
-use crate::expr::{Expr, InSelect};
+use crate::expr::{Claim, Expr, InSelect};
 use crate::manifest::Written;
 use crate::names::{Ident, ModuleName, TableRef, quote_ident};
 use crate::policy::any;
@@ -38,6 +38,7 @@ pub(super) struct Places<'r> {
     roles: &'r Roles,
     module: &'r ModuleName,
     shapes: &'r [Shape],
+    claims: &'r [Claim],
     places: Vec<Place>,
     /// Roles of which everything wrong has been said already, by number.
     broken: Vec<usize>,
@@ -179,13 +180,14 @@ impl Roles {
         drafts: &[Draft<'_, '_>],
         module: &'r ModuleName,
         shapes: &'r [Shape],
+        claims: &'r [Claim],
         predicates: &mut Vec<Written>,
         notes: &mut Notes,
     ) -> Places<'r> {
         let mut broken = Vec::new();
         for (number, role) in self.roles.iter().enumerate() {
             let shape = role.shape(None, module);
-            match predicate::parse(&role.when.value, role.scope_in(&shape, module, shapes)) {
+            match predicate::parse(&role.when.value, role.scope_in(&shape, module, shapes, claims)) {
                 Ok(expr) => predicates.push(Written {
                     line: role.when.line,
                     text: role.when.value.clone(),
@@ -216,6 +218,7 @@ impl Roles {
             roles: self,
             module,
             shapes,
+            claims,
             places,
             broken,
         }
@@ -286,6 +289,7 @@ fn through(
         module,
         table: shape,
         tables: shapes,
+        claims: &[],
     };
     match predicate::parse(&text, scope) {
         Ok(Expr::InSelect(select)) => Some((target?, *select)),
@@ -353,16 +357,22 @@ impl Role {
         }
     }
 
-    fn scope_in<'s>(&self, shape: &'s Shape, module: &'s ModuleName, shapes: &'s [Shape]) -> Scope<'s> {
+    fn scope_in<'s>(&self, shape: &'s Shape, module: &'s ModuleName, shapes: &'s [Shape], claims: &'s [Claim]) -> Scope<'s> {
         Scope {
             module,
             table: shape,
             tables: shapes,
+            claims,
         }
     }
 }
 
 impl Places<'_> {
+    /// The claims that predicates may read.
+    pub(super) fn claims(&self) -> &[Claim] {
+        self.claims
+    }
+
     /// Who has one of these roles for a row of table number `table`. `None` where something is wrong, and noted.
     pub(super) fn holders(&self, table: usize, names: &[At<String>], notes: &mut Notes) -> Option<Expr> {
         let known: Vec<String> = self.roles.roles.iter().map(|r| r.name.to_string()).collect();
@@ -444,7 +454,7 @@ impl Places<'_> {
             };
         }
         let own = role.shape(Some((shape, place)), self.module);
-        match predicate::parse(&role.when.value, role.scope_in(&own, self.module, self.shapes)) {
+        match predicate::parse(&role.when.value, role.scope_in(&own, self.module, self.shapes, self.claims)) {
             Ok(expr) => Found::Here(expr.with_columns(&|name| column(name).cloned())),
             Err(complaints) => {
                 for complaint in complaints {

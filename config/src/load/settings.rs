@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::document::{At, Notes, Section, parse};
 use super::pool::{self, Named};
-use super::upstream;
-use crate::expr::Expr;
+use super::{claims, upstream};
+use crate::expr::{Claim, Expr};
 use crate::predicate;
 use crate::settings::{Enforce, KeySettings, Limits, Listen, Settings, TlsFiles, TokenSettings};
 
@@ -18,6 +18,8 @@ pub(super) struct Read {
     pub(super) settings: Option<Settings>,
     /// `restrict`: AND-ed to every declared table. Its own text goes along for the second reading.
     pub(super) restriction: Option<(At<String>, Expr)>,
+    /// The claims that policies may read.
+    pub(super) claims: Vec<Claim>,
     /// The logins and modules that it names.
     pub(super) named: Named,
 }
@@ -27,19 +29,21 @@ pub(super) fn read(text: &str, directory: &Path, notes: &mut Notes) -> Read {
     let mut root = Section::root(&document);
     let words = [("both", Enforce::Both), ("rewrite", Enforce::Rewrite), ("rls", Enforce::Rls)];
     let enforce = choice(&mut root, "enforce", words, Enforce::Both, notes);
-    let restriction = root
-        .text("restrict", notes)
-        .and_then(|written| match predicate::parse_claims_only(&written.value) {
-            Ok(expr) => Some((written, expr)),
-            Err(complaints) => {
-                for complaint in complaints {
-                    notes.add(written.line, format!("`restrict`: {complaint}"));
+    let claims = claims::read(&mut root, notes);
+    let restriction =
+        root.text("restrict", notes)
+            .and_then(|written| match predicate::parse_claims_only(&written.value, &claims) {
+                Ok(expr) => Some((written, expr)),
+                Err(complaints) => {
+                    for complaint in complaints {
+                        notes.add(written.line, format!("`restrict`: {complaint}"));
+                    }
+                    None
                 }
-                None
-            }
-        });
+            });
     let paths = Paths { directory };
     let mut named = Named::default();
+    let declared = claims.clone();
     let settings = (|| {
         // Every part is read before any is asked for, so that one missing part hides no mistake in the next.
         let listen = part(&mut root, "listen", notes, |s, n| listen(s, &paths, n));
@@ -54,7 +58,7 @@ pub(super) fn read(text: &str, directory: &Path, notes: &mut Notes) -> Read {
                 passphrase_file: passphrase_file?,
             })
         });
-        let tokens = part(&mut root, "tokens", notes, |s, n| tokens(s, &paths, n));
+        let tokens = part(&mut root, "tokens", notes, |s, n| tokens(s, &paths, declared, n));
         let audit_file = optional(&mut root, "audit", notes, |s, n| paths.get(s, "file", n));
         let tablespace_root = optional(&mut root, "provision", notes, |s, n| absolute(s, "tablespace_root", n));
         let limits = optional(&mut root, "limits", notes, |s, n| Some(limits(s, n))).unwrap_or_else(default_limits);
@@ -82,6 +86,7 @@ pub(super) fn read(text: &str, directory: &Path, notes: &mut Notes) -> Read {
         settings,
         restriction,
         named,
+        claims,
     }
 }
 
@@ -212,7 +217,7 @@ fn listen(section: &mut Section<'_, '_>, paths: &Paths<'_>, notes: &mut Notes) -
     })
 }
 
-fn tokens(section: &mut Section<'_, '_>, paths: &Paths<'_>, notes: &mut Notes) -> Option<TokenSettings> {
+fn tokens(section: &mut Section<'_, '_>, paths: &Paths<'_>, claims: Vec<Claim>, notes: &mut Notes) -> Option<TokenSettings> {
     let issuer = section.need_text("issuer", "\"https://id.example.org\"", notes);
     let audience = section.need_text("audience", "\"postern\"", notes);
     let jwks_file = paths.get(section, "jwks_file", notes);
@@ -267,6 +272,7 @@ fn tokens(section: &mut Section<'_, '_>, paths: &Paths<'_>, notes: &mut Notes) -
     Some(TokenSettings {
         issuer: issuer?.value,
         audience: audience?.value,
+        claims,
         public_keys: public_keys?,
         jwks_file,
         dev_issuer,

@@ -6,6 +6,7 @@ use super::allowance;
 use super::column::{self, ColumnDraft};
 use super::document::{At, Notes, Section};
 use super::module::identifier;
+use crate::expr::Claim;
 use crate::manifest::{Default, Table, TableLines};
 use crate::names::{Ident, MAX_IDENT_BYTES, TableRef};
 use crate::predicate::{Shape, ShapeColumn};
@@ -89,14 +90,19 @@ impl Draft<'_, '_> {
     }
 }
 
-pub(super) fn read<'d, 't>(root: &mut Section<'d, 't>, schema: &Ident, notes: &mut Notes) -> Vec<Draft<'d, 't>> {
+pub(super) fn read<'d, 't>(
+    root: &mut Section<'d, 't>,
+    schema: &Ident,
+    claims: &[Claim],
+    notes: &mut Notes,
+) -> Vec<Draft<'d, 't>> {
     let mut drafts: Vec<Draft<'d, 't>> = Vec::new();
     let mut names = BTreeSet::new();
     for mut section in root.sections("table", notes) {
         let name = section
             .need_text("name", "\"accounts\"", notes)
             .and_then(|n| identifier(&n, notes));
-        let columns = columns(&mut section, notes);
+        let columns = columns(&mut section, claims, notes);
         let allow_lint = allowance::read(&mut section, notes);
         let scope = section
             .section("scope", notes)
@@ -170,11 +176,11 @@ fn through(mut section: Section<'_, '_>, notes: &mut Notes) -> Option<Through> {
     })
 }
 
-fn columns(section: &mut Section<'_, '_>, notes: &mut Notes) -> Vec<(crate::manifest::Column, ColumnDraft)> {
+fn columns(section: &mut Section<'_, '_>, claims: &[Claim], notes: &mut Notes) -> Vec<(crate::manifest::Column, ColumnDraft)> {
     let mut names = BTreeSet::new();
     let mut columns = Vec::new();
     for mut section in section.sections("column", notes) {
-        let column = column::read(&mut section, notes);
+        let column = column::read(&mut section, claims, notes);
         section.finish(notes);
         let Some((column, rest)) = column else { continue };
         if names.insert(column.name.clone()) {

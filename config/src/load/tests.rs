@@ -12,7 +12,7 @@ const HEAD: &str = "module = \"acme\"\ntablespace = \"pg_default\"\nlogin = [{ n
 
 fn manifest(text: &str) -> Result<Manifest, Vec<String>> {
     let mut notes = Notes::new(Path::new("acme.toml"), text);
-    let read = module::read(text, Path::new("acme.toml"), None, &mut notes);
+    let read = module::read(text, Path::new("acme.toml"), None, &Claim::BUILT_IN, &mut notes);
     let mut problems = notes.into_problems();
     problems.sort();
     match read {

@@ -19,9 +19,11 @@ pub enum ClaimValue {
     Null,
     /// `bool`.
     Bool(bool),
-    /// `text`.
+    /// `text`; `uuid` and `timestamptz` in text form.
     Text(String),
-    /// `text[]`.
+    /// `int4` or `int8`.
+    Int(i64),
+    /// A list, its entries in text form.
     List(Vec<String>),
 }
 
@@ -38,12 +40,17 @@ fn holds(claim: Claim) -> &'static str {
         ClaimType::Text => "text",
         ClaimType::TextArray => "a list of text",
         ClaimType::Bool => "true or false",
+        other => other.sql(),
     }
 }
 
 /// Claims whose values are known; all others may hold anything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Known(BTreeMap<Claim, ClaimValue>);
+pub struct Known {
+    values: BTreeMap<Claim, ClaimValue>,
+    /// Claims that are not among them are NULL.
+    complete: bool,
+}
 
 impl Known {
     /// Nothing is known.
@@ -53,7 +60,10 @@ impl Known {
 
     /// Every claim is NULL: a guest.
     pub fn guest() -> Self {
-        Self(Claim::ALL.into_iter().map(|c| (c, ClaimValue::Null)).collect())
+        Self {
+            values: BTreeMap::new(),
+            complete: true,
+        }
     }
 
     /// Makes a claim known. Empty text and an empty list are NULL, as they are towards PostgreSQL.
@@ -64,19 +74,22 @@ impl Known {
         let value = match (claim.ty(), value) {
             (_, ClaimValue::Null) => ClaimValue::Null,
             (ClaimType::Text, ClaimValue::Text(text)) if text.is_empty() => ClaimValue::Null,
-            (ClaimType::TextArray, ClaimValue::List(items)) if items.is_empty() => ClaimValue::Null,
+            (ty, ClaimValue::List(items)) if ty.is_list() && items.is_empty() => ClaimValue::Null,
             (ClaimType::Text, value @ ClaimValue::Text(_))
-            | (ClaimType::TextArray, value @ ClaimValue::List(_))
+            | (ClaimType::Uuid | ClaimType::TimestampTz, value @ ClaimValue::Text(_))
+            | (ClaimType::Int4 | ClaimType::Int8, value @ ClaimValue::Int(_))
+            | (ClaimType::TextArray | ClaimType::Int4Array | ClaimType::UuidArray, value @ ClaimValue::List(_))
             | (ClaimType::Bool, value @ ClaimValue::Bool(_)) => value,
             _ => return Err(WrongClaim { claim }),
         };
-        self.0.insert(claim, value);
+        self.values.insert(claim, value);
         Ok(())
     }
 
     /// The value of a claim, where it is known.
     pub fn get(&self, claim: Claim) -> Option<&ClaimValue> {
-        self.0.get(&claim)
+        static NULL: ClaimValue = ClaimValue::Null;
+        self.values.get(&claim).or(self.complete.then_some(&NULL))
     }
 }
 
@@ -212,12 +225,12 @@ impl Folder<'_> {
             Expr::Compare(op, a, b) => self.comparison(*op, a, b)?,
             Expr::InList(value, list) => self.in_list(value, list)?,
             Expr::AnyClaim(value, claim) => match self.known.get(*claim) {
-                Some(ClaimValue::List(items)) => {
-                    let list: Vec<Const> = items.iter().map(|i| Const::Text(i.clone())).collect();
+                Some(ClaimValue::List(items)) if constants(*claim, items).is_some() => {
+                    let list = constants(*claim, items).unwrap_or_default();
                     self.in_list(value, &list)?
                 }
-                Some(_) => Truth::NULL,
-                None => match self.operand(value)? {
+                Some(ClaimValue::Null | ClaimValue::Bool(_) | ClaimValue::Int(_) | ClaimValue::Text(_)) => Truth::NULL,
+                Some(ClaimValue::List(_)) | None => match self.operand(value)? {
                     Operand::Null => Truth::NULL,
                     other => Truth::open(Expr::AnyClaim(Box::new(other.into_expr()), *claim)),
                 },
@@ -316,7 +329,10 @@ impl Folder<'_> {
             Expr::Claim(claim) => match self.known.get(*claim) {
                 Some(ClaimValue::Null) => Operand::Null,
                 Some(ClaimValue::Bool(b)) => Operand::Bool(*b),
-                Some(ClaimValue::Text(t)) => Operand::Const(Const::Text(t.clone())),
+                Some(ClaimValue::Int(n)) => Operand::Const(Const::Int(*n)),
+                Some(ClaimValue::Text(t)) if claim.ty() == ClaimType::Text => Operand::Const(Const::Text(t.clone())),
+                // One value has many texts: what it equals stays open.
+                Some(ClaimValue::Text(_)) => Operand::Open(expr.clone()),
                 // A list is compared by ANY alone; the reader of predicates has seen to that.
                 Some(ClaimValue::List(_)) | None => Operand::Open(expr.clone()),
             },
@@ -328,6 +344,15 @@ impl Folder<'_> {
                 None => Operand::Open(condition.clone()),
             },
         })
+    }
+}
+
+/// A list claim's entries as constants; `None` where one value has many texts.
+fn constants(claim: Claim, items: &[String]) -> Option<Vec<Const>> {
+    match claim.ty() {
+        ClaimType::TextArray => Some(items.iter().map(|i| Const::Text(i.clone())).collect()),
+        ClaimType::Int4Array => items.iter().map(|i| i.parse().ok().map(Const::Int)).collect(),
+        _ => None,
     }
 }
 

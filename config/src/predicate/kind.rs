@@ -1,5 +1,6 @@
 //! Types of operands, as coarse as comparing needs.
 
+use crate::expr::ClaimType;
 use crate::types::ColumnType;
 
 /// What an operand is, as far as comparing goes.
@@ -8,7 +9,8 @@ pub(super) enum Kind {
     Text,
     Number,
     Bool,
-    TextArray,
+    /// A list of claims, by its entries.
+    List(ClaimType),
     /// A string constant, which PostgreSQL reads as whatever it is compared with.
     Quoted,
     Other(ColumnType),
@@ -26,10 +28,21 @@ impl Kind {
         }
     }
 
+    pub(super) fn of_claim(ty: ClaimType) -> Self {
+        match ty {
+            ClaimType::Text => Self::Text,
+            ClaimType::Bool => Self::Bool,
+            ClaimType::Int4 | ClaimType::Int8 => Self::Number,
+            ClaimType::Uuid => Self::Other(ColumnType::Uuid),
+            ClaimType::TimestampTz => Self::Other(ColumnType::TimestampTz),
+            ClaimType::TextArray | ClaimType::Int4Array | ClaimType::UuidArray => Self::List(ty.entry()),
+        }
+    }
+
     pub(super) fn compares_with(&self, other: &Kind) -> bool {
         match (self, other) {
             (Self::Unknown, _) | (_, Self::Unknown) => true,
-            (Self::TextArray, _) | (_, Self::TextArray) => false,
+            (Self::List(_), _) | (_, Self::List(_)) => false,
             (Self::Quoted, o) | (o, Self::Quoted) => matches!(o, Self::Quoted | Self::Text | Self::Other(_)),
             (a, b) => a == b,
         }
@@ -40,7 +53,7 @@ impl Kind {
             Self::Text | Self::Quoted => "text".to_owned(),
             Self::Number => "a number".to_owned(),
             Self::Bool => "a boolean".to_owned(),
-            Self::TextArray => "a list".to_owned(),
+            Self::List(_) => "a list".to_owned(),
             Self::Other(ty) => ty.to_string(),
             Self::Unknown => "unknown".to_owned(),
         }

@@ -41,10 +41,12 @@ pub(super) fn run(args: &WhyArgs, out: &mut impl Write) -> Result<(), CliError> 
         }
         None => ("a guest".to_owned(), Map::new()),
     };
-    let claims = identity::claim_settings(&claims).ok_or(CliError::Secret {
+    let all = &config.settings.tokens.claims;
+    let claims = identity::claim_settings(&claims, all).ok_or(CliError::Secret {
         what: "the person's claims",
         reason: "one of them is not of its type".to_owned(),
     })?;
+    let claims: Vec<_> = all.iter().copied().zip(claims).collect();
     let failed = |source: ControlError| CliError::Control {
         doing: "asking why",
         source: Box::new(source),

@@ -47,9 +47,8 @@ impl Answer {
     }
 }
 
-/// Asks about the row with that primary key (one text for each of its columns, in order). `claims` are the settings' texts in the order of
-/// [`Claim::ALL`]. `None` where there is no such row.
-pub async fn ask(pool: &Pool, table: &Table, claims: &[String], key: &[String]) -> Result<Option<Answer>, ControlError> {
+/// Asks about the row with that primary key (one text for each of its columns, in order). `claims` are the settings' texts. `None` where there is no such row.
+pub async fn ask(pool: &Pool, table: &Table, claims: &[(Claim, String)], key: &[String]) -> Result<Option<Answer>, ControlError> {
     let insert = |p: &Policy| Some((p.name.clone(), table.check_by(p, Operation::Insert)?));
     let inserts: Vec<(Ident, Expr)> = table.policies.iter().filter_map(insert).collect();
     let mut asked = Vec::new();
@@ -82,8 +81,8 @@ pub async fn ask(pool: &Pool, table: &Table, claims: &[String], key: &[String]) 
         .batch_execute("SET LOCAL row_security = off")
         .await
         .map_err(failed)?;
-    for (claim, value) in Claim::ALL.iter().zip(claims) {
-        let name = format!("postern.{}", claim.name());
+    for (claim, value) in claims {
+        let name = format!("postern.{}", claim.setting());
         transaction
             .execute("SELECT pg_catalog.set_config($1, $2, true)", &[&name, value])
             .await

@@ -28,6 +28,9 @@ pub struct Person {
     pub superadmin: bool,
 }
 
+/// Organisation A as a tenant of elsewhere.
+const TENANT: &str = "0a0a0a0a-0000-4000-8000-00000000000a";
+
 const NOBODY: Person = Person {
     id: "",
     name: "",
@@ -111,10 +114,24 @@ impl Person {
         }
         claims.insert("verified".to_owned(), json!(self.verified));
         claims.insert("disabled".to_owned(), json!(self.disabled));
+        claims.insert("level".to_owned(), json!(self.level()));
+        if self.org_member_of.contains(&"A") {
+            claims.insert("tenants".to_owned(), json!([TENANT]));
+        }
         if self.superadmin {
             claims.insert("super".to_owned(), json!(true));
         }
         Value::Object(claims)
+    }
+
+    /// 2 user, 3 project admin, 4 org admin, 5 superadmin.
+    pub fn level(&self) -> i32 {
+        match (self.superadmin, self.org_admin_of, self.project_admin_of) {
+            (true, ..) => 5,
+            (_, [_, ..], _) => 4,
+            (.., [_, ..]) => 3,
+            _ => 2,
+        }
     }
 
     /// The e-mail address in the data set.

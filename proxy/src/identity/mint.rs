@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use postern_config::expr::Claim;
 use postern_config::names::ModuleName;
 use postern_config::settings::TokenSettings;
 use serde_json::{Map, Value};
@@ -91,7 +92,7 @@ pub fn mint(
     if ttl.as_secs() == 0 || ttl > MAX_LIFE {
         return Err(MintError::Lifetime(ttl.as_secs()));
     }
-    let mut claims = person_claims(people, person)?;
+    let mut claims = person_claims(people, person, &settings.claims)?;
     if claims.get("super") == Some(&Value::Bool(true)) {
         let reason = reason
             .filter(|r| !r.trim().is_empty())
@@ -122,7 +123,7 @@ pub fn generate_issuer() -> Result<(Zeroizing<String>, String), MintError> {
 
 /// The claims that the issuer vouches for of a person in a file like `{"bob": {"project_member_of": ["PA1"], …}, …}`: claims by account
 /// id, types as in tokens. `sub` is the person's id unless the file says otherwise.
-pub fn person_claims(path: &Path, person: &str) -> Result<Map<String, Value>, MintError> {
+pub fn person_claims(path: &Path, person: &str, all: &[Claim]) -> Result<Map<String, Value>, MintError> {
     let wrong = |problem: String| MintError::People {
         path: path.to_owned(),
         problem,
@@ -144,6 +145,6 @@ pub fn person_claims(path: &Path, person: &str) -> Result<Map<String, Value>, Mi
         return Err(wrong(format!("`{person}` is not an object of claims")));
     };
     claims.entry("sub").or_insert_with(|| person.into());
-    typed_claims(&claims).map_err(|_| wrong(format!("`{person}` has a claim of the wrong type, or an empty one")))?;
+    typed_claims(&claims, all).map_err(|_| wrong(format!("`{person}` has a claim of the wrong type, or an empty one")))?;
     Ok(claims)
 }

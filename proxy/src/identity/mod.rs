@@ -33,9 +33,11 @@ const SERVICE_MARGIN: Duration = Duration::from_secs(3600);
 /// What a claim holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClaimValue {
-    /// `text`, not empty.
+    /// `text`, not empty; a `uuid` in its canonical form, a `timestamptz` in UTC.
     Text(Box<str>),
-    /// `text[]`, each element not empty.
+    /// `int4` or `int8`.
+    Int(i64),
+    /// A list, each element as the text of its type.
     List(Vec<Box<str>>),
     /// `bool`.
     Bool(bool),
@@ -46,6 +48,7 @@ impl ClaimValue {
     fn setting(&self) -> String {
         match self {
             ClaimValue::Text(text) => text.to_string(),
+            ClaimValue::Int(number) => number.to_string(),
             ClaimValue::List(items) if items.is_empty() => String::new(),
             ClaimValue::List(items) => array_literal(items),
             ClaimValue::Bool(value) => value.to_string(),
@@ -92,14 +95,15 @@ pub struct Identity {
     origin: Origin,
 }
 
-type Claims = [Option<ClaimValue>; Claim::ALL.len()];
+/// Those that are there, in the order of the configuration's claims.
+type Claims = Vec<(Claim, ClaimValue)>;
 
 impl Identity {
     /// Nobody in particular: no claim at all.
     pub fn guest() -> Arc<Self> {
         static GUEST: LazyLock<Arc<Identity>> = LazyLock::new(|| {
             Arc::new(Identity {
-                claims: Claims::default(),
+                claims: Claims::new(),
                 origin: Origin::Guest,
             })
         });
@@ -109,17 +113,15 @@ impl Identity {
 
     /// The module itself, as its service login: the claim `service` and no other.
     pub fn service(module: &ModuleName) -> Arc<Self> {
-        let mut claims = Claims::default();
-        claims[slot(Claim::Service)] = Some(ClaimValue::Text(module.as_str().into()));
         Arc::new(Self {
-            claims,
+            claims: vec![(Claim::Service, ClaimValue::Text(module.as_str().into()))],
             origin: Origin::Service,
         })
     }
 
     /// The value of a claim, if there.
     pub fn claim(&self, claim: Claim) -> Option<&ClaimValue> {
-        self.claims[slot(claim)].as_ref()
+        value_of(&self.claims, claim)
     }
 
     /// The text of a claim's setting; `None` where PostgreSQL reads NULL.
@@ -142,6 +144,11 @@ impl Identity {
             Origin::Service => "service",
             Origin::Token { .. } => self.sub().unwrap_or("guest"),
         }
+    }
+
+    /// Every claim that is there.
+    pub fn claims(&self) -> &[(Claim, ClaimValue)] {
+        &self.claims
     }
 
     /// Whether no claim is there.
@@ -196,17 +203,13 @@ impl Identity {
         self.expires_at().is_some_and(|end| now >= end)
     }
 
-    /// The parameters of [`postern_rewriter::plan::Rewritten::set_claims`]: the claims' texts in the order of [`Claim::ALL`], then the
-    /// expiry in unix seconds, then the MAC in hex. Guest is empty throughout, which needs no MAC and never ends.
-    pub fn settings(&self, key: &MacKey, backend: &Backend, now: SystemTime) -> Vec<String> {
-        let mut out: Vec<String> = self
-            .claims
-            .iter()
-            .map(|c| c.as_ref().map(ClaimValue::setting).unwrap_or_default())
-            .collect();
+    /// The parameters of [`postern_rewriter::plan::Rewritten::set_claims`]: the texts of `all` claims of the configuration in their order,
+    /// then the expiry in unix seconds, then the MAC in hex. Guest is empty throughout, which needs no MAC and never ends.
+    pub fn settings(&self, all: &[Claim], key: &MacKey, backend: &Backend, now: SystemTime) -> Vec<String> {
+        let mut out = texts(&self.claims, all);
         let expires = match self.origin {
             Origin::Guest => {
-                out.resize(Claim::ALL.len() + 2, String::new());
+                out.resize(all.len() + 2, String::new());
                 return out;
             }
             Origin::Service => unix_seconds(now + SERVICE_LIFE),
@@ -224,20 +227,19 @@ impl Identity {
     }
 }
 
-/// Where a claim stands in [`Claim::ALL`].
-fn slot(claim: Claim) -> usize {
-    Claim::ALL.iter().position(|c| *c == claim).expect("ALL names every claim")
+fn value_of(claims: &Claims, claim: Claim) -> Option<&ClaimValue> {
+    claims.iter().find(|(c, _)| *c == claim).map(|(_, value)| value)
 }
 
-/// The settings' texts of claims as a token has them, in the order of [`Claim::ALL`]; `None` where one is not of its type.
-pub(crate) fn claim_settings(claims: &serde_json::Map<String, serde_json::Value>) -> Option<Vec<String>> {
-    let typed = token::typed_claims(claims).ok()?;
-    Some(
-        typed
-            .iter()
-            .map(|c| c.as_ref().map(ClaimValue::setting).unwrap_or_default())
-            .collect(),
-    )
+fn texts(claims: &Claims, all: &[Claim]) -> Vec<String> {
+    all.iter()
+        .map(|claim| value_of(claims, *claim).map(ClaimValue::setting).unwrap_or_default())
+        .collect()
+}
+
+/// The settings' texts of claims as a token has them, in the order of `all`; `None` where one is not of its type.
+pub(crate) fn claim_settings(claims: &serde_json::Map<String, serde_json::Value>, all: &[Claim]) -> Option<Vec<String>> {
+    Some(texts(&token::typed_claims(claims, all).ok()?, all))
 }
 
 /// Whole seconds since 1970; a clock before that counts as 0, where every token lies too far ahead.
@@ -270,10 +272,10 @@ mod tests {
     fn guest_is_empty_throughout_and_service_names_its_module() {
         let key = MacKey::new([3; 32]);
         let now = UNIX_EPOCH + Duration::from_secs(1_000);
-        let guest = Identity::guest().settings(&key, &backend(), now);
+        let guest = Identity::guest().settings(&Claim::BUILT_IN, &key, &backend(), now);
         assert_eq!(guest, vec![String::new(); 11]);
         let service = Identity::service(&ModuleName::new("disco").unwrap());
-        let set = service.settings(&key, &backend(), now);
+        let set = service.settings(&Claim::BUILT_IN, &key, &backend(), now);
         assert_eq!(set.len(), 11);
         assert_eq!(set[8], "disco");
         assert_eq!(set[9], (1_000 + 12 * 3600).to_string());

@@ -5,24 +5,24 @@ use postern_config::policy::fold::{self, Known};
 use serde_json::{Map, Value};
 
 use super::token::typed_claims;
-use super::{ClaimValue, TokenError, slot};
+use super::{ClaimValue, TokenError, value_of};
 
 /// What a token's claims say to policies: all of them are known, those that are missing as NULL.
 ///
 /// # Errors
 /// What no token may claim: a value of the wrong type, nobody (no `sub`), to be a service.
-pub fn known(claims: &Map<String, Value>) -> Result<Known, TokenError> {
-    let typed = typed_claims(claims)?;
-    if typed[slot(Claim::Sub)].is_none() || typed[slot(Claim::Service)].is_some() {
+pub fn known(claims: &Map<String, Value>, all: &[Claim]) -> Result<Known, TokenError> {
+    let typed = typed_claims(claims, all)?;
+    if value_of(&typed, Claim::Sub).is_none() || value_of(&typed, Claim::Service).is_some() {
         return Err(TokenError::Claim);
     }
     let mut known = Known::guest();
-    for claim in Claim::ALL {
-        let value = match &typed[slot(claim)] {
-            None => continue,
-            Some(ClaimValue::Bool(b)) => fold::ClaimValue::Bool(*b),
-            Some(ClaimValue::Text(text)) => fold::ClaimValue::Text(text.to_string()),
-            Some(ClaimValue::List(items)) => fold::ClaimValue::List(items.iter().map(ToString::to_string).collect()),
+    for (claim, value) in typed {
+        let value = match value {
+            ClaimValue::Bool(b) => fold::ClaimValue::Bool(b),
+            ClaimValue::Int(n) => fold::ClaimValue::Int(n),
+            ClaimValue::Text(text) => fold::ClaimValue::Text(text.into()),
+            ClaimValue::List(items) => fold::ClaimValue::List(items.into_iter().map(Into::into).collect()),
         };
         known.set(claim, value).map_err(|_| TokenError::Claim)?;
     }
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     fn of(claims: Value) -> Result<Known, TokenError> {
-        known(claims.as_object().expect("an object"))
+        known(claims.as_object().expect("an object"), &Claim::BUILT_IN)
     }
 
     #[test]

@@ -16,16 +16,19 @@ use std::time::{Duration, SystemTime};
 
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
+use postern_config::ColumnType;
 use postern_config::expr::{Claim, ClaimType};
 use postern_config::names::{LoginName, ModuleName};
 use postern_config::settings::TokenSettings;
+use postern_keys::{SessionFormat, value};
 use serde_json::{Map, Value};
+use zeroize::Zeroizing;
 
 use super::issuer::{IssuerKeys, Rotation, Signer, TokenKeyError};
 use super::jwks::JwkSet;
 use super::known::{Known, Print};
 use super::replay::{self, Admission, Replay};
-use super::{ClaimValue, Claims, Identity, Origin, slot, unix_seconds};
+use super::{ClaimValue, Claims, Identity, Origin, unix_seconds, value_of};
 
 /// The longest a token may still live when it is shown.
 pub const MAX_LIFE: Duration = Duration::from_secs(600);
@@ -117,7 +120,7 @@ impl TokenError {
             Self::NoId => "Give every token a \"jti\" of 1 to 128 bytes.",
             Self::Revoked => "Ask the issuer for a new token.",
             Self::Claim => {
-                "Claims are text, lists of text (at most 256, none empty) or true/false, as the manifest reference says."
+                "Claims are of the types that the manifest reference and [claims] of postern.toml say; lists have at most 256 entries, no text is empty."
             }
             Self::Reason => "A superadmin token needs a \"reason\", which is written to the audit trail.",
         }
@@ -152,6 +155,7 @@ impl TokenError {
 pub struct TokenVerifier {
     issuer: String,
     audience: String,
+    claims: Vec<Claim>,
     keys: IssuerKeys,
     validation: Validation,
     revoked: RwLock<Arc<HashSet<Box<str>>>>,
@@ -170,12 +174,18 @@ impl TokenVerifier {
         Ok(Self {
             issuer: settings.issuer.clone(),
             audience: settings.audience.clone(),
+            claims: settings.claims.clone(),
             keys: IssuerKeys::read(settings)?,
             validation,
             revoked: RwLock::default(),
             known: Known::default(),
             replay: Replay::holding(replay::MOST),
         })
+    }
+
+    /// The claims that a token may carry, in the order in which they are sent.
+    pub fn claims(&self) -> &[Claim] {
+        &self.claims
     }
 
     /// Replaces the set of revoked token ids.
@@ -241,11 +251,11 @@ impl TokenVerifier {
         if self.is_revoked(jti) {
             return Err(TokenError::Revoked);
         }
-        let typed = typed_claims(&claims)?;
-        if typed[slot(Claim::Sub)].is_none() || typed[slot(Claim::Service)].is_some() {
+        let typed = typed_claims(&claims, &self.claims)?;
+        if value_of(&typed, Claim::Sub).is_none() || value_of(&typed, Claim::Service).is_some() {
             return Err(TokenError::Claim);
         }
-        let is_super = typed[slot(Claim::Super)] == Some(ClaimValue::Bool(true));
+        let is_super = value_of(&typed, Claim::Super) == Some(&ClaimValue::Bool(true));
         let reason = text("reason").map(str::trim).filter(|r| !r.is_empty());
         if is_super && reason.is_none() {
             return Err(TokenError::Reason);
@@ -345,21 +355,61 @@ fn lifetime(claims: &Map<String, Value>, now: u64) -> Result<u64, TokenError> {
 }
 
 /// The claims that policies know, each of its type; all others are left alone.
-pub(super) fn typed_claims(claims: &Map<String, Value>) -> Result<Claims, TokenError> {
-    let mut typed = Claims::default();
-    for claim in Claim::ALL {
+pub(super) fn typed_claims(claims: &Map<String, Value>, all: &[Claim]) -> Result<Claims, TokenError> {
+    let mut typed = Claims::new();
+    for claim in all {
         let Some(value) = claims.get(claim.name()) else { continue };
-        typed[slot(claim)] = Some(match (claim.ty(), value) {
-            (ClaimType::Text, Value::String(text)) => ClaimValue::Text(usable(text)?),
-            (ClaimType::Bool, Value::Bool(value)) => ClaimValue::Bool(*value),
-            (ClaimType::TextArray, Value::Array(items)) if items.len() <= MAX_LIST => {
-                let item = |v: &Value| v.as_str().ok_or(TokenError::Claim).and_then(usable);
-                ClaimValue::List(items.iter().map(item).collect::<Result<_, _>>()?)
+        let ty = claim.ty();
+        let value = match value {
+            Value::Array(items) if ty.is_list() && items.len() <= MAX_LIST => {
+                let entry = |v: &Value| match single(ty.entry(), v)? {
+                    ClaimValue::Text(text) => Ok(text),
+                    ClaimValue::Int(number) => Ok(number.to_string().into()),
+                    ClaimValue::Bool(_) | ClaimValue::List(_) => Err(TokenError::Claim),
+                };
+                ClaimValue::List(items.iter().map(entry).collect::<Result<_, _>>()?)
             }
+            other if !ty.is_list() => single(ty, other)?,
             _ => return Err(TokenError::Claim),
-        });
+        };
+        typed.push((*claim, value));
     }
     Ok(typed)
+}
+
+/// One value, in the one text that PostgreSQL reads in every session alike.
+fn single(ty: ClaimType, value: &Value) -> Result<ClaimValue, TokenError> {
+    let canonical = |column: ColumnType, text: &str| {
+        let session = SessionFormat::default();
+        let read = value::from_text(&column, usable(text)?.as_ref(), &session).map_err(|_| TokenError::Claim)?;
+        let mut printed = Zeroizing::new(Vec::new());
+        value::to_text(&column, read.expose(), &session, &mut printed).map_err(|_| TokenError::Claim)?;
+        let printed = std::str::from_utf8(&printed).map_err(|_| TokenError::Claim)?;
+        Ok(ClaimValue::Text(printed.into()))
+    };
+    match (ty, value) {
+        (ClaimType::Text, Value::String(text)) => Ok(ClaimValue::Text(usable(text)?)),
+        (ClaimType::Bool, Value::Bool(value)) => Ok(ClaimValue::Bool(*value)),
+        (ClaimType::Int4, Value::Number(n)) => {
+            let number = n.as_i64().and_then(|n| i32::try_from(n).ok()).ok_or(TokenError::Claim)?;
+            Ok(ClaimValue::Int(number.into()))
+        }
+        (ClaimType::Int8, Value::Number(n)) => n.as_i64().map(ClaimValue::Int).ok_or(TokenError::Claim),
+        (ClaimType::Uuid, Value::String(text)) => canonical(ColumnType::Uuid, text),
+        (ClaimType::TimestampTz, Value::String(text)) if zoned(text) => canonical(ColumnType::TimestampTz, text),
+        _ => Err(TokenError::Claim),
+    }
+}
+
+/// A time that says its zone (RFC 3339): one without means another instant in every session, and words (`now`, `infinity`) are none.
+fn zoned(text: &str) -> bool {
+    let offset = |t: &str| {
+        t.len() == 6 && t.is_ascii() && t[1..3].bytes().chain(t[4..].bytes()).all(|b| b.is_ascii_digit()) && &t[3..4] == ":"
+    };
+    let tail = text.char_indices().rev().nth(5).map_or("", |(i, _)| &text[i..]);
+    let zone = text.ends_with('Z') || tail.starts_with(['+', '-']) && offset(tail);
+    let digits = |c: char| c.is_ascii_digit() || matches!(c, '-' | ':' | '.' | 'T' | 'Z' | '+');
+    zone && text.contains('T') && text.chars().all(digits)
 }
 
 /// Text that PostgreSQL can hold and that is not empty: `''` must never meet `''`.

@@ -201,8 +201,7 @@ impl Identities {
 
 /// Whether two identities are the same user with the same claims (a renewed token has another end and id).
 pub(super) fn same_user(a: &Identity, b: &Identity) -> bool {
-    std::ptr::eq(a, b)
-        || (a.is_guest() == b.is_guest() && postern_config::expr::Claim::ALL.iter().all(|c| a.claim(*c) == b.claim(*c)))
+    std::ptr::eq(a, b) || (a.is_guest() == b.is_guest() && a.claims() == b.claims())
 }
 
 fn same(a: &Arc<Identity>, b: &Arc<Identity>) -> bool {
@@ -254,7 +253,7 @@ impl Session {
         }
         let local = self.in_transaction();
         let backend = &self.links.server.as_ref().ok_or(super::SessionEnd::Internal)?.backend;
-        let settings = wanted.settings(&self.shared.mac, backend, now);
+        let settings = wanted.settings(self.shared.tokens.claims(), &self.shared.mac, backend, now);
         let values: Vec<Option<&str>> = settings.iter().map(|s| Some(s.as_str())).collect();
         let own = if local {
             super::ask::Own::LocalClaims
@@ -265,7 +264,13 @@ impl Session {
             // Until it is acknowledged, nobody knows.
             self.identities.server = None;
         }
-        self.ask(own, &Rewritten::set_claims(local), &values, Format::Text).await?;
+        self.ask(
+            own,
+            &Rewritten::set_claims(self.shared.tokens.claims(), local),
+            &values,
+            Format::Text,
+        )
+        .await?;
         if local {
             self.identities.server_local = ServerLocal::Set(wanted.clone(), wanted.resend_at(now));
         } else {

@@ -152,6 +152,7 @@ fn issuer() -> &'static Issuer {
         Issuer {
             signing: EncodingKey::from_ed_pem(private.as_bytes()).expect("our own key"),
             settings: TokenSettings {
+                claims: postern_config::expr::Claim::BUILT_IN.to_vec(),
                 issuer: "issuer".into(),
                 audience: "postern".into(),
                 public_keys: vec![format!("/proc/self/fd/{}", file.as_raw_fd()).into()],

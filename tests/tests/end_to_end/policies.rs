@@ -14,7 +14,7 @@ fn fill(stand: &Stand) {
         let mut c = Connection::open(&stand.through_gate("guild", Some(who))).unwrap_or_else(|e| panic!("{e}"));
         c.run(sql).good(sql);
     };
-    let empty = "DELETE FROM guild.halls; DELETE FROM guild.bookings; DELETE FROM guild.letters; DELETE FROM guild.stamps";
+    let empty = "DELETE FROM guild.halls; DELETE FROM guild.bookings; DELETE FROM guild.letters; DELETE FROM guild.stamps; DELETE FROM guild.grades";
     stand.dba_connection().run(empty).good(empty);
     say(
         "root",
@@ -29,6 +29,10 @@ fn fill(stand: &Stand) {
     say(
         "dora",
         "INSERT INTO bookings (id, hall_id, seats, note) VALUES ('b-dora', 'h3', 4, 'at the back'), ('b-office', 'h4', 1, NULL)",
+    );
+    say(
+        "root",
+        "INSERT INTO grades (id, level, tenant) VALUES (1, 1, NULL), (2, 3, NULL), (3, 4, '0A0A0A0A-0000-4000-8000-00000000000A')",
     );
     say("bob", "INSERT INTO letters (id, body) VALUES (1, 'from bob')");
     say("dora", "INSERT INTO letters (id, body) VALUES (2, 'from dora')");

@@ -634,3 +634,64 @@ fn what_modules_exchange_and_its_denied_twins() {
         "{problems:#?}"
     );
 }
+
+#[test]
+fn declared_claims_and_their_denied_twins() {
+    let scratch = Scratch::new("claims");
+    let declared = |claims: &str| format!("{SETTINGS}[claims]\n{claims}\n");
+    let table = |using: &str| {
+        format!(
+            "{HEAD}[[table]]\nname = \"t\"\nprimary_key = [\"id\"]\ncolumn = [{{ name = \"id\", type = \"uuid\" }}, {{ name = \"n\", type = \"int8\" }}, \
+             {{ name = \"at\", type = \"timestamptz\" }}, {{ name = \"s\", type = \"text\" }}]\n[[table.policy]]\nname = \"p\"\nfor = [\"select\"]\n\
+             using = \"{using}\"\n"
+        )
+    };
+    let all = "tenant = \"uuid\"\nlevel = \"int\"\nlevels = \"integer[]\"\ntenants = \"uuid[]\"\nsince = \"timestamptz\"\nbig = \"bigint\"\nemail = \"text\"";
+    for (using, sql) in [
+        (
+            "id = claim.tenant",
+            "(\"t\".\"id\" = (NULLIF(pg_catalog.current_setting('postern.claim_tenant'::text, true), ''::text))::uuid)",
+        ),
+        ("n >= claim.level", "::int4)"),
+        ("n = claim.big OR n = 3", "::int8)"),
+        ("n = ANY(claim.levels)", "::int4[]))"),
+        ("id = ANY(claim.tenants)", "::uuid[]))"),
+        ("at < claim.since", "::timestamptz)"),
+        ("s = claim.email", "postern.claim_email"),
+        ("claim.level > 2 AND claim.tenant IS NOT NULL", "IS NOT NULL"),
+    ] {
+        let config = scratch
+            .load(&declared(all), &[("acme", &table(using))])
+            .unwrap_or_else(|p| panic!("{using}: {p:#?}"));
+        let printed = of(&config, "acme").tables[0].policies[0]
+            .using
+            .as_ref()
+            .unwrap()
+            .sql("t", Subqueries::Inline);
+        assert!(printed.contains(sql), "{printed}");
+    }
+    for (using, part) in [
+        ("n = claim.tenant", "compare values of one type"),
+        ("id = claim.level", "compare values of one type"),
+        ("s = claim.since", "compare values of one type"),
+        ("s = ANY(claim.levels)", "compare a column of that type"),
+        ("n = claim.levels", "write `n = ANY(claim.levels)`"),
+        ("s = claim.emial", "did you mean `claim.email`?"),
+    ] {
+        let problems = scratch.load(&declared(all), &[("acme", &table(using))]).unwrap_err();
+        assert!(problems.len() == 1 && problems[0].contains(part), "{using}: {problems:#?}");
+    }
+    let one = table("s = claim.sub");
+    for (claims, part) in [
+        ("sub = \"text\"", "there without a declaration"),
+        ("exp = \"int\"", "what a token says of itself"),
+        ("Age = \"int\"", "cannot be a claim's name"),
+        ("\"a-b\" = \"int\"", "cannot be a claim's name"),
+        ("age = \"numeric\"", "a claim cannot be `numeric`"),
+        ("age = \"int8[]\"", "a claim cannot be `int8[]`"),
+        ("age = 3", "must be a string"),
+    ] {
+        let problems = scratch.load(&declared(claims), &[("acme", &one)]).unwrap_err();
+        assert!(problems.len() == 1 && problems[0].contains(part), "{claims}: {problems:#?}");
+    }
+}

@@ -33,14 +33,15 @@ pub(super) fn run(args: &MatrixArgs, out: &mut impl Write) -> Result<(), CliErro
 
 /// A guest, whoever was asked for, and the service login.
 fn subjects(config: &Config, args: &MatrixArgs) -> Result<Vec<Subject>, CliError> {
+    let all = &config.settings.tokens.claims;
     let mut subjects = vec![Subject::Guest];
     for name in &args.people {
         let path = config.settings.tokens.dev_people.as_ref().ok_or(CliError::Option {
             option: "tokens.dev_people",
             why: "--as looks the person's claims up there",
         })?;
-        let claims = mint::person_claims(path, name)?;
-        let claims = policy::known(&claims).map_err(|e| CliError::Claims {
+        let claims = mint::person_claims(path, name, all)?;
+        let claims = policy::known(&claims, all).map_err(|e| CliError::Claims {
             reason: format!("{name}: {e}"),
         })?;
         subjects.push(Subject::Person {
@@ -49,24 +50,24 @@ fn subjects(config: &Config, args: &MatrixArgs) -> Result<Vec<Subject>, CliError
         });
     }
     for text in &args.claims {
-        subjects.push(claimed(text)?);
+        subjects.push(claimed(text, all)?);
     }
     subjects.push(Subject::Service);
     Ok(subjects)
 }
 
 /// Somebody with the claims of a JSON object. A key that is no claim is refused: it would be a claim that is silently missing.
-fn claimed(text: &str) -> Result<Subject, CliError> {
+fn claimed(text: &str, all: &[Claim]) -> Result<Subject, CliError> {
     let refused = |reason: String| CliError::Claims { reason };
     let claims: Map<String, Value> = serde_json::from_str(text).map_err(|e| refused(e.to_string()))?;
-    if let Some(unknown) = claims.keys().find(|k| Claim::parse(k).is_none()) {
-        let known: Vec<&str> = Claim::ALL.into_iter().map(Claim::name).collect();
+    if let Some(unknown) = claims.keys().find(|k| !all.iter().any(|c| c.name() == *k)) {
+        let known: Vec<&str> = all.iter().map(|c| c.name()).collect();
         return Err(refused(format!(
             "there is no claim `{unknown}`; there are {}",
             known.join(", ")
         )));
     }
-    let known = policy::known(&claims).map_err(|e| refused(format!("{e}; `sub` must be there and `service` must not")))?;
+    let known = policy::known(&claims, all).map_err(|e| refused(format!("{e}; `sub` must be there and `service` must not")))?;
     let name = claims.get("sub").and_then(Value::as_str).unwrap_or_default().to_owned();
     Ok(Subject::Person { name, claims: known })
 }
@@ -224,7 +225,7 @@ mod tests {
 
     #[test]
     fn claims_are_those_of_a_token_and_nothing_else() {
-        let subject = claimed(r#"{"sub": "x", "org_admin_of": ["A"]}"#).expect("these are claims");
+        let subject = claimed(r#"{"sub": "x", "org_admin_of": ["A"]}"#, &Claim::BUILT_IN).expect("these are claims");
         assert_eq!(subject.name(), "x");
         for (denied, why) in [
             (r#"{"sub": "x", "org_admin": ["A"]}"#, "no claim `org_admin`"),
@@ -233,7 +234,7 @@ mod tests {
             (r#"{"sub": "x", "verified": 1}"#, "not accepted"),
             (r#"["x"]"#, "map"),
         ] {
-            let error = claimed(denied).expect_err(denied);
+            let error = claimed(denied, &Claim::BUILT_IN).expect_err(denied);
             assert!(error.to_string().contains(why), "{denied}: {error}");
             assert_eq!(error.exit_code(), 65);
         }

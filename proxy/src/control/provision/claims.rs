@@ -73,6 +73,7 @@ fn sequence(name: &str, what: &str) -> ProvisionStep {
 
 /// The claims key, `verified()`, the key catalogue's table and the mapping tables.
 pub(super) fn steps(config: &Config) -> Vec<ProvisionStep> {
+    let all = &config.settings.tokens.claims;
     let everybody: Vec<String> = config.modules.iter().map(|m| everybody(m)).collect();
     let mut steps = vec![
         table(
@@ -145,13 +146,13 @@ pub(super) fn steps(config: &Config) -> Vec<ProvisionStep> {
         sequence("claims_salt", "each session's secret"),
         sequence("claims_proof", "where each session keeps which claims were checked"),
         function("enter", "bigint", "VOLATILE PARALLEL UNSAFE", &enter_body(), &everybody),
-        function("checked", "boolean", "STABLE PARALLEL RESTRICTED", &checked_body(), &[]),
-        function("adopt", "boolean", "VOLATILE PARALLEL UNSAFE", &adopt_body(), &everybody),
+        function("checked", "boolean", "STABLE PARALLEL RESTRICTED", &checked_body(all), &[]),
+        function("adopt", "boolean", "VOLATILE PARALLEL UNSAFE", &adopt_body(all), &everybody),
         function(
             "verified",
             "boolean",
             "STABLE PARALLEL RESTRICTED",
-            &verified_body(),
+            &verified_body(all),
             &everybody,
         ),
     ];
@@ -326,8 +327,13 @@ fn setting(name: &str) -> String {
 
 /// What stands for the claims and their expiry, as SQL: 64 bits that nobody can choose or foresee without the session's secret. An array's
 /// text tells its elements apart.
-fn digest() -> String {
-    let settings: Vec<String> = Claim::ALL.iter().map(|c| c.name()).chain(["exp"]).map(setting).collect();
+fn digest(claims: &[Claim]) -> String {
+    let settings: Vec<String> = claims
+        .iter()
+        .map(|c| c.setting())
+        .chain(["exp".to_owned()])
+        .map(|s| setting(&s))
+        .collect();
     format!(
         "pg_catalog.hashtextextended(pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.concat(\
          pg_catalog.currval('postern.claims_salt'::pg_catalog.regclass), (ARRAY[{}])::pg_catalog.text), 'UTF8')), 'hex'), 0)",
@@ -337,7 +343,7 @@ fn digest() -> String {
 
 /// The body of `postern.adopt()`: called once when claims were set for the session, says whether they are good and kept. A transaction that
 /// may not write keeps nothing; a setting says whether something is kept, which is a hint and no proof.
-fn adopt_body() -> String {
+fn adopt_body(claims: &[Claim]) -> String {
     format!(
         "
 BEGIN
@@ -351,12 +357,12 @@ BEGIN
 END
 ",
         entered = setting("entered"),
-        digest = digest(),
+        digest = digest(claims),
     )
 }
 
 /// The body of `postern.verified()`: one expression, because each costs again in every transaction.
-fn verified_body() -> String {
+fn verified_body(claims: &[Claim]) -> String {
     format!(
         "
 BEGIN
@@ -369,20 +375,20 @@ BEGIN
 END
 ",
         adopted = setting("adopted"),
-        digest = digest(),
+        digest = digest(claims),
         expiry = setting("exp"),
     )
 }
 
 /// The body of `postern.checked()`, which checks the MAC. A guest (no claim at all) leaves before any variable is made: each one costs a tenth of the rest.
-fn checked_body() -> String {
-    let declared: Vec<String> = Claim::ALL
+fn checked_body(all: &[Claim]) -> String {
+    let declared: Vec<String> = all
         .iter()
         .enumerate()
-        .map(|(i, claim)| format!("    c{i} pg_catalog.text := coalesce({}, '');", setting(claim.name())))
+        .map(|(i, claim)| format!("    c{i} pg_catalog.text := coalesce({}, '');", setting(&claim.setting())))
         .collect();
-    let settings: Vec<String> = Claim::ALL.iter().map(|claim| setting(claim.name())).collect();
-    let claims = (0..Claim::ALL.len()).map(|i| format!("c{i}"));
+    let settings: Vec<String> = all.iter().map(|claim| setting(&claim.setting())).collect();
+    let claims = (0..all.len()).map(|i| format!("c{i}"));
     let framed: Vec<String> = ["pid", "started", "login"]
         .into_iter()
         .map(str::to_owned)

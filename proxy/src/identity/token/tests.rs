@@ -45,6 +45,7 @@ impl Issuer {
         });
         std::fs::write(dir.join("people.json"), people.to_string()).unwrap();
         let settings = TokenSettings {
+            claims: postern_config::expr::Claim::BUILT_IN.to_vec(),
             issuer: "https://issuer.example".into(),
             audience: "postern".into(),
             public_keys: vec![dir.join("issuer.pub")],
@@ -344,6 +345,7 @@ fn minted_tokens_are_accepted_and_mistakes_explained() {
     assert!(fails("zoe", 60, None).remedy().contains("bob"));
     assert!(matches!(fails("odd", 60, None), MintError::People { .. }));
     let production = TokenSettings {
+        claims: postern_config::expr::Claim::BUILT_IN.to_vec(),
         dev_issuer: false,
         ..issuer.settings.clone()
     };
@@ -358,6 +360,7 @@ fn wrong_key_files_are_named() {
     let issuer = Issuer::new("keys");
     let with = |keys: Vec<PathBuf>| {
         TokenVerifier::new(&TokenSettings {
+            claims: postern_config::expr::Claim::BUILT_IN.to_vec(),
             public_keys: keys,
             ..issuer.settings.clone()
         })
@@ -437,4 +440,78 @@ fn the_number_of_known_tokens_is_bounded() {
     assert_eq!(verifier.known.len(), super::super::known::MOST);
     let oldest = Print::of("0", &disco(), &runtime());
     assert!(verifier.known.get(&oldest, at(NOW)).is_none());
+}
+
+#[test]
+fn declared_claims_are_of_their_type_or_no_token_s() {
+    let mut issuer = Issuer::new("declared");
+    let declared = [
+        ("age", ClaimType::Int4),
+        ("count", ClaimType::Int8),
+        ("email", ClaimType::Text),
+        ("tenant", ClaimType::Uuid),
+        ("since", ClaimType::TimestampTz),
+        ("staff", ClaimType::Bool),
+        ("levels", ClaimType::Int4Array),
+        ("tenants", ClaimType::UuidArray),
+    ]
+    .map(|(name, ty)| Claim::declared(name, ty));
+    issuer.settings.claims.extend(declared);
+    let with = |name: &str, value: Value| {
+        let mut claims = good();
+        claims[name] = value;
+        issuer.judge(&issuer.sign(&claims))
+    };
+    let uuid = "6a9d4b0e-2c63-4a53-8f0b-0e5f4c1d2a3b";
+    for (n, value, text) in [
+        (0, json!(-7), "-7"),
+        (1, json!(i64::MAX), "9223372036854775807"),
+        (2, json!("b@x"), "b@x"),
+        // One value, one text: what PostgreSQL reads does not depend on how the issuer spells it.
+        (3, json!(uuid.to_uppercase()), uuid),
+        (4, json!("2026-01-02T03:04:05+02:00"), "2026-01-02 01:04:05+00"),
+        (4, json!("2026-01-02T03:04:05.5Z"), "2026-01-02 03:04:05.5+00"),
+        (5, json!(true), "true"),
+        (6, json!([1, -2]), "{\"1\",\"-2\"}"),
+        (7, json!([uuid]), "{\"6a9d4b0e-2c63-4a53-8f0b-0e5f4c1d2a3b\"}"),
+    ] {
+        let claim = declared[n];
+        let identity = with(claim.name(), value.clone()).unwrap_or_else(|e| panic!("{} {value}: {e}", claim.name()));
+        assert_eq!(identity.claim_text(claim).as_deref(), Some(text));
+    }
+    for (n, value) in [
+        (0, json!("7")),
+        (0, json!(7.5)),
+        (0, json!(2_147_483_648_i64)),
+        (0, json!([7])),
+        (0, json!(null)),
+        (1, json!(u64::MAX)),
+        (2, json!("")),
+        (2, json!(1)),
+        (3, json!("6a9d4b0e")),
+        (3, json!("'; SELECT 1")),
+        (4, json!("2026-01-02T03:04:05")),
+        (4, json!("2026-01-02 03:04:05+00")),
+        (4, json!("now")),
+        (4, json!("infinity")),
+        (4, json!(1_767_323_045)),
+        (5, json!("true")),
+        (5, json!(1)),
+        (6, json!([1, "2"])),
+        (6, json!([[1]])),
+        (6, json!([null])),
+        (6, json!(1)),
+        (7, json!(["x"])),
+        (7, json!(uuid)),
+    ] {
+        let claim = declared[n];
+        assert_eq!(
+            with(claim.name(), value.clone()).unwrap_err(),
+            TokenError::Claim,
+            "{} {value}",
+            claim.name()
+        );
+    }
+    // An empty list is NULL, as with the claims that are always there.
+    assert_eq!(with("levels", json!([])).unwrap().claim_text(declared[6]), None);
 }

@@ -34,6 +34,7 @@ impl Watched {
         let path = dir.join("issuer.jwks");
         std::fs::write(&path, text).unwrap();
         let tokens = TokenVerifier::new(&TokenSettings {
+            claims: postern_config::expr::Claim::BUILT_IN.to_vec(),
             issuer: "issuer".into(),
             audience: "postern".into(),
             public_keys: Vec::new(),
