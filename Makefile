@@ -1,4 +1,4 @@
-# Postern: make demo | dist | test | test-full | corpora | fuzz-smoke | fuzz | check | bench | bench-micro | soak | clean
+# Postern: make demo | dist | test | test-full | corpora | regress | fuzz-smoke | fuzz | check | bench | bench-micro | soak | clean
 #
 # Needs Rust, git and make; `setup` installs the rest from Debian's packages where it is missing.
 
@@ -9,11 +9,12 @@ BENCH ?=
 SOAK  ?= 3600
 FUZZ_SECONDS ?= 600
 TARGET ?=
+FILES ?=
 
 RELEASE := --release --locked
 POSTERN := $(or $(CARGO_TARGET_DIR),target)/release/postern
 
-.PHONY: help demo tour build dist setup setup-demo setup-test setup-bench setup-fuzz setup-corpora setup-deny test test-full corpora fuzz-smoke fuzz check deny bench bench-micro soak clean
+.PHONY: help demo tour build dist setup setup-demo setup-test setup-bench setup-fuzz setup-corpora setup-regress setup-deny test test-full corpora regress fuzz-smoke fuzz check deny bench bench-micro soak clean
 
 help:
 	@echo "make demo       PostgreSQL, proxy, data set and tour; stays up until Ctrl-C (PORT=$(PORT), DIR=/var/tmp/postern-demo)"
@@ -21,6 +22,7 @@ help:
 	@echo "make test       all tests that a change must pass"
 	@echo "make test-full  the same and the long ones"
 	@echo "make corpora    Django's and SQLAlchemy's test suites through the proxy, about an hour; writes tests/corpora/RESULTS.md"
+	@echo "make regress    PostgreSQL's own regression suite through the module lab; writes tests/regress/RESULTS.md (FILES='join with' for some)"
 	@echo "make fuzz-smoke every decoder's fuzz target, one minute together"
 	@echo "make fuzz       the same for FUZZ_SECONDS=$(FUZZ_SECONDS), or one of them: TARGET=numeric (tests/fuzz/README.md)"
 	@echo "make check      format, lints, documentation, dependencies"
@@ -46,7 +48,7 @@ dist: setup-demo
 	@$(CARGO) build --profile dist --locked -p postern --bins
 
 setup: setup-demo setup-test setup-bench setup-fuzz
-setup-demo setup-test setup-bench setup-fuzz setup-corpora:
+setup-demo setup-test setup-bench setup-fuzz setup-corpora setup-regress:
 	@bash .ci/setup $(@:setup-%=%)
 
 test: setup-demo setup-test
@@ -57,6 +59,10 @@ test-full: setup-demo setup-test
 
 corpora: setup-demo setup-corpora build
 	@POSTERN=$(POSTERN) tests/corpora/run
+
+regress: setup-demo setup-regress build
+	@suite=$$(bash tests/regress/source $(or $(CARGO_TARGET_DIR),target)/regress-source) && \
+	$(or $(CARGO_TARGET_DIR),target)/release/postern-regress "$$suite" $(FILES)
 
 fuzz-smoke: setup-demo setup-fuzz
 	@bash tests/fuzz/run 60

@@ -18,6 +18,8 @@ pub struct Catalog {
     /// `false` judges syntax and names alone: every relation is taken as own and plain.
     pub closed: bool,
     relations: HashMap<(Box<str>, Box<str>), Arc<Relation>>,
+    /// The module's manifest declares tables, whether or not they are there.
+    pub declares_tables: bool,
     /// Names in the module's schema that are there and answer as missing: children of declared tables, and what took a declared one's place.
     pub left_out: HashSet<Box<str>>,
     /// Its manifest accepts function bodies that nobody but PostgreSQL reads.
@@ -104,6 +106,7 @@ impl Catalog {
             generation,
             schema,
             closed: true,
+            declares_tables: true,
             relations,
             left_out: HashSet::new(),
             second_lock_only_bodies: false,
@@ -141,6 +144,7 @@ impl Catalog {
         });
         let mut catalog = Self::new(generation, manifest.schema.clone(), relations.chain(imports));
         catalog.second_lock_only_bodies = manifest.accepts_second_lock_only_bodies;
+        catalog.declares_tables = !manifest.tables.is_empty();
         catalog
     }
 
@@ -150,6 +154,7 @@ impl Catalog {
             generation: 0,
             schema,
             closed: false,
+            declares_tables: true,
             relations: HashMap::new(),
             left_out: HashSet::new(),
             second_lock_only_bodies: true,
@@ -195,9 +200,10 @@ impl Catalog {
         self.relations.remove(&(Box::from(schema), Box::from(name)));
     }
 
-    /// Whether any relation is declared or imported: where none is, no filter, mask or policy can be gone around.
+    /// Whether any relation is declared or imported: where none is, no filter, mask or policy of the module's can be gone around; it has no row, no column and no
+    /// count to hide from itself, and PostgreSQL's own words about its statements may be passed on.
     pub fn declares(&self) -> bool {
-        !self.closed || !self.left_out.is_empty() || self.relations.values().any(|r| r.is_manifests())
+        !self.closed || self.declares_tables || !self.left_out.is_empty() || self.relations.values().any(|r| r.is_manifests())
     }
 
     /// All relations, in no order.

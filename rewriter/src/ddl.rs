@@ -60,6 +60,33 @@ pub(crate) fn may_run(login: &Login) -> bool {
     login.ddl || login.kind == LoginKind::Migrator
 }
 
+/// The INTO of a SELECT, which stands in its first arm.
+pub(crate) fn into_of(s: &protobuf::SelectStmt) -> Option<&protobuf::IntoClause> {
+    match (&s.into_clause, &s.larg) {
+        (Some(into), _) => Some(into),
+        (None, Some(left)) => into_of(left),
+        (None, None) => None,
+    }
+}
+
+/// SELECT … INTO as the CREATE TABLE … AS that it is.
+pub(crate) fn select_into(s: &protobuf::SelectStmt) -> Result<Node, Refusal> {
+    fn take(s: &mut protobuf::SelectStmt) -> Option<Box<protobuf::IntoClause>> {
+        s.into_clause.take().or_else(|| take(s.larg.as_mut()?))
+    }
+    let mut query = s.clone();
+    let into = take(&mut query).ok_or_else(|| Refusal::internal("a SELECT lacks its INTO"))?;
+    Ok(tree::node(NodeEnum::CreateTableAsStmt(Box::new(
+        protobuf::CreateTableAsStmt {
+            query: Some(Box::new(tree::node(NodeEnum::SelectStmt(Box::new(query))))),
+            into: Some(into),
+            objtype: ObjectType::ObjectTable as i32,
+            is_select_into: false,
+            if_not_exists: false,
+        },
+    ))))
+}
+
 fn not_by(ask: &Ask<'_>) -> Refusal {
     Refusal::denied("ddl", format!("permission denied for schema {}", ask.catalog.schema))
         .hint("Change the schema with the module's migrator login, without a user's token.")
@@ -244,7 +271,11 @@ impl Judge<'_> {
             "pg_temp" => {}
             schema if schema == own && !temporary => {}
             schema => {
-                return Err(Refusal::new("3F000", "relation", format!("schema \"{schema}\" does not exist")).at(r.location));
+                return Err(Refusal::new(
+                    "3F000",
+                    "relation",
+                    format!("schema \"{schema}\" does not exist"),
+                ));
             }
         }
         if r.schemaname != "pg_temp" && !self.ask.undeclared {
@@ -281,7 +312,11 @@ impl Judge<'_> {
             return Err(Refusal::internal("a relation has no name"));
         };
         self.seen.range_vars += 1;
-        match self.resolve(r)? {
+        // As PostgreSQL's own utility statements do, without saying where.
+        match self.resolve(r).map_err(|refusal| Refusal {
+            position: None,
+            ..refusal
+        })? {
             Target::Own(relation) if relation.is_manifests() => Err(by_manifest(&relation.name)),
             Target::Own(relation) => {
                 r.schemaname = relation.schema.to_string();

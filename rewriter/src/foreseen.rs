@@ -40,6 +40,7 @@ pub(crate) fn foreseen(stmt: &RawStmt, ask: &Ask<'_>) -> Option<Change> {
     let made = |r: Option<&RangeVar>, kind| r.map(place).map(|(s, n)| Change::Made(s, n, kind));
     match stmt.stmt.as_ref()?.node.as_ref()? {
         NodeEnum::CreateStmt(c) => made(c.relation.as_ref(), RelationKind::Table),
+        NodeEnum::SelectStmt(s) => made(crate::ddl::into_of(s)?.rel.as_ref(), RelationKind::Table),
         NodeEnum::CreateTableAsStmt(c) => made(c.into.as_ref()?.rel.as_ref(), RelationKind::Table),
         NodeEnum::ViewStmt(v) => made(v.view.as_ref(), RelationKind::View),
         NodeEnum::CreateSeqStmt(s) => made(s.sequence.as_ref(), RelationKind::Sequence),

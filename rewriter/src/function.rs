@@ -68,6 +68,7 @@ impl Judge<'_> {
                 if self.body.is_some() {
                     return Err(Body::refuses("A function of the catalogue").at(location));
                 }
+                self.reads_catalogue = true;
                 f.funcname = vec![tree::string("postern_catalog"), tree::string(&name)];
                 self.arguments(f, &name, scope)?;
                 return Ok(None);
@@ -170,15 +171,25 @@ impl Judge<'_> {
         let Some(NodeEnum::SortBy(s)) = &mut n.node else {
             return Err(Refusal::internal("ORDER BY holds something else"));
         };
-        if !s.use_op.is_empty() {
-            return Err(Refusal::construct("ORDER BY … USING"));
-        }
+        self.sort_operator(s)?;
         let Some(key) = &mut s.node else {
             return Err(Refusal::internal("an expression is empty"));
         };
         match self.expr(key, scope)? {
             Yield::Plain => Ok(()),
             Yield::Sealed(r) => Err(r.col.unsupported("ordering", "range")),
+        }
+    }
+
+    /// The operator of ORDER BY … USING: one without a schema, or of `pg_catalog`, as in expressions.
+    pub(crate) fn sort_operator(&mut self, s: &protobuf::SortBy) -> Result<(), Refusal> {
+        match tree::parts(&s.use_op).as_deref() {
+            Some([]) => Ok(()),
+            Some([_] | ["pg_catalog", _]) => {
+                self.needs_fences = true;
+                Ok(())
+            }
+            _ => Err(Refusal::new("42883", "operator", "operator does not exist").at(s.location)),
         }
     }
 

@@ -10,7 +10,7 @@ use crate::expr::Yield;
 use crate::judge::Judge;
 use crate::plan::{Param, Refusal, Sealed, Value};
 use crate::preset::{append, bound_value, may_name, node, presets, value};
-use crate::project::{Doors, Projection};
+use crate::project::{Doors, Projection, expands};
 use crate::relations::predicate;
 use crate::scope::Scope;
 use crate::select::Mode;
@@ -491,7 +491,10 @@ impl Judge<'_> {
         if let Some(filter) = &mut c.where_clause {
             self.plain(filter, level)?;
         }
-        if let (Some(own), Some(table), Some(target)) = (c.where_clause.take(), table, level.entries.first()) {
+        let (Some(table), Some(target)) = (table, level.entries.first()) else {
+            return Ok(());
+        };
+        if let Some(own) = c.where_clause.take() {
             c.where_clause = Some(Box::new(self.unseen_conflict(*own, table, &target.alias)?));
         }
         Ok(())
@@ -616,10 +619,16 @@ fn width_of(row: &Node) -> Option<usize> {
 }
 
 fn has_star(n: &Node) -> bool {
-    matches!(&n.node, Some(NodeEnum::ResTarget(t)) if matches!(
-        t.val.as_ref().and_then(|v| v.node.as_ref()),
-        Some(NodeEnum::ColumnRef(c)) if matches!(c.fields.last(), Some(Node { node: Some(NodeEnum::AStar(_)) }))
-    ))
+    let Some(NodeEnum::ResTarget(t)) = &n.node else { return false };
+    t.val.as_deref().is_some_and(|v| match &v.node {
+        Some(NodeEnum::ColumnRef(c)) => matches!(
+            c.fields.last(),
+            Some(Node {
+                node: Some(NodeEnum::AStar(_))
+            })
+        ),
+        _ => expands(v),
+    })
 }
 
 pub(crate) fn is_default(n: &Node) -> bool {

@@ -240,7 +240,7 @@ fn second_reading(tree: Node, judge: &Judge<'_>) -> Result<Rewritten, Refusal> {
             let relation = catalog.relation("pg_temp", &name).is_some()
                 || catalog.relation(catalog.schema.as_str(), &name).is_some()
                 || allow::catalogue_view("pg_catalog", &name).is_some();
-            if judge.cte_names.contains(&name) && !relation {
+            if judge.cte_names.contains(&name) && (!relation || !catalog.declares()) {
                 continue;
             }
             return Err(Refusal::internal(
@@ -304,11 +304,11 @@ impl<'a> Judge<'a> {
             fenced: true,
             quiet_predicates: 0,
             needs_fences: false,
-            reads_catalogue: false,
             sets_config: false,
             outlives: false,
             body: None,
             shows_imports: false,
+            reads_catalogue: false,
             hidden: 0,
         }
     }

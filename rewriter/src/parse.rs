@@ -26,7 +26,7 @@ pub(crate) struct Parsed {
 /// Reads a batch.
 pub(crate) fn parse(sql: &str, max_bytes: usize) -> Result<Vec<Parsed>, Refusal> {
     bounds(sql, max_bytes)?;
-    let result = pg_query::parse(sql, 0).map_err(|e| syntax_error(&e))?;
+    let result = pg_query::parse(sql, 0).map_err(|e| syntax_error(sql, &e))?;
     let mut statements = Vec::with_capacity(result.protobuf.stmts.len());
     for stmt in result.protobuf.stmts {
         census::depth_within(&stmt, MAX_TREE_DEPTH)?;
@@ -143,7 +143,7 @@ fn dollar_end(bytes: &[u8], i: usize) -> usize {
 }
 
 /// PostgreSQL's parser names the offending token in quotes, which may be a literal: only its first words are kept.
-fn syntax_error(error: &pg_query::Error) -> Refusal {
+fn syntax_error(sql: &str, error: &pg_query::Error) -> Refusal {
     let text = match error {
         pg_query::Error::Parse(text) => text.as_str(),
         _ => {
@@ -156,8 +156,12 @@ fn syntax_error(error: &pg_query::Error) -> Refusal {
     }
     let kept = match text.split_once(" at or near ") {
         Some((head, near)) => {
-            let word = near.trim_matches('"');
-            let plain = !word.is_empty() && word.len() <= 63 && word.bytes().all(|b| b.is_ascii_alphabetic() || b == b'_');
+            let word = near.strip_prefix('"').and_then(|n| n.strip_suffix('"')).unwrap_or(near);
+            let name = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+            let sign = |b: u8| b.is_ascii_punctuation() && !matches!(b, b'\'' | b'"' | b'$' | b'\\');
+            let plain = word.len() <= 63
+                && word.bytes().next().is_some_and(|b| !b.is_ascii_digit())
+                && (word.bytes().all(name) || word.bytes().all(sign));
             if plain {
                 format!("{head} at or near \"{word}\"")
             } else {
@@ -166,7 +170,39 @@ fn syntax_error(error: &pg_query::Error) -> Refusal {
         }
         None => text.to_owned(),
     };
-    Refusal::syntax(kept)
+    let refusal = Refusal::syntax(kept);
+    match place(sql, text).and_then(|at| i32::try_from(at).ok()) {
+        Some(at) => refusal.at(at),
+        None => refusal,
+    }
+}
+
+/// Most tokens that are tried, and the longest text in which they are: each try reads it anew.
+const CANDIDATES: usize = 16;
+const LONGEST_PLACED: usize = 16 << 10;
+
+/// Where PostgreSQL's parser gave up: at the first token of that spelling before which the text can go on, and behind which it cannot.
+fn place(sql: &str, message: &str) -> Option<usize> {
+    if message.ends_with(" at end of input") {
+        return Some(sql.len());
+    }
+    if sql.len() > LONGEST_PLACED {
+        return None;
+    }
+    let near = message.split_once(" at or near \"")?.1.strip_suffix('"')?;
+    let Ok(scanned) = pg_query::scan(sql) else {
+        // What does not end goes to the end of the text.
+        return sql.ends_with(near).then(|| sql.len() - near.len());
+    };
+    let bytes = |n: i32| usize::try_from(n).ok();
+    scanned
+        .tokens
+        .iter()
+        .filter_map(|t| Some((bytes(t.start)?, bytes(t.end)?)))
+        .filter(|(start, end)| sql.get(*start..*end) == Some(near))
+        .take(CANDIDATES)
+        .find(|(_, end)| matches!(pg_query::parse(&sql[..*end], 0), Err(pg_query::Error::Parse(m)) if m == message))
+        .map(|(start, _)| start)
 }
 
 /// Prints one statement.

@@ -269,8 +269,9 @@ impl Judge<'_> {
                     if t.name.is_empty() && (sealed.is_some() || output_name(val) != name) {
                         t.name = name.clone();
                     }
+                    let known = !expands(val);
                     outputs.push(Shown {
-                        name: Some(name.into()),
+                        name: known.then(|| name.into()),
                         sealed,
                     });
                     rewritten.push(item);
@@ -469,6 +470,11 @@ impl Judge<'_> {
             bound,
         }
     }
+}
+
+/// `(value).*`: as many outputs as the value's type has fields.
+pub(crate) fn expands(n: &Node) -> bool {
+    matches!(&n.node, Some(NodeEnum::AIndirection(i)) if matches!(i.indirection.last(), Some(Node { node: Some(NodeEnum::AStar(_)) })))
 }
 
 /// `*`, `alias.*` or `schema.table.*`: the qualifier, if there is one.

@@ -149,9 +149,7 @@ impl Judge<'_> {
             let Some(NodeEnum::CommonTableExpr(c)) = &mut cte.node else {
                 return Err(Refusal::internal("WITH holds something else"));
             };
-            if c.search_clause.is_some() || c.cycle_clause.is_some() {
-                return Err(Refusal::construct("SEARCH or CYCLE in a WITH clause").at(c.location));
-            }
+            let added = self.search_and_cycle(c, scope)?;
             let names = names_of(&c.aliascolnames)?;
             let Some(query) = c.ctequery.as_mut().and_then(|q| q.node.as_mut()) else {
                 return Err(Refusal::internal("a CTE is empty"));
@@ -166,7 +164,10 @@ impl Judge<'_> {
             if with.recursive && projection.carries_sealed() {
                 return Err(Refusal::construct("A protected column in a WITH RECURSIVE query").at(c.location));
             }
-            let (columns, guarded) = projection.derived(&names);
+            let (mut columns, guarded) = projection.derived(&names);
+            if let Some(columns) = &mut columns {
+                columns.extend(added);
+            }
             if with.recursive {
                 if let Some(known) = scope.ctes.iter_mut().find(|k| *k.name == *c.ctename) {
                     known.columns = columns;
@@ -194,13 +195,29 @@ impl Judge<'_> {
         Ok(())
     }
 
+    /// SEARCH and CYCLE: the columns that they add.
+    fn search_and_cycle(&mut self, c: &mut pg_query::protobuf::CommonTableExpr, scope: &Scope<'_>) -> Result<Vec<Col>, Refusal> {
+        let mut added = Vec::new();
+        if let Some(search) = &c.search_clause {
+            added.push(Col::plain(&search.search_seq_column));
+        }
+        if let Some(cycle) = &mut c.cycle_clause {
+            self.plain_opt(cycle.cycle_mark_value.as_mut(), scope)?;
+            self.plain_opt(cycle.cycle_mark_default.as_mut(), scope)?;
+            added.push(Col::plain(&cycle.cycle_mark_column));
+            added.push(Col::plain(&cycle.cycle_path_column));
+        }
+        Ok(added)
+    }
+
     /// The name under which a CTE runs. One that is also a relation's gets a name of ours: should PostgreSQL ever see a different scope than
     /// was seen here, it would miss a relation rather than read one past its filter.
     fn cte_name(&mut self, name: &str) -> Box<str> {
         let catalog = self.ask.catalog;
-        let taken = catalog.relation(catalog.schema.as_str(), name).is_some()
-            || catalog.relation("pg_temp", name).is_some()
-            || allow::catalogue_view("pg_catalog", name).is_some();
+        // Where no table has a filter, only the catalogue's views could be read past one.
+        let relation = |schema| catalog.declares() && catalog.relation(schema, name).is_some();
+        let taken =
+            relation(catalog.schema.as_str()) || relation("pg_temp") || allow::catalogue_view("pg_catalog", name).is_some();
         if taken { self.hidden_name().into() } else { name.into() }
     }
 
@@ -233,9 +250,7 @@ impl Judge<'_> {
             let Some(NodeEnum::SortBy(o)) = &mut order.node else {
                 return Err(Refusal::internal("ORDER BY holds something else"));
             };
-            if !o.use_op.is_empty() {
-                return Err(Refusal::construct("ORDER BY … USING"));
-            }
+            self.sort_operator(o)?;
             let Some(key) = &mut o.node else {
                 return Err(Refusal::internal("an expression is empty"));
             };
@@ -429,9 +444,7 @@ impl Judge<'_> {
             let Some(NodeEnum::SortBy(o)) = &mut order.node else {
                 return Err(Refusal::internal("ORDER BY holds something else"));
             };
-            if !o.use_op.is_empty() {
-                return Err(Refusal::construct("ORDER BY … USING"));
-            }
+            self.sort_operator(o)?;
             let Some(key) = &mut o.node else {
                 return Err(Refusal::internal("an expression is empty"));
             };

@@ -76,6 +76,7 @@ pub(crate) fn plan_node(stmt: Node, ask: &Ask<'_>) -> Result<Plan, Refusal> {
     }
     match inner {
         NodeEnum::CreateSchemaStmt(c) => session::create_schema(c, &stmt, ask),
+        NodeEnum::SelectStmt(s) if ddl::may_run(ask.login) && ddl::into_of(s).is_some() => ddl::plan(&ddl::select_into(s)?, ask),
         NodeEnum::SelectStmt(_) | NodeEnum::InsertStmt(_) | NodeEnum::DeleteStmt(_) => data(&stmt, ask, Effect::None),
         NodeEnum::UpdateStmt(u) => match update_plan(u, ask)? {
             UpdatePlan::Once => data(&stmt, ask, Effect::None),
@@ -143,7 +144,7 @@ fn explain(e: &protobuf::ExplainStmt, ask: &Ask<'_>) -> Result<Plan, Refusal> {
         };
         match d.defname.to_ascii_lowercase().as_str() {
             "costs" | "format" => {}
-            "analyze" | "verbose" | "buffers" | "wal" | "timing" | "summary" if open => measured = true,
+            "analyze" | "buffers" | "summary" | "timing" | "verbose" | "wal" if open => measured = true,
             "analyze" if option_is_off(d) => {}
             "analyze" => {
                 return Err(Refusal::denied("explain", "permission denied for EXPLAIN ANALYZE")

@@ -22,11 +22,11 @@ impl Judge<'_> {
         };
         if registry_type(ty) {
             self.seen.type_names += 1;
-            let literal = match &arg.node {
-                Some(NodeEnum::AConst(k)) => string_constant(k).map(str::to_owned),
-                _ => None,
+            let (literal, location) = match &arg.node {
+                Some(NodeEnum::AConst(k)) => (string_constant(k).map(str::to_owned), k.location),
+                _ => (None, c.location),
             };
-            let Some(function) = self.registry_cast(ty, literal.as_deref(), c.location)? else {
+            let Some(function) = self.registry_cast(ty, literal.as_deref(), location)? else {
                 return Ok(());
             };
             self.plain(arg, scope)?;
@@ -95,6 +95,15 @@ impl Judge<'_> {
                 if allow::builtin_type(name) || name.strip_prefix('_').is_some_and(allow::builtin_type) =>
             {
                 Some(["pg_catalog", *name])
+            }
+            // The standard's domains over built-in types, which the catalogue's own columns have.
+            ["information_schema", name]
+                if matches!(
+                    *name,
+                    "cardinal_number" | "character_data" | "sql_identifier" | "time_stamp" | "yes_or_no"
+                ) =>
+            {
+                Some(["information_schema", *name])
             }
             [name] if self.row_type("pg_temp", name) => Some(["pg_temp", *name]),
             [name] if self.own_type(own, name) => Some([own, *name]),

@@ -297,6 +297,7 @@ pub fn catalog_from_rows(rows: impl IntoIterator<Item = CatalogRow>, manifest: &
         }
     }
     let mut catalog = Catalog::new(generation, manifest.schema.clone(), relations);
+    catalog.declares_tables = !manifest.tables.is_empty();
     catalog.left_out = left_out;
     catalog.second_lock_only_bodies = manifest.accepts_second_lock_only_bodies;
     types.iter().for_each(|name| catalog.add_type(name));

@@ -245,7 +245,11 @@ impl Session {
             return Ok(Some(batch));
         }
         let Batch {
-            sent, identity, started, ..
+            sent,
+            identity,
+            started,
+            asked,
+            ..
         } = *batch;
         let Sent::Bound(mut bound) = sent else {
             return Err(SessionEnd::Internal);
@@ -262,6 +266,7 @@ impl Session {
                 at: 0,
                 identity,
                 started,
+                asked,
             })));
         }
         let sent = bound.into_text();
@@ -271,6 +276,7 @@ impl Session {
             at: 0,
             identity,
             started,
+            asked,
         })));
         Ok(None)
     }

@@ -45,6 +45,13 @@ pub(super) struct OwnCatalog {
     base: u64,
 }
 
+impl OwnCatalog {
+    /// The snapshot.
+    pub(super) fn snapshot(&self) -> &Arc<Catalog> {
+        &self.snapshot
+    }
+}
+
 impl Session {
     /// Whether nothing has changed since that generation. `None` where that must be looked at more closely.
     pub(super) fn still(&self, generation: u64) -> bool {

@@ -27,6 +27,7 @@ use super::rows::Scratch;
 use super::savepoints::Savepoints;
 use super::server::Memory;
 use super::settings::Settings;
+use super::simple::Asked;
 use super::statement::{Cursor, Portal, Stmt};
 use super::stop::Stop;
 use super::{LoginContext, SessionEnd};
@@ -67,6 +68,8 @@ pub(super) struct Session {
     pub passing: usize,
     /// The client was told why the session ends.
     pub said_last: bool,
+    /// What the client asked in its last Query.
+    pub asked: Asked,
     /// Since the last Sync: rows are opened, and something is written. Then Sync waits until every row has been checked.
     pub checks: bool,
     pub writes: bool,
@@ -224,6 +227,7 @@ impl Session {
             mute: false,
             passing: 0,
             said_last: false,
+            asked: Asked::default(),
             checks: false,
             writes: false,
             statements: Names::new(|s| s.weight()),
@@ -487,6 +491,12 @@ impl Session {
     /// Whether what is sent next is part of a transaction that is open already. Exact only when drained.
     pub(super) fn in_transaction(&self) -> bool {
         self.open || self.status != b'I'
+    }
+
+    /// Whether PostgreSQL's errors may be told whole: the module declares no table, so nothing is hidden from it.
+    pub(super) fn told_whole(&self) -> bool {
+        let catalog = self.own_catalog.as_ref().map_or(&self.seen, |own| own.snapshot());
+        !catalog.declares()
     }
 
     pub(super) fn schema(&self) -> &str {

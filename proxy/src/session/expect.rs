@@ -133,6 +133,8 @@ pub(super) struct Batch {
     pub at: usize,
     pub identity: Option<Arc<Identity>>,
     pub started: Instant,
+    /// Which of the client's texts it is.
+    pub asked: u64,
 }
 
 /// A Describe under way.

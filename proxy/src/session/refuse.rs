@@ -78,6 +78,8 @@ pub(super) fn put_refusal(out: &mut BytesMut, severity: &str, refusal: &Refusal)
         (b'M', Some(refusal.message.as_str())),
         (b'H', refusal.hint.as_deref()),
         (b'P', position.as_deref()),
+        // "The routine that reported it": what tells a refusal from an error of PostgreSQL's, which keeps no such field on its way.
+        (b'R', Some(refusal.reason)),
     ];
     // A message or hint that names what the client wrote is as short as what it wrote.
     let given = fields.into_iter().filter_map(|(code, text)| Some((code, text?)));

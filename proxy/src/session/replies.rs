@@ -5,6 +5,7 @@
 //! being held.
 
 use bytes::{Buf, BytesMut};
+use postern_rewriter::client_position;
 use postern_rewriter::plan::Refusal;
 
 use super::SessionEnd;
@@ -227,13 +228,13 @@ impl Session {
         if self.client_gone || self.trying() || matches!(self.queue.front(), Some(Expect::OwnQuery)) {
             return Ok(());
         }
-        let told = Told::read(body, self.schema()).map_err(|_| SessionEnd::UpstreamProtocol)?;
+        let told = Told::read(body, self.schema(), self.told_whole()).map_err(|_| SessionEnd::UpstreamProtocol)?;
         told.put(&mut self.links.client.output, b'N')
             .map_err(|_| SessionEnd::UpstreamProtocol)
     }
 
     fn error(&mut self, body: &[u8]) -> Outcome {
-        let told = Told::read(body, self.schema()).map_err(|_| SessionEnd::UpstreamProtocol)?;
+        let mut told = Told::read(body, self.schema(), self.told_whole()).map_err(|_| SessionEnd::UpstreamProtocol)?;
         if told.is_fatal() {
             self.said_last = told.put(&mut self.links.client.output, b'E').is_ok();
             return Err(SessionEnd::Upstream);
@@ -248,6 +249,16 @@ impl Session {
         self.identities.failed();
         self.copying = false;
         self.audit_broken_off();
+        if let Some(Expect::Query(batch)) = self.queue.front()
+            && batch.asked == self.asked.number
+        {
+            told.as_asked(&self.asked.text, self.schema());
+            if let (Some(position), Some(sent)) = (told.position, batch.sent.text())
+                && let Some(position) = client_position(&self.asked.text, &sent, position)
+            {
+                told.at(position);
+            }
+        }
         let to = match self.queue.front() {
             Some(Expect::Query(_)) => To::Client,
             Some(Expect::OwnQuery) => To::Ourselves,

@@ -1,7 +1,7 @@
 //! What PostgreSQL says in errors and notices, without what it must not say.
 //!
-//! Promised: no DETAIL, context, internal query or position (it would speak of the rewritten text) reaches a client; object names are
-//! those of the module's own schema; no hidden name is printed. Hidden search columns are named by the column they serve, so that an
+//! Promised: no DETAIL, context or internal query reaches a client, except of a module that declares no table and so has nothing to hide from
+//! itself; a position is one in the client's own text; object names are those of the module's own schema; no hidden name is printed. Hidden search columns are named by the column they serve, so that an
 //! error reads as it would on plain PostgreSQL.
 
 use bytes::BytesMut;
@@ -15,11 +15,14 @@ const HIDDEN: &str = "postern$eq$";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Told {
     fields: Vec<(u8, String)>,
+    /// Where PostgreSQL points at in the text that it was sent.
+    pub(super) position: Option<u32>,
 }
 
 impl Told {
-    /// Reads and scrubs ErrorResponse or NoticeResponse. `schema` is the module's own.
-    pub(super) fn read(body: &[u8], schema: &str) -> Result<Self, MessageError> {
+    /// Reads and scrubs ErrorResponse or NoticeResponse. `schema` is the module's own; with `whole`, what PostgreSQL says of rows and of what
+    /// led there is kept.
+    pub(super) fn read(body: &[u8], schema: &str, whole: bool) -> Result<Self, MessageError> {
         let raw = message::error_fields(body)?;
         let own = raw
             .iter()
@@ -28,6 +31,7 @@ impl Told {
         // A row that another module's refers to: the words name that module's table and constraint.
         let referred_to = !own && raw.contains(&(b'C', "23503"));
         let mut fields = Vec::with_capacity(raw.len());
+        let mut position = None;
         for (code, text) in raw {
             let kept = match code {
                 b'S' | b'V' | b'C' => text.to_owned(),
@@ -35,6 +39,14 @@ impl Told {
                 b'M' => shown(text).unwrap_or_else(|| "the database refused the statement".to_owned()),
                 b'H' => match shown(text) {
                     Some(hint) => hint,
+                    None => continue,
+                },
+                b'P' => {
+                    position = text.parse().ok();
+                    continue;
+                }
+                b'D' | b'W' | b'q' | b'p' if whole => match shown(text) {
+                    Some(text) => text,
                     None => continue,
                 },
                 b's' | b't' | b'c' | b'n' | b'd' if own => match shown(text) {
@@ -56,7 +68,28 @@ impl Told {
                 fields.push((code, text.to_owned()));
             }
         }
-        Ok(Self { fields })
+        Ok(Self { fields, position })
+    }
+
+    /// Takes the schemas away that stand before names only because what was sent is qualified: `asked` does not hold them.
+    pub(super) fn as_asked(&mut self, asked: &str, schema: &str) {
+        if !self.sqlstate().starts_with("42") || asked.is_empty() {
+            return;
+        }
+        let asked = asked.to_lowercase();
+        for qualifier in ["pg_catalog.", "pg_temp.", &format!("{schema}.")] {
+            if asked.contains(qualifier) {
+                continue;
+            }
+            for (_, text) in self.fields.iter_mut().filter(|(code, _)| matches!(code, b'M' | b'H')) {
+                *text = text.replace(qualifier, "");
+            }
+        }
+    }
+
+    /// Says where in the client's own text the error is.
+    pub(super) fn at(&mut self, position: u32) {
+        self.fields.push((b'P', position.to_string()));
     }
 
     /// Appends it as ErrorResponse (`E`) or NoticeResponse (`N`).
@@ -93,7 +126,7 @@ mod tests {
     fn scrubbed(fields: &[(u8, &str)]) -> Told {
         let mut out = BytesMut::new();
         message::put_fields(&mut out, b'E', fields.iter().copied()).unwrap();
-        Told::read(&out[5..], "disco").unwrap()
+        Told::read(&out[5..], "disco", false).unwrap()
     }
 
     #[test]
@@ -149,14 +182,52 @@ mod tests {
     }
 
     #[test]
+    fn a_module_with_nothing_to_hide_is_told_the_whole() {
+        let mut out = BytesMut::new();
+        let fields = [
+            (b'C', "23505"),
+            (b'M', "duplicate key"),
+            (b'D', "Key (a)=(1) already exists."),
+            (b'W', "SQL function \"postern_catalog.f\""),
+            (b'q', "SELECT 1"),
+            (b'P', "7"),
+        ];
+        message::put_fields(&mut out, b'E', fields).unwrap();
+        let mut told = Told::read(&out[5..], "lab", true).unwrap();
+        assert_eq!(
+            (told.field(b'D'), told.field(b'q')),
+            ("Key (a)=(1) already exists.", "SELECT 1")
+        );
+        // Its own objects are nobody's concern, and a position is told only once it is the client's.
+        assert_eq!((told.field(b'W'), told.field(b'P'), told.position), ("", "", Some(7)));
+        told.at(3);
+        assert_eq!(told.field(b'P'), "3");
+    }
+
+    #[test]
+    fn names_are_those_that_were_asked_for() {
+        let missing = [(b'C', "42883"), (b'M', "function pg_catalog.length(disco.t) does not exist")];
+        let mut told = scrubbed(&missing);
+        told.as_asked("SELECT length(t) FROM t", "disco");
+        assert_eq!(told.field(b'M'), "function length(t) does not exist");
+        let mut told = scrubbed(&missing);
+        told.as_asked("SELECT PG_CATALOG.length(t) FROM t", "disco");
+        assert_eq!(told.field(b'M'), "function pg_catalog.length(t) does not exist");
+        // What speaks of values is left as it is.
+        let mut told = scrubbed(&[(b'C', "22P02"), (b'M', "invalid input syntax: pg_catalog.x")]);
+        told.as_asked("SELECT 1", "disco");
+        assert_eq!(told.field(b'M'), "invalid input syntax: pg_catalog.x");
+    }
+
+    #[test]
     fn an_error_without_a_code_has_one() {
         let told = scrubbed(&[(b'M', "odd")]);
         assert_eq!(
             (told.field(b'C'), told.field(b'V'), told.field(b'M')),
             ("XX000", "ERROR", "odd")
         );
-        assert!(Told::read(b"Mno end", "disco").is_err() && Told::read(b"", "disco").is_err());
-        assert!(Told::read(b"C\xff\0\0", "disco").is_err());
+        assert!(Told::read(b"Mno end", "disco", true).is_err() && Told::read(b"", "disco", false).is_err());
+        assert!(Told::read(b"C\xff\0\0", "disco", false).is_err());
     }
 
     #[test]

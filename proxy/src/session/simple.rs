@@ -5,6 +5,7 @@
 //! extended protocol before one Sync, and its replies are told in the simple protocol's form. A statement that comes again is one that
 //! the connection has prepared ([`super::again`]).
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -50,6 +51,7 @@ impl Session {
     /// Answers whether it went as one Query.
     async fn simple(&mut self, body: &[u8]) -> Result<bool, Stop> {
         let sql = message::query(body).map_err(misread)?;
+        self.asked.is(sql);
         let (token, text) = self.token_of(sql).await?;
         let wanted = self.wanted(token.as_ref()).await?;
         let asker = self.asker(&wanted);
@@ -154,6 +156,7 @@ impl Session {
             at: 0,
             identity,
             started: Instant::now(),
+            asked: self.asked.number,
         })));
         match self.trial.take() {
             Some(trial) => self.try_out(&trial),
@@ -180,6 +183,28 @@ impl Session {
     }
 }
 
+/// The client's last Query, for as long as an error in it may have to be placed.
+#[derive(Default)]
+pub(super) struct Asked {
+    /// Counts them.
+    pub(super) number: u64,
+    /// Empty where it was long.
+    pub(super) text: String,
+}
+
+impl Asked {
+    /// Longer texts are not kept.
+    const LONGEST: usize = 16 << 10;
+
+    fn is(&mut self, sql: &str) {
+        self.number += 1;
+        self.text.clear();
+        if sql.len() <= Self::LONGEST {
+            self.text.push_str(sql);
+        }
+    }
+}
+
 /// What is sent as one Query.
 pub(super) enum Sent {
     /// Whole plans.
@@ -202,6 +227,24 @@ impl Sent {
                     Run::PerRow(_) | Run::Answer(_) => None,
                 });
                 message::put_query(out, statements)
+            }
+        }
+    }
+
+    /// What PostgreSQL got as text.
+    pub(super) fn text(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Filled(_, sql) => Some(Cow::Borrowed(sql.sql())),
+            Self::Bound(_) => None,
+            Self::Plans(plans) => {
+                let texts: Option<Vec<&str>> = plans
+                    .iter()
+                    .map(|p| match &p.run {
+                        Run::Once(statement) => Some(statement.sql.sql()),
+                        Run::PerRow(_) | Run::Answer(_) => None,
+                    })
+                    .collect();
+                Some(Cow::Owned(texts?.join("; ")))
             }
         }
     }

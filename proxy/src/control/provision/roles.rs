@@ -174,7 +174,13 @@ fn settings(config: &Config, manifest: &Manifest, login: &Login) -> ProvisionSte
         format!(
             "{target} SET search_path = {};\n{target} SET default_tablespace = {};",
             manifest.schema.quoted(),
-            quote_literal(&tablespace(config, manifest))
+            // Named outright, the database's own tablespace would be refused for partitioned tables.
+            quote_literal(
+                Some(tablespace(config, manifest))
+                    .filter(|t| t != "pg_default")
+                    .as_deref()
+                    .unwrap_or_default()
+            )
         ),
     )
 }
