@@ -23,6 +23,8 @@ pub enum How {
     Extended(Vec<Option<String>>, i16),
     /// The same with a row limit on each of three Executes: the portal is suspended in between.
     Portal,
+    /// Query, and these lines where the server waits for a COPY's data.
+    Copy(String),
 }
 
 impl Step {
@@ -44,7 +46,7 @@ impl Step {
             out
         };
         match &self.how {
-            How::Simple => message(b'Q', &cstring(&self.sql)),
+            How::Simple | How::Copy(_) => message(b'Q', &cstring(&self.sql)),
             How::Extended(parameters, results) => {
                 let cells: Vec<Option<Vec<u8>>> = parameters.iter().map(|p| p.clone().map(String::into_bytes)).collect();
                 let mut out = begin(&cells, *results);
@@ -71,14 +73,20 @@ impl Step {
 pub struct Answer(pub Vec<Frame>);
 
 impl Answer {
-    /// Sends a step and records what comes. Rows in no order of their own are sorted; a COPY that the server waits for is failed.
+    /// Sends a step and records what comes. Rows in no order of their own are sorted; a COPY that the step has no lines for is failed.
     pub fn record(c: &mut Connection, step: &Step) -> Result<Self, Failure> {
         c.send_raw(&step.bytes())?;
         let mut frames = Vec::new();
         loop {
             let frame = c.receive()?;
             if frame.kind == b'G' {
-                c.send(b'f', &cstring("nothing is loaded"))?;
+                match &step.how {
+                    How::Copy(lines) => {
+                        c.send(b'd', lines.as_bytes())?;
+                        c.send(b'c', b"")?;
+                    }
+                    _ => c.send(b'f', &cstring("nothing is loaded"))?,
+                }
             }
             let last = frame.kind == b'Z';
             frames.push(frame);

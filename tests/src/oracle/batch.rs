@@ -245,6 +245,24 @@ impl Asking<'_> {
         let columns = columns.join(", ");
         for row in self.some() {
             for fresh in [true, false] {
+                let line: Vec<String> = (self.table.columns.iter().enumerate())
+                    .map(|(n, column)| {
+                        let unique = n < width || self.table.unique.iter().any(|u| u.contains(&column.name));
+                        match (unique && fresh, &column.ty, &self.rows.rows[row][n]) {
+                            (true, ColumnType::Int8, _) => "777777".to_owned(),
+                            (true, _, _) => format!("new-{n}"),
+                            (false, _, Some(text)) => text.replace('\\', "\\\\"),
+                            (false, _, None) => "\\N".to_owned(),
+                        }
+                    })
+                    .collect();
+                let copy = Step {
+                    how: How::Copy(line.join("\t") + "\n"),
+                    ..Step::simple(&format!("COPY {t} ({columns}) FROM STDIN"), false)
+                };
+                let ends = ["BEGIN", "ROLLBACK"].map(|s| Step::simple(s, false));
+                let [begin, rollback] = ends;
+                self.all.push(vec![begin, copy, rollback]);
                 let values: Vec<String> = (self.table.columns.iter().enumerate())
                     .map(|(n, column)| {
                         let unique = n < width || self.table.unique.iter().any(|u| u.contains(&column.name));

@@ -87,7 +87,7 @@ pub(crate) fn seed() -> u64 {
 
 #[test]
 fn queries_of_a_grammar_answer_as_on_a_copy_of_what_one_may_see() {
-    in_all_ways(seed(), 30);
+    in_all_ways(seed(), 20);
 }
 
 #[test]
