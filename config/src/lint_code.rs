@@ -78,7 +78,7 @@ impl LintCode {
             Self::ReferencedOracle => "P013",
             Self::NotLeakproof => "P014",
             Self::StaleAllowance => "P015",
-            Self::CascadeAcross => "P020",
+            Self::CascadeAcross => "P016",
         }
     }
 

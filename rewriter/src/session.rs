@@ -258,9 +258,13 @@ pub(crate) fn own_name(name: &str) -> Result<(), Refusal> {
 }
 
 /// A parameter type as PREPARE declares it.
-pub(crate) fn declared_type(ty: &protobuf::TypeName) -> Result<ColumnType, Refusal> {
+pub(crate) fn declared_type(ty: &protobuf::TypeName, ask: &Ask<'_>) -> Result<ColumnType, Refusal> {
+    let own = |schema: &str, name: &str| schema == ask.catalog.schema.as_str() && ask.catalog.has_type(name);
     let name = match tree::parts(&ty.names).as_deref() {
         Some([name] | ["pg_catalog", name]) if allow::builtin_type(name) => (*name).to_owned(),
+        // PostgreSQL infers it from where the parameter stands.
+        Some([name]) if own(ask.catalog.schema.as_str(), name) => return Ok(ColumnType::Other((*name).into())),
+        Some([schema, name]) if own(schema, name) => return Ok(ColumnType::Other((*name).into())),
         Some(parts) => return Err(Refusal::missing_type(&parts.join("."), ty.location)),
         None => return Err(Refusal::internal("a type has no name")),
     };

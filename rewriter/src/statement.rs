@@ -248,7 +248,7 @@ fn prepare(p: &protobuf::PrepareStmt, ask: &Ask<'_>) -> Result<Plan, Refusal> {
         let index = u16::try_from(i).map_err(|_| Refusal::syntax("too many parameter types"))?;
         // Types PostgreSQL would be told; sealed parameters keep their declared one.
         if !plan.param_types.iter().any(|(n, _)| *n == index) {
-            plan.param_types.push((index, session::declared_type(ty)?));
+            plan.param_types.push((index, session::declared_type(ty, ask)?));
         }
         plan.client_params = plan.client_params.max(index + 1);
     }
