@@ -76,7 +76,8 @@ impl Judge<'_> {
                     let [call, definitions @ ..] = parts.items.as_mut_slice() else {
                         return Err(Refusal::internal("a FROM function has another form"));
                     };
-                    let several = definitions.is_empty() && f.coldeflist.is_empty() && unnests_several(call);
+                    let several =
+                        definitions.iter().all(|d| d.node.is_none()) && f.coldeflist.is_empty() && unnests_several(call);
                     self.plain(call, scope)?;
                     if several && let Some(NodeEnum::FuncCall(c)) = &mut call.node {
                         c.funcname = vec![tree::string("unnest")];
