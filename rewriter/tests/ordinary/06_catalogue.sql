@@ -8,3 +8,9 @@ SELECT table_name FROM information_schema.tables WHERE table_schema = 'sys_accou
 SELECT column_name, data_type FROM information_schema.columns WHERE table_name = 'roles' ORDER BY ordinal_position
 SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()
 SELECT to_regclass('roles'), to_regclass('nothing'), 'roles'::regclass::oid
+SELECT classid, objid FROM pg_depend WHERE deptype <> 'p' UNION ALL SELECT 'pg_opfamily'::regclass AS classid, amopfamily FROM pg_amop
+SELECT i.indexrelid, k.attnum, k.option FROM pg_index i, LATERAL unnest(i.indkey, i.indoption) WITH ORDINALITY AS k (attnum, option, n)
+SELECT (information_schema._pg_expandarray(i.indkey)).n FROM pg_catalog.pg_index i
+SELECT pg_catalog.set_config('search_path', '', false)
+SELECT set_config(name, 'view, foreign-table', false) FROM pg_settings WHERE name = 'restrict_nonsystem_relation_kind'
+SELECT acldefault('r', c.relowner) FROM pg_class c

@@ -27,12 +27,12 @@ fn program(name: &str, target: &Target, arguments: &[&str]) -> (String, String) 
     (out, err)
 }
 
-fn open(target: &Target) -> Connection {
+pub(super) fn open(target: &Target) -> Connection {
     Connection::open(target).unwrap_or_else(|e| panic!("{}: {e}", target.user))
 }
 
 /// A database beside the stand's, without anything of Postern.
-fn plain_database(stand: &Stand) -> Target {
+pub(super) fn plain_database(stand: &Stand) -> Target {
     let mut dba = stand.dba_connection();
     for sql in [
         format!("DROP DATABASE IF EXISTS {COPY} WITH (FORCE)"),
@@ -43,7 +43,7 @@ fn plain_database(stand: &Stand) -> Target {
     stand.dba().in_database(COPY)
 }
 
-fn forget_plain_database(stand: &Stand) {
+pub(super) fn forget_plain_database(stand: &Stand) {
     let sql = format!("DROP DATABASE IF EXISTS {COPY} WITH (FORCE)");
     stand.dba_connection().run(&sql).good(&sql);
 }
@@ -137,7 +137,7 @@ const LAB_CONTENTS: &[&str] = &[
 ];
 
 #[track_caller]
-fn runs(target: &Target, all: &[&str]) {
+pub(super) fn runs(target: &Target, all: &[&str]) {
     let mut connection = open(target);
     for sql in all {
         connection.run(sql).good(sql);
