@@ -26,14 +26,15 @@ pub struct Segment {
 impl Segment {
     /// Whether anything in it can reach a server.
     pub fn asks(&self) -> bool {
-        self.text.lines().map(str::trim).any(|l| {
-            !(l.is_empty() || l.starts_with("--"))
-                && ![
-                    "\\set", "\\unset", "\\echo", "\\qecho", "\\if", "\\else", "\\elif", "\\endif", "\\getenv", "\\pset", "\\a",
-                    "\\t", "\\x",
-                ]
-                .iter()
-                .any(|c| l.split_whitespace().next() == Some(c))
+        const LOCAL: [&str; 13] = [
+            "\\set", "\\unset", "\\echo", "\\qecho", "\\if", "\\else", "\\elif", "\\endif", "\\getenv", "\\pset", "\\a", "\\t",
+            "\\x",
+        ];
+        let mut lines = self.text.lines().map(str::trim);
+        lines.any(|l| {
+            l.split_whitespace()
+                .next()
+                .is_some_and(|word| !word.starts_with("--") && !LOCAL.contains(&word))
         })
     }
 }

@@ -195,10 +195,15 @@ pub(super) struct Asked {
 impl Asked {
     /// Longer texts are not kept.
     const LONGEST: usize = 16 << 10;
+    /// What an idle client holds for the next one.
+    const KEPT: usize = 1 << 10;
 
     fn is(&mut self, sql: &str) {
         self.number += 1;
         self.text.clear();
+        if self.text.capacity() > Self::KEPT {
+            self.text = String::new();
+        }
         if sql.len() <= Self::LONGEST {
             self.text.push_str(sql);
         }
