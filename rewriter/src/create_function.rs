@@ -346,8 +346,8 @@ impl Judge<'_> {
             Some([schema, name]) if *schema == own => (*name).to_owned(),
             _ => return Ok(None),
         };
-        // What no manifest declares is the module's own identity's.
-        let seen = self.ask.login.kind != LoginKind::Runtime;
+        // As relations that no manifest declares.
+        let seen = self.ask.undeclared;
         let fits = |s: &Signature| s.takes(f.args.len());
         let known = match catalog.closed {
             true => seen && catalog.functions(&name).iter().any(fits),
