@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use postern_config::names::{ColumnRef, TableRef};
+use postern_config::settings::Enforce;
 use postern_config::{ColumnType, Ident, Manifest, Table};
 
 /// A snapshot.
@@ -61,8 +62,29 @@ pub struct Relation {
     pub columns: Option<Vec<RelationColumn>>,
     /// Its manifest entry, where declared.
     pub declared: Option<Arc<Table>>,
-    /// Native row-level security is on, for its owner too. Where a filter is to be PostgreSQL's as well and this is false, it is not.
-    pub secured: bool,
+    /// What of its policies PostgreSQL holds by itself.
+    pub native: Native,
+}
+
+/// What of a table's policies native row-level security holds, for its owner too. Each holds what stands before it as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Native {
+    /// Nothing: it is off, or lets everything be written.
+    Nothing,
+    /// Written rows are checked; every row is let through to be read and changed.
+    Writes,
+    /// Rows are filtered too.
+    Rows,
+}
+
+impl Native {
+    /// What the configuration wants.
+    pub fn wanted(enforce: Enforce) -> Self {
+        match enforce {
+            Enforce::Rewrite => Native::Writes,
+            Enforce::Both | Enforce::Rls => Native::Rows,
+        }
+    }
 }
 
 /// What a relation is.
@@ -140,7 +162,7 @@ impl Catalog {
                     .collect(),
             ),
             declared: Some(Arc::new(t.clone())),
-            secured: true,
+            native: Native::Rows,
         });
         let mut catalog = Self::new(generation, manifest.schema.clone(), relations.chain(imports));
         catalog.second_lock_only_bodies = manifest.accepts_second_lock_only_bodies;

@@ -143,7 +143,6 @@ pub(crate) fn refused(stmt: &Node, ask: &Ask<'_>) -> Refusal {
             denied("Managing roles")
         }
         NodeEnum::LoadStmt(_) => denied("LOAD"),
-        NodeEnum::MergeStmt(_) => Refusal::statement("MERGE"),
         NodeEnum::TruncateStmt(_)
         | NodeEnum::CommentStmt(_)
         | NodeEnum::VacuumStmt(_)

@@ -14,7 +14,7 @@
 //! The walk is made once with fences, to learn whether they are needed, and once without.
 
 use pg_query::NodeEnum;
-use pg_query::protobuf::{AExprKind, Node, SelectStmt, SetOperation};
+use pg_query::protobuf::{AExprKind, BoolExprType, Node, SelectStmt, SetOperation};
 use postern_config::ColumnType;
 
 use crate::inside::{Holds, Stored, leakproof, stored};
@@ -25,15 +25,50 @@ use crate::tree;
 impl Judge<'_> {
     /// Takes note of a WHERE or ON that was judged. Where there are no fences, its bigints are kept from being cast.
     pub(crate) fn note_predicate(&mut self, predicate: &mut Node, scope: &Scope<'_>) {
-        if self.tells_nothing(predicate, scope) {
+        if self.tells_nothing(predicate, scope, !self.fenced) {
             self.quiet_predicates += 1;
         }
     }
 
-    /// Whether a predicate can tell nothing of a row but by letting it through.
-    fn tells_nothing(&self, predicate: &mut Node, scope: &Scope<'_>) -> bool {
+    /// A client's predicate beside a filter that no fence keeps it from: the conjuncts that can tell nothing of a hidden row stand beside it, so
+    /// that an index serves, the rest runs where the filter let the row through.
+    pub(crate) fn guarded(&self, filter: Node, own: Node, scope: &Scope<'_>) -> Node {
+        let (quiet, rest) = self.quiet_conjuncts(own, scope);
+        let beside = quiet
+            .into_iter()
+            .fold(filter.clone(), |all, conjunct| tree::and(all, Some(conjunct)));
+        match rest {
+            Some(rest) => tree::and(beside, Some(tree::case(filter, rest, Some(tree::boolean(false))))),
+            None => beside,
+        }
+    }
+
+    /// The top-level conjuncts that can tell nothing of a hidden row, with their bigints kept from being cast, and all others as one.
+    pub(crate) fn quiet_conjuncts(&self, own: Node, scope: &Scope<'_>) -> (Vec<Node>, Option<Node>) {
+        let conjuncts = match own.node {
+            Some(NodeEnum::BoolExpr(b)) if b.boolop() == BoolExprType::AndExpr => b.args,
+            other => vec![Node { node: other }],
+        };
+        let mut quiet = Vec::new();
+        let mut rest: Option<Node> = None;
+        for conjunct in conjuncts {
+            let mut kept = conjunct.clone();
+            if self.tells_nothing(&mut kept, scope, true) {
+                quiet.push(kept);
+            } else {
+                rest = Some(match rest {
+                    Some(rest) => tree::and(rest, Some(conjunct)),
+                    None => conjunct,
+                });
+            }
+        }
+        (quiet, rest)
+    }
+
+    /// Whether a predicate can tell nothing of a row but by letting it through; with `kept` its bigints are kept from being cast.
+    fn tells_nothing(&self, predicate: &mut Node, scope: &Scope<'_>, kept: bool) -> bool {
         match &mut predicate.node {
-            Some(NodeEnum::BoolExpr(b)) => b.args.iter_mut().all(|arg| self.tells_nothing(arg, scope)),
+            Some(NodeEnum::BoolExpr(b)) => b.args.iter_mut().all(|arg| self.tells_nothing(arg, scope, kept)),
             Some(NodeEnum::NullTest(t)) => t.arg.as_deref().is_some_and(|arg| stored(arg, scope).is_some()),
             Some(NodeEnum::BooleanTest(t)) => t.arg.as_deref().is_some_and(|arg| is_boolean(arg, scope)),
             Some(NodeEnum::ColumnRef(_)) => is_boolean(predicate, scope),
@@ -53,7 +88,7 @@ impl Judge<'_> {
                 if comparison.beside.is_some() {
                     return false;
                 }
-                if !self.fenced {
+                if kept {
                     let side = if comparison.column_first { &mut e.rexpr } else { &mut e.lexpr };
                     *side = Some(Box::new(comparison.other));
                 }
@@ -73,6 +108,18 @@ impl Judge<'_> {
                 self.collates_as_all(left) && self.collates_as_all(right)
             }
             (Holds::Values(l), Holds::Values(r)) => l == r && !texts(l),
+            _ => false,
+        }
+    }
+
+    /// Whether a join of two FROM items by `name` compares columns that may be compared on hidden rows.
+    pub(crate) fn merges_quietly(&self, name: &str, scope: &Scope<'_>) -> bool {
+        let [left, right] = scope.entries.as_slice() else {
+            return false;
+        };
+        let [left, right] = [left, right].map(|e| tree::column(&e.alias, name));
+        match (stored(&left, scope), stored(&right, scope)) {
+            (Some(left), Some(right)) => leakproof(left.holds, "=") && self.alike(&left, &right),
             _ => false,
         }
     }

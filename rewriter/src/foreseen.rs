@@ -3,7 +3,7 @@
 use pg_query::NodeEnum;
 use pg_query::protobuf::{ObjectType, RangeVar, RawStmt};
 
-use crate::catalog::{Catalog, Relation, RelationKind, Signature};
+use crate::catalog::{Catalog, Native, Relation, RelationKind, Signature};
 use crate::ddl::named;
 use crate::judge::Ask;
 use crate::{create_function, tree};
@@ -82,7 +82,7 @@ impl Change {
                         kind,
                         columns: None,
                         declared: None,
-                        secured: false,
+                        native: Native::Nothing,
                     };
                     catalog.insert(relation);
                 }

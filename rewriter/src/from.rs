@@ -4,6 +4,7 @@ use pg_query::NodeEnum;
 use pg_query::protobuf::{Node, RangeVar};
 
 use crate::judge::Judge;
+use crate::locks::unguarded;
 use crate::plan::Refusal;
 use crate::relations::names_of;
 use crate::scope::{Col, Entry, Nature, Origin, Scope};
@@ -48,6 +49,8 @@ impl Judge<'_> {
                 let Some(NodeEnum::SelectStmt(query)) = s.subquery.as_mut().and_then(|q| q.node.as_mut()) else {
                     return Err(Refusal::internal("a FROM subquery is not a SELECT"));
                 };
+                self.refuse_beside_lock(s.lateral, scope)?;
+                let barriers = self.barriers;
                 // Without LATERAL a subquery sees the CTEs of this level, not its siblings.
                 let hidden = (!s.lateral).then(|| std::mem::take(&mut scope.entries));
                 let result = self.select(query, Some(scope), &Mode::Derived);
@@ -59,6 +62,10 @@ impl Judge<'_> {
                     Some(a) => (a.aliasname.clone(), names_of(&a.colnames)?),
                     None => (String::new(), Vec::new()),
                 };
+                if self.locked.reaches(&alias) && self.barriers > barriers {
+                    return Err(unguarded("A lock on a subquery")
+                        .hint("Write FOR UPDATE within the subquery, or name the tables to lock."));
+                }
                 let (columns, guarded) = projection.derived(&names);
                 let mut entry = Entry::plain(&alias, columns);
                 entry.guarded = guarded;
@@ -68,6 +75,7 @@ impl Judge<'_> {
                 self.add(scope, entry)
             }
             NodeEnum::RangeFunction(f) => {
+                self.refuse_beside_lock(self.takes_columns(&f.functions)?, scope)?;
                 for function in &mut f.functions {
                     // Each is a list of the call and its column definitions.
                     let Some(NodeEnum::List(parts)) = &mut function.node else {
@@ -213,6 +221,7 @@ impl Judge<'_> {
                 .map(Box::<str>::from)
                 .collect::<Vec<_>>()
         };
+        let on_names = merged.clone();
         for name in &merged {
             for star in left.iter().chain(&right) {
                 if let Star::Column {
@@ -234,12 +243,16 @@ impl Judge<'_> {
         scope.merged.extend(merged);
         // ON sees the two sides of its join and outer queries, not the items that stand before it in the list.
         let before: Vec<Entry> = scope.entries.drain(..first).collect();
-        let judged = self.plain_opt(j.quals.as_mut(), scope);
+        let mut judged = self.plain_opt(j.quals.as_mut(), scope);
         if judged.is_ok() {
             if let Some(quals) = &mut j.quals {
                 self.note_predicate(quals, scope);
             }
             self.copy_inside_join(j, scope);
+            if let Some(quals) = &mut j.quals {
+                self.guard_locked(quals, scope);
+            }
+            judged = self.refuse_merged_lock(&on_names, j.is_natural, scope);
         }
         scope.entries.splice(0..0, before);
         judged?;

@@ -14,8 +14,8 @@ use crate::project::{Doors, Projection, expands};
 use crate::relations::predicate;
 use crate::scope::Scope;
 use crate::select::Mode;
-use crate::tree;
 use crate::write::WriteTarget;
+use crate::{census, tree};
 
 impl Judge<'_> {
     pub(crate) fn insert(&mut self, i: &mut InsertStmt, outer: Option<&Scope<'_>>, mode: &Mode) -> Result<Projection, Refusal> {
@@ -28,6 +28,12 @@ impl Judge<'_> {
             Some(table) => {
                 self.needs_native_checks(&table)?;
                 self.note_policies(&table, Operation::Insert);
+                let arbiter = i.on_conflict_clause.as_ref().is_some_and(|c| c.infer.is_some());
+                let returned = match &i.returning_clause {
+                    Some(returning) => census::survey(returning)?.counts.column_refs > 0,
+                    None => false,
+                };
+                self.inserts.push((table.name.clone(), arbiter || returned));
                 self.declared_source(i, &table, &scope)?;
             }
             None => {
@@ -491,20 +497,37 @@ impl Judge<'_> {
         if let Some(filter) = &mut c.where_clause {
             self.plain(filter, level)?;
         }
-        let (Some(table), Some(target)) = (table, level.entries.first()) else {
-            return Ok(());
-        };
-        if let Some(own) = c.where_clause.take() {
-            c.where_clause = Some(Box::new(self.unseen_conflict(*own, table, &target.alias)?));
+        if let (Some(table), Some(target)) = (table, level.entries.first()) {
+            let own = c.where_clause.take().map(|own| *own);
+            c.where_clause = self.unseen_conflict(own, table, &target.alias)?.map(Box::new);
         }
         Ok(())
     }
 
     /// PostgreSQL asks the client's WHERE of the row that is there before it asks whether that row may be seen, so the predicate would tell
-    /// of hidden rows. For those it is true here, and then PostgreSQL refuses (42501) whatever the client asked.
-    fn unseen_conflict(&self, own: Node, table: &Table, alias: &str) -> Result<Node, Refusal> {
-        let seen = predicate(&table.using(Operation::Select), alias, self.subqueries())?;
-        Ok(tree::case(seen, own, Some(tree::boolean(true))))
+    /// of hidden rows. For those it is true here, and then PostgreSQL refuses (42501) whatever the client asked. Where PostgreSQL filters
+    /// nothing the row is refused from here, in its words; one that may be seen and not changed, only where the client's WHERE holds.
+    fn unseen_conflict(&self, own: Option<Node>, table: &Table, alias: &str) -> Result<Option<Node>, Refusal> {
+        let filter = |operation| predicate(&table.using(operation), alias, self.subqueries());
+        if self.ask.enforce.is_native() {
+            return match own {
+                Some(own) => Ok(Some(tree::case(filter(Operation::Select)?, own, Some(tree::boolean(true))))),
+                None => Ok(None),
+            };
+        }
+        let refused = || {
+            let message = format!(
+                "new row violates row-level security policy (USING expression) for table \"{}\"",
+                table.name.name
+            );
+            Some(crate::merge::refused(&message))
+        };
+        let changed = tree::case(filter(Operation::Update)?, tree::boolean(true), refused());
+        let wanted = match own {
+            Some(own) => tree::case(own, changed, Some(tree::boolean(false))),
+            None => changed,
+        };
+        Ok(Some(tree::case(filter(Operation::Select)?, wanted, refused())))
     }
 }
 
@@ -576,7 +599,7 @@ pub(crate) fn assigned_name(n: &Node) -> Result<(&str, i32), Refusal> {
     }
 }
 
-fn tree_target(name: &str) -> Node {
+pub(crate) fn tree_target(name: &str) -> Node {
     tree::node(NodeEnum::ResTarget(Box::new(pg_query::protobuf::ResTarget {
         name: name.to_owned(),
         indirection: Vec::new(),

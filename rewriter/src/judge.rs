@@ -17,8 +17,9 @@ use crate::catalog::Catalog;
 use crate::census::{self, Counts};
 use crate::create_function::Body;
 use crate::inside::Mentions;
+use crate::locks::Locked;
 use crate::plan::{Keeps, Param, Refusal, Rewritten};
-use crate::{allow, fence, parse, tree};
+use crate::{allow, fence, parse, plan, tree};
 
 /// What a statement is judged against.
 #[derive(Clone, Copy)]
@@ -58,13 +59,16 @@ pub(crate) struct Judge<'a> {
     pub(crate) aggregates: Vec<bool>,
     /// Declared relations that are written directly: (schema, name).
     pub(crate) targets: Vec<(String, String)>,
-    /// Declared relations whose native row-level security is off.
+    /// Declared relations that are inserted into, and whether what is inserted is asked for as well.
+    pub(crate) inserts: Vec<(TableRef, bool)>,
+    /// Declared relations whose native row-level security is off, or holds less than it should.
     pub(crate) unsecured: BTreeSet<TableRef>,
     /// CTE names in use, for the second reading.
     pub(crate) cte_names: BTreeSet<String>,
-    /// How many declared tables are read, and the barriers made for them: (table, with its children, how its filter is printed).
+    /// How many declared tables are read, and the barriers made for them: (table, with its children, locked, how its filter is
+    /// printed).
     pub(crate) barriers: usize,
-    pub(crate) barrier_trees: HashMap<(TableRef, bool, Subqueries), Node>,
+    pub(crate) barrier_trees: HashMap<(TableRef, bool, bool, Subqueries), Node>,
     /// Columns that the WHERE above the FROM being walked compares by `=`: (alias, name).
     pub(crate) equated: Vec<(Option<String>, String)>,
     /// The table that is being made, once its name is known: its own constraints may refer to it.
@@ -75,6 +79,8 @@ pub(crate) struct Judge<'a> {
     pub(crate) keeps: Keeps,
     /// How often the statement mentions each of its parameters, before anything was rewritten.
     pub(crate) mentions: Mentions,
+    /// What of the FROM list being walked is locked.
+    pub(crate) locked: Locked,
     /// With `enforce = "rewrite"`: barriers keep the client's predicates above the filter.
     pub(crate) fenced: bool,
     /// How many predicates were met that can tell nothing of a hidden row.
@@ -274,7 +280,16 @@ fn second_reading(tree: Node, judge: &Judge<'_>) -> Result<Rewritten, Refusal> {
             targets.swap_remove(i);
         }
     }
-    Ok(Rewritten::new(text))
+    let mark = match judge.inserts.as_slice() {
+        [(table, false), others @ ..] if others.iter().all(|other| *other == (table.clone(), false)) => {
+            plan::reads_nothing(table)
+        }
+        _ => None,
+    };
+    Ok(Rewritten::new(match mark {
+        Some(mark) if judge.ask.enforce == Enforce::Rewrite => mark + &text,
+        _ => text,
+    }))
 }
 
 impl<'a> Judge<'a> {
@@ -292,6 +307,7 @@ impl<'a> Judge<'a> {
             generate: Vec::new(),
             aggregates: Vec::new(),
             targets: Vec::new(),
+            inserts: Vec::new(),
             unsecured: BTreeSet::new(),
             cte_names: BTreeSet::new(),
             barriers: 0,
@@ -301,6 +317,7 @@ impl<'a> Judge<'a> {
             sharing: 0,
             keeps: Keeps::NOTHING,
             mentions: Mentions::new(),
+            locked: Locked::Nothing,
             fenced: true,
             quiet_predicates: 0,
             needs_fences: false,

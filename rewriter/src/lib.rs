@@ -26,6 +26,8 @@ mod insert;
 mod inside;
 mod judge;
 mod keeps;
+mod locks;
+mod merge;
 mod own;
 mod parse;
 mod partition;

@@ -25,7 +25,8 @@ impl Rewritten {
 
     /// Run as the catalogue's reader on the client's connection: relations and columns of its schema and of
     /// its temporary schema. Columns of the answer, all text: schema (`pg_temp` for temporary), relation, relkind, the relations of the schema that it is a partition or child
-    /// of, however far up, as a JSON array, or NULL, whether native row-level security is on for everybody (`true` or `false`), attribute name or NULL, type spelling or NULL,
+    /// of, however far up, as a JSON array, or NULL, what native row-level security holds of its
+    /// policies for everybody (`rows`, `writes` or `nothing`: a policy with `true` in place of a filter or check holds nothing there), attribute name or NULL, type spelling or NULL,
     /// whether it has a collation of its own or NULL; ordered by schema, relation, attribute number. `$1` is the schema. Types that are no
     /// relation's are of kind `T`; functions that its owner owns, and that run with the caller's rights, of kind `F`, with the numbers of their
     /// arguments and defaults and whether they are variadic in place of a type; views that another schema's owner or the policies' role owns of kind `V`.
@@ -97,7 +98,13 @@ fn changeable() -> String {
     format!("'{{{}}}'::text[]", names.join(","))
 }
 
-const READ_CATALOG: &str = "SELECT x.schema, x.name, x.kind, x.parents, x.secured, x.attribute, x.type, x.collated FROM (\
+const READ_CATALOG: &str = "WITH open AS MATERIALIZED (SELECT p.polrelid, \
+pg_catalog.bool_or(p.polcmd IN ('a', 'w', '*') AND coalesce(pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid), \
+pg_catalog.pg_get_expr(p.polqual, p.polrelid)) = 'true') AS writes, \
+pg_catalog.bool_or(p.polcmd <> 'a' AND pg_catalog.pg_get_expr(p.polqual, p.polrelid) = 'true') AS rows \
+FROM pg_catalog.pg_policy p JOIN pg_catalog.pg_class t ON t.oid = p.polrelid JOIN pg_catalog.pg_namespace s ON s.oid = t.relnamespace \
+WHERE p.polpermissive AND s.nspname = $1::text GROUP BY p.polrelid) \
+SELECT x.schema, x.name, x.kind, x.parents, x.native, x.attribute, x.type, x.collated FROM (\
 SELECT CASE WHEN n.oid = pg_catalog.pg_my_temp_schema() THEN 'pg_temp' ELSE n.nspname::text END, c.relname::text, \
 CASE WHEN c.relkind = 'v' AND c.relowner <> n.nspowner AND (pg_catalog.pg_get_userbyid(c.relowner) = 'postern_policy' \
 OR EXISTS (SELECT FROM pg_catalog.pg_namespace o WHERE o.nspowner = c.relowner AND o.nspname NOT LIKE 'pg\\_%' AND o.nspname <> 'public')) \
@@ -105,19 +112,21 @@ THEN 'V' ELSE c.relkind::text END, \
 (WITH RECURSIVE up(oid) AS (SELECT i.inhparent FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid UNION \
 SELECT i.inhparent FROM up JOIN pg_catalog.pg_inherits i ON i.inhrelid = up.oid) SELECT pg_catalog.json_agg(p.relname)::text \
 FROM up JOIN pg_catalog.pg_class p ON p.oid = up.oid JOIN pg_catalog.pg_namespace m ON m.oid = p.relnamespace WHERE m.nspname = $1::text), \
-(c.relrowsecurity AND c.relforcerowsecurity)::text, a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod), \
+CASE WHEN NOT (c.relrowsecurity AND c.relforcerowsecurity) OR open.writes THEN 'nothing' WHEN open.rows THEN 'writes' ELSE 'rows' END, \
+a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod), \
 (a.attcollation <> 0 AND a.attcollation <> 'pg_catalog.\"default\"'::pg_catalog.regcollation)::text, a.attnum \
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+LEFT JOIN open ON open.polrelid = c.oid \
 LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND c.relkind <> 'i' \
 WHERE n.nspname = $1::text OR n.oid = pg_catalog.pg_my_temp_schema() \
-UNION ALL SELECT n.nspname::text, t.typname::text, 'T', NULL, 'false', NULL, NULL, NULL, 0 \
+UNION ALL SELECT n.nspname::text, t.typname::text, 'T', NULL, 'nothing', NULL, NULL, NULL, 0 \
 FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace \
 WHERE n.nspname = $1::text AND t.typtype IN ('e', 'd', 'r', 'm', 'b') AND t.typrelid = 0 AND t.typcategory <> 'A' \
-UNION ALL SELECT n.nspname::text, p.proname::text, 'F', NULL, 'false', NULL, \
+UNION ALL SELECT n.nspname::text, p.proname::text, 'F', NULL, 'nothing', NULL, \
 pg_catalog.concat_ws(' ', p.pronargs, p.pronargdefaults, (p.provariadic <> 0)::text), NULL, 0 \
 FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace \
 WHERE n.nspname = $1::text AND p.prokind = 'f' AND NOT p.prosecdef AND p.proowner = n.nspowner\
-) AS x(schema, name, kind, parents, secured, attribute, type, collated, n) ORDER BY x.schema, x.name, x.kind, x.n, x.type";
+) AS x(schema, name, kind, parents, native, attribute, type, collated, n) ORDER BY x.schema, x.name, x.kind, x.n, x.type";
 
 #[cfg(test)]
 mod tests {

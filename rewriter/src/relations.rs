@@ -9,11 +9,12 @@ use postern_config::expr::{Expr, Subqueries};
 use postern_config::manifest::Operation;
 use postern_config::names::{eq_column, quote_ident, quote_literal};
 use postern_config::settings::Enforce;
-use postern_config::{Column, ColumnType, Protection, Table};
+use postern_config::{Column, ColumnType, Protection, Table, policy};
 
-use crate::catalog::{Relation, RelationKind};
+use crate::catalog::{Native, Relation, RelationKind};
 use crate::create_function::Body;
 use crate::judge::{BARRIER, Judge};
+use crate::locks::SEEN;
 use crate::plan::{Keeps, MASKED, Param, Refusal, Sealed, Value};
 use crate::scope::{Col, Entry, Mask, Nature, Origin, Scope, SealedCol, TagKey};
 use crate::{allow, tree};
@@ -72,7 +73,7 @@ impl Judge<'_> {
                 self.keeps.add(Keeps::TEMPORARY_IN_BLOCK);
             }
             if let Some(table) = relation.table_ref() {
-                if relation.declared.is_some() && !relation.secured {
+                if relation.declared.is_some() && relation.native < Native::wanted(self.ask.enforce) {
                     if self.ask.enforce == Enforce::Rls {
                         return Err(Refusal::new(
                             "0A000",
@@ -167,9 +168,16 @@ impl Judge<'_> {
             Target::Own(relation) => match &relation.declared {
                 Some(table) => {
                     let table = table.clone();
-                    let node = self.barrier(&table, r, &alias, sample)?;
-                    let entry = barrier_entry(&table, &alias, &renames);
+                    let locked = self.locked.reaches(&alias);
+                    let node = self.barrier(&table, r, &alias, sample, locked)?;
+                    let mut entry = barrier_entry(&table, &alias, &renames);
                     self.note_policies(&table, Operation::Select);
+                    if locked {
+                        self.note_policies(&table, Operation::Update);
+                        entry.locked = true;
+                        // It offers a column more than there are.
+                        entry.guarded = true;
+                    }
                     Ok((entry, Some(node)))
                 }
                 None => {
@@ -194,7 +202,14 @@ impl Judge<'_> {
     }
 
     /// `(SELECT columns FROM table AS postern$t WHERE filter) AS alias`: the only way in which a declared table is read.
-    fn barrier(&mut self, table: &Table, r: &RangeVar, alias: &str, sample: Option<&Node>) -> Result<Node, Refusal> {
+    fn barrier(
+        &mut self,
+        table: &Table,
+        r: &RangeVar,
+        alias: &str,
+        sample: Option<&Node>,
+        locked: bool,
+    ) -> Result<Node, Refusal> {
         self.barriers += 1;
         // Once a filter has become a join, PostgreSQL may sort or group what it has not dropped yet.
         self.needs_fences |= table.using(Operation::Select).becomes_join();
@@ -211,11 +226,11 @@ impl Judge<'_> {
             Subqueries::Once if self.asks_by_key(table, alias) => Subqueries::Point,
             other => other,
         };
-        let key = (table.name.clone(), r.inh, subqueries);
+        let key = (table.name.clone(), r.inh, locked, subqueries);
         let mut from = match self.barrier_trees.get(&key) {
             Some(from) => from.clone(),
             None => {
-                let from = self.barrier_tree(table, r.inh, subqueries)?;
+                let from = self.barrier_tree(table, r.inh, locked, subqueries)?;
                 self.barrier_trees.insert(key, from.clone());
                 from
             }
@@ -241,8 +256,9 @@ impl Judge<'_> {
     }
 
     /// A table's barrier, not yet named.
-    fn barrier_tree(&mut self, table: &Table, inherited: bool, subqueries: Subqueries) -> Result<Node, Refusal> {
+    fn barrier_tree(&mut self, table: &Table, inherited: bool, locked: bool, subqueries: Subqueries) -> Result<Node, Refusal> {
         let fence = match self.ask.enforce {
+            _ if locked => "",
             // Native row-level security keeps the client's predicates above the filter; where somebody has switched it off, nothing does.
             Enforce::Both | Enforce::Rls if self.outlives || self.unsecured.contains(&table.name) => " OFFSET 0",
             Enforce::Both | Enforce::Rls => "",
@@ -253,13 +269,25 @@ impl Judge<'_> {
         let filter = match self.ask.enforce {
             // PostgreSQL has it.
             Enforce::Rls if !self.outlives => "true".to_owned(),
+            // As in PostgreSQL, whoever locks a row must be allowed to change it.
+            _ if locked => {
+                let filter = policy::all([table.using(Operation::Select), table.using(Operation::Update)]);
+                let printed = filter.filter_sql(BARRIER, subqueries);
+                match filter.becomes_join() {
+                    true => format!("CASE WHEN {printed} THEN true ELSE false END"),
+                    false => printed,
+                }
+            }
             Enforce::Both | Enforce::Rls | Enforce::Rewrite => table.using(Operation::Select).filter_sql(BARRIER, subqueries),
         };
-        let columns: Vec<String> = self
+        let mut columns: Vec<String> = self
             .barrier_columns(table, subqueries)?
             .into_iter()
             .map(|(e, n)| format!("{e} AS {}", quote_ident(&n)))
             .collect();
+        if locked {
+            columns.push(format!("(({filter}) IS TRUE) AS {}", quote_ident(SEEN)));
+        }
         let text = format!(
             "SELECT * FROM (SELECT {} FROM {}{} AS {} WHERE {}{fence}) AS {}",
             columns.join(", "),
@@ -349,7 +377,7 @@ impl Judge<'_> {
     }
 
     /// The entry of a declared table as the direct target of a write: masked columns are masked where they are referred to.
-    pub(crate) fn target_entry(&mut self, table: &Table, alias: &str) -> Result<Entry, Refusal> {
+    pub(crate) fn target_entry(&mut self, table: &Arc<Table>, alias: &str) -> Result<Entry, Refusal> {
         let mut columns = Vec::with_capacity(table.columns.len());
         for column in &table.columns {
             let mask = match &column.shown_when {
@@ -378,6 +406,7 @@ impl Judge<'_> {
             .columns
             .iter()
             .any(|c| c.protection.is_some() || c.never || c.shown_when.is_some());
+        entry.behind = Some(table.clone());
         Ok(entry)
     }
 }

@@ -94,6 +94,8 @@ pub(crate) struct Entry {
     pub(crate) named: Vec<Box<str>>,
     /// The table whose barrier it is; its columns are that table's, in order.
     pub(crate) behind: Option<Arc<Table>>,
+    /// It is a barrier that is locked, without a fence ([`crate::locks`]).
+    pub(crate) locked: bool,
 }
 
 /// Where an entry's rows come from, as far as it matters where its columns are not known.
@@ -282,6 +284,7 @@ impl Entry {
             origin: Origin::Rows,
             named: Vec::new(),
             behind: None,
+            locked: false,
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use pg_query::NodeEnum;
 use pg_query::protobuf::{Node, SelectStmt, SetOperation};
-use postern_config::settings::Enforce;
 
 use crate::expr::{SealedRef, Yield};
 use crate::judge::Judge;
+use crate::locks::Locked;
 use crate::plan::Refusal;
 use crate::project::{Doors, Projection, Shown};
 use crate::relations::names_of;
@@ -49,27 +49,33 @@ impl Judge<'_> {
         if s.into_clause.is_some() {
             return Err(Refusal::construct("SELECT INTO").hint("Use CREATE TABLE … AS with a login that may run DDL."));
         }
+        let locked_above = std::mem::take(&mut self.locked);
         let mut scope = Scope::new(outer);
         if let Some(with) = &mut s.with_clause {
             self.with(with, &mut scope)?;
         }
-        if s.op() != SetOperation::SetopNone {
-            return self.set_operation(s, &scope, mode);
-        }
-        if !s.values_lists.is_empty() {
-            return self.values(s, &scope, mode);
+        if s.op() != SetOperation::SetopNone || !s.values_lists.is_empty() {
+            let projection = match s.op() {
+                SetOperation::SetopNone => self.values(s, &scope, mode),
+                _ => self.set_operation(s, &scope, mode),
+            };
+            self.locked = locked_above;
+            return projection;
         }
         let mut shown = Vec::new();
         let above = std::mem::replace(&mut self.equated, inside::equated(s.where_clause.as_deref()));
+        self.locked = Locked::by(s, self.ask.enforce);
         for item in &mut s.from_clause {
             shown.extend(self.range_item(item, &mut scope)?);
         }
         self.equated = above;
+        self.locked = locked_above;
         let mut doors = Doors::default();
         if let Some(filter) = &mut s.where_clause {
             self.conjuncts(filter, &scope, &mut doors)?;
             self.note_predicate(filter, &scope);
             self.copy_inside(&mut s.from_clause, filter, &scope);
+            self.guard_locked(filter, &scope);
         }
         let mut outputs = self.targets(&mut s.target_list, &scope, &shown, mode)?;
         let grouped = self.group_by(s, &scope, &outputs)?;
@@ -495,7 +501,7 @@ impl Judge<'_> {
         Ok(())
     }
 
-    /// FOR UPDATE and FOR SHARE: native row-level security filters beneath the lock; without it rows under the barrier would be locked.
+    /// FOR UPDATE and FOR SHARE: native row-level security filters beneath the lock; without it [`crate::locks`] does.
     fn locking(&mut self, s: &mut SelectStmt) -> Result<(), Refusal> {
         for clause in &s.locking_clause {
             let Some(NodeEnum::LockingClause(l)) = &clause.node else {
@@ -509,8 +515,7 @@ impl Judge<'_> {
                     _ => return Err(Refusal::syntax("FOR UPDATE must specify unqualified relation names")),
                 }
             }
-            let beneath = self.ask.enforce == Enforce::Rewrite && !self.policies.is_empty();
-            if beneath || !self.unsecured.is_empty() {
+            if self.ask.enforce.is_native() && !self.unsecured.is_empty() {
                 return Err(Refusal::construct("FOR UPDATE without native row-level security"));
             }
         }

@@ -77,7 +77,9 @@ pub(crate) fn plan_node(stmt: Node, ask: &Ask<'_>) -> Result<Plan, Refusal> {
     match inner {
         NodeEnum::CreateSchemaStmt(c) => session::create_schema(c, &stmt, ask),
         NodeEnum::SelectStmt(s) if ddl::may_run(ask.login) && ddl::into_of(s).is_some() => ddl::plan(&ddl::select_into(s)?, ask),
-        NodeEnum::SelectStmt(_) | NodeEnum::InsertStmt(_) | NodeEnum::DeleteStmt(_) => data(&stmt, ask, Effect::None),
+        NodeEnum::SelectStmt(_) | NodeEnum::InsertStmt(_) | NodeEnum::DeleteStmt(_) | NodeEnum::MergeStmt(_) => {
+            data(&stmt, ask, Effect::None)
+        }
         NodeEnum::UpdateStmt(u) => match update_plan(u, ask)? {
             UpdatePlan::Once => data(&stmt, ask, Effect::None),
             UpdatePlan::PerRow(parts) => {
@@ -112,7 +114,7 @@ pub(crate) fn plan_node(stmt: Node, ask: &Ask<'_>) -> Result<Plan, Refusal> {
     }
 }
 
-/// SELECT, INSERT, UPDATE (in one step), DELETE.
+/// SELECT, INSERT, UPDATE (in one step), DELETE, MERGE.
 pub(crate) fn data(stmt: &Node, ask: &Ask<'_>, effect: Effect) -> Result<Plan, Refusal> {
     let mut gathered = Gathered::default();
     let judged = judged(stmt, ask, false, |judge, n| walk_data(judge, n, &Mode::Client))?;
@@ -129,6 +131,7 @@ pub(crate) fn walk_data(judge: &mut crate::judge::Judge<'_>, n: &mut Node, mode:
         Some(NodeEnum::InsertStmt(i)) => judge.insert(i, None, mode),
         Some(NodeEnum::UpdateStmt(u)) => judge.update(u, None, mode),
         Some(NodeEnum::DeleteStmt(d)) => judge.delete(d, None, mode),
+        Some(NodeEnum::MergeStmt(m)) => judge.merge(m),
         _ => Err(Refusal::statement("This kind of statement")),
     }
 }
@@ -233,7 +236,13 @@ fn prepare(p: &protobuf::PrepareStmt, ask: &Ask<'_>) -> Result<Plan, Refusal> {
     };
     if !matches!(
         query.node,
-        Some(NodeEnum::SelectStmt(_) | NodeEnum::InsertStmt(_) | NodeEnum::UpdateStmt(_) | NodeEnum::DeleteStmt(_))
+        Some(
+            NodeEnum::SelectStmt(_)
+                | NodeEnum::InsertStmt(_)
+                | NodeEnum::UpdateStmt(_)
+                | NodeEnum::DeleteStmt(_)
+                | NodeEnum::MergeStmt(_)
+        )
     ) {
         return Err(Refusal::statement("PREPARE of this kind of statement"));
     }

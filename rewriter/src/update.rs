@@ -84,7 +84,14 @@ impl Judge<'_> {
             self.copy_inside(&mut u.from_clause, filter, &level);
         }
         let own = u.where_clause.take().map(|w| *w);
-        u.where_clause = Some(Box::new(self.filtered(&table, &alias, Operation::Update, &assigned, own)?));
+        u.where_clause = Some(Box::new(self.filtered(
+            &table,
+            &alias,
+            Operation::Update,
+            &assigned,
+            own,
+            &level,
+        )?));
         // An assigned column's new value is what RETURNING would give: the door is checked only on columns that stay.
         let doors = if assigned.iter().any(|c| c.protection.is_some()) {
             Doors::default()
@@ -113,7 +120,14 @@ impl Judge<'_> {
         }
         if let Some(table) = target.table {
             let own = d.where_clause.take().map(|w| *w);
-            d.where_clause = Some(Box::new(self.filtered(&table, &alias, Operation::Delete, &[], own)?));
+            d.where_clause = Some(Box::new(self.filtered(
+                &table,
+                &alias,
+                Operation::Delete,
+                &[],
+                own,
+                &level,
+            )?));
         }
         self.returning(d.returning_clause.as_mut(), &level, doors, mode)
     }
@@ -462,7 +476,7 @@ impl Judge<'_> {
         }
         let assigned = assigned_columns(assigned, &parts.table)?;
         let own = u.where_clause.take().map(|w| *w);
-        let filter = self.filtered(&parts.table, &alias, Operation::Update, &assigned, own)?;
+        let filter = self.filtered(&parts.table, &alias, Operation::Update, &assigned, own, &level)?;
         let mut outputs = Vec::new();
         for name in &parts.table.bound {
             let column = column_of(&parts.table, name.as_str(), -1)?;
@@ -534,7 +548,7 @@ impl Judge<'_> {
 }
 
 /// Every column that SET assigns; immutable ones are refused.
-fn assigned_columns<'t>(list: &[Node], table: &'t Table) -> Result<Vec<&'t Column>, Refusal> {
+pub(crate) fn assigned_columns<'t>(list: &[Node], table: &'t Table) -> Result<Vec<&'t Column>, Refusal> {
     let mut columns = Vec::with_capacity(list.len());
     for n in list {
         let column = assignment(n, table)?.0;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use pg_query::protobuf::{Node, RangeVar, ReturningClause};
+use postern_config::expr::Expr;
 use postern_config::manifest::Operation;
 use postern_config::policy;
 use postern_config::settings::Enforce;
@@ -79,26 +80,20 @@ impl Judge<'_> {
         })
     }
 
-    /// A write whose rows must satisfy a check needs PostgreSQL to check the row as it will be stored.
+    /// A write whose rows must satisfy a check needs PostgreSQL to check the row as it will be stored, however rows are filtered.
     pub(crate) fn needs_native_checks(&self, table: &Table) -> Result<(), Refusal> {
-        match self.ask.enforce {
-            Enforce::Both | Enforce::Rls if self.unsecured.contains(&table.name) => Err(Refusal::new(
-                "0A000",
-                "unsecured",
-                format!(
-                    "native row-level security is off for table {}, so nothing would check what is written",
-                    table.name.name
-                ),
-            )
-            .hint("The database differs from the manifests; `postern provision` mends it.")),
-            Enforce::Both | Enforce::Rls => Ok(()),
-            Enforce::Rewrite => Err(Refusal::new(
-                "0A000",
-                "check",
-                "writing to a table with policies needs native row-level security",
-            )
-            .hint("Set enforce = \"both\" and provision the database.")),
+        if !self.unsecured.contains(&table.name) {
+            return Ok(());
         }
+        Err(Refusal::new(
+            "0A000",
+            "unsecured",
+            format!(
+                "native row-level security is off for table {}, so nothing would check what is written",
+                table.name.name
+            ),
+        )
+        .hint("The database differs from the manifests; `postern provision` mends it."))
     }
 
     /// Some policy must let an INSERT name all of these columns. Which rows those policies let in is [`Table::check`]'s to say, where the row
@@ -119,7 +114,7 @@ impl Judge<'_> {
     }
 
     /// The rows that `operation` may touch, AND-ed before the client's own predicate. `assigned` are the columns that an UPDATE sets:
-    /// policies that do not permit all of them give no rows.
+    /// policies that do not permit all of them give no rows. `own` was judged in `scope`.
     pub(crate) fn filtered(
         &mut self,
         table: &Table,
@@ -127,7 +122,29 @@ impl Judge<'_> {
         operation: Operation,
         assigned: &[&Column],
         own: Option<Node>,
+        scope: &Scope<'_>,
     ) -> Result<Node, Refusal> {
+        let permitted = self.permitted(table, operation, assigned)?;
+        let filter = policy::all(
+            table
+                .restrictions
+                .iter()
+                .cloned()
+                .chain([permitted, table.using(Operation::Select)]),
+        );
+        let filter = predicate(&filter, alias, self.subqueries())?;
+        Ok(match self.ask.enforce {
+            // Native row-level security keeps the client's predicate from rows it may not see.
+            Enforce::Both | Enforce::Rls if !self.unsecured.contains(&table.name) => tree::and(filter, own),
+            Enforce::Both | Enforce::Rls | Enforce::Rewrite => match own {
+                Some(own) => self.guarded(filter, own, scope),
+                None => filter,
+            },
+        })
+    }
+
+    /// What the policies together permit that let `operation` change the columns `assigned`; at least one must.
+    pub(crate) fn permitted(&mut self, table: &Table, operation: Operation, assigned: &[&Column]) -> Result<Expr, Refusal> {
         let permits = |p: &&postern_config::manifest::Policy| {
             p.operations.contains(&operation)
                 && p.update_columns
@@ -140,24 +157,10 @@ impl Judge<'_> {
                     .hint("No policy permits this operation on these columns."),
             );
         }
-        let permitted = policy::any(table.policies.iter().filter(permits).filter_map(|p| p.using.clone()));
-        let filter = policy::all(
-            table
-                .restrictions
-                .iter()
-                .cloned()
-                .chain([permitted, table.using(Operation::Select)]),
-        );
         self.note_policies(table, operation);
-        let filter = predicate(&filter, alias, self.subqueries())?;
-        Ok(match self.ask.enforce {
-            // Native row-level security keeps the client's predicate from rows it may not see.
-            Enforce::Both | Enforce::Rls if !self.unsecured.contains(&table.name) => tree::and(filter, own),
-            Enforce::Both | Enforce::Rls | Enforce::Rewrite => match own {
-                Some(own) => tree::case(filter, own, Some(tree::boolean(false))),
-                None => filter,
-            },
-        })
+        Ok(policy::any(
+            table.policies.iter().filter(permits).filter_map(|p| p.using.clone()),
+        ))
     }
 
     /// RETURNING.

@@ -1,11 +1,11 @@
-//! A declared table whose native row-level security is off, although filters are to be PostgreSQL's as well.
+//! A declared table of whose policies PostgreSQL holds less than the configuration wants.
 
 mod desk;
 
 use desk::{config, judge, on_a_deep_stack};
 use postern_config::ModuleName;
 use postern_config::settings::Enforce;
-use postern_rewriter::catalog::{Catalog, Relation};
+use postern_rewriter::catalog::{Catalog, Native, Relation};
 use postern_rewriter::plan::Run;
 
 #[test]
@@ -17,7 +17,7 @@ fn what_nothing_else_keeps_from_hidden_rows_gets_its_fence_and_no_row_is_written
         let mut unsecured = secured.clone();
         let roles = secured.relation("sys_account", "roles").unwrap();
         unsecured.insert(Relation {
-            secured: false,
+            native: Native::Nothing,
             ..(**roles).clone()
         });
         let run = |sql: &str, catalog| {
@@ -38,7 +38,7 @@ fn what_nothing_else_keeps_from_hidden_rows_gets_its_fence_and_no_row_is_written
         }
         let delete = "DELETE FROM roles WHERE 1 / (role - 3) = 1";
         assert!(!run(delete, &secured).unwrap().contains("CASE WHEN"));
-        assert!(run(delete, &unsecured).unwrap().contains("WHERE CASE WHEN"));
+        assert!(run(delete, &unsecured).unwrap().contains("CASE WHEN"));
         for sql in [
             "INSERT INTO roles (id, account_id, role) VALUES ('x', 'bob', 2)",
             "INSERT INTO roles (id, account_id, role) VALUES ('x', 'bob', 2) ON CONFLICT DO NOTHING",
@@ -58,5 +58,59 @@ fn what_nothing_else_keeps_from_hidden_rows_gets_its_fence_and_no_row_is_written
         // Another table of the module is not concerned.
         let other = "UPDATE accounts SET avatar_resource_id = 'x'";
         assert_eq!(run(other, &secured), run(other, &unsecured));
+    });
+}
+
+/// Where the proxy alone filters, PostgreSQL still has to check what is written; what was provisioned so is not enough for the other ways.
+#[test]
+fn without_filters_of_postgresql_nothing_is_written_unchecked_and_nothing_else_is_left_to_it() {
+    on_a_deep_stack(|| {
+        let config = config();
+        let manifest = config.module(&ModuleName::new("sys_account").unwrap()).unwrap();
+        let with = |native| {
+            let mut catalog = Catalog::of_manifest(manifest, 1);
+            for table in &manifest.tables {
+                let relation = catalog.relation("sys_account", table.name.name.as_str()).unwrap().clone();
+                catalog.insert(Relation {
+                    native,
+                    ..(*relation).clone()
+                });
+            }
+            catalog
+        };
+        let writes = [
+            "INSERT INTO roles (id, account_id, role) VALUES ('x', 'bob', 2)",
+            "INSERT INTO roles (id, account_id, role) VALUES ('x', 'bob', 2) ON CONFLICT (id) DO UPDATE SET role = 2",
+            "UPDATE roles SET role = 2 WHERE id = 'x'",
+            "UPDATE accounts SET email = 'x' WHERE disabled",
+            "WITH w AS (UPDATE roles SET role = 2 RETURNING id) SELECT id FROM w",
+        ];
+        let others = [
+            "SELECT id FROM roles",
+            "SELECT id FROM roles FOR UPDATE",
+            "DELETE FROM roles WHERE id = 'x'",
+        ];
+        let reason = |sql: &str, native, enforce| {
+            judge(&config, "sys_account", sql, Some(&with(native)), enforce)
+                .err()
+                .map(|r| r.reason)
+        };
+        for sql in writes {
+            assert_eq!(reason(sql, Native::Nothing, Enforce::Rewrite), Some("unsecured"), "{sql}");
+            assert_eq!(reason(sql, Native::Writes, Enforce::Rewrite), None, "{sql}");
+        }
+        for sql in others {
+            assert_eq!(reason(sql, Native::Nothing, Enforce::Rewrite), None, "{sql}");
+            assert_eq!(reason(sql, Native::Writes, Enforce::Rewrite), None, "{sql}");
+        }
+        for sql in writes {
+            assert_eq!(reason(sql, Native::Writes, Enforce::Both), Some("unsecured"), "{sql}");
+        }
+        for sql in writes.iter().chain(&others) {
+            assert_eq!(reason(sql, Native::Writes, Enforce::Rls), Some("unsecured"), "{sql}");
+            for enforce in [Enforce::Both, Enforce::Rls] {
+                assert_eq!(reason(sql, Native::Rows, enforce), None, "{sql}");
+            }
+        }
     });
 }

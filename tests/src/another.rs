@@ -1,11 +1,12 @@
 //! Another proxy before the stand's database, with settings of its own, alone in its process: what it takes can be measured.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::kept::Kept;
 use crate::product::{copy_directory, free_port, log_file, postern};
+use crate::rewriting::provision;
 use crate::stand::{Stand, eventually};
 use crate::target::Target;
 
@@ -31,6 +32,21 @@ impl Another {
     /// # Panics
     /// When it does not serve.
     pub fn with(stand: &Stand, config: &Path, purpose: &str, change: impl FnOnce(&mut toml::Table)) -> Self {
+        let (file, port) = Self::configured(stand, config, purpose, change);
+        Self::serve(&file, port, purpose)
+    }
+
+    /// The same, and the database is provisioned for it first. Whoever does that undoes it.
+    ///
+    /// # Panics
+    /// When it does not serve.
+    pub fn provisioned(stand: &Stand, config: &Path, purpose: &str, change: impl FnOnce(&mut toml::Table)) -> Self {
+        let (file, port) = Self::configured(stand, config, purpose, change);
+        provision(&file).unwrap_or_else(|e| panic!("{e}"));
+        Self::serve(&file, port, purpose)
+    }
+
+    fn configured(stand: &Stand, config: &Path, purpose: &str, change: impl FnOnce(&mut toml::Table)) -> (PathBuf, u16) {
         let to = stand.dir.join(purpose);
         copy_directory(config.parent().expect("a file lies in a directory"), &to);
         let file = to.join("postern.toml");
@@ -41,6 +57,10 @@ impl Another {
         }
         change(&mut settings);
         fs::write(&file, settings.to_string()).expect("writable");
+        (file, port)
+    }
+
+    fn serve(file: &Path, port: u16, purpose: &str) -> Self {
         let binary = postern().to_str().expect("UTF-8");
         let config = file.to_str().expect("UTF-8");
         let kept = Kept::start(&[binary, "serve", "--config", config], &log_file(purpose), None);

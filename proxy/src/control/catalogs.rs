@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use postern_config::names::RESERVED_PREFIX;
 use postern_config::{ColumnType, Config, Manifest, ModuleName, Table};
-use postern_rewriter::catalog::{Catalog, Relation, RelationColumn, RelationKind, Signature};
+use postern_rewriter::catalog::{Catalog, Native, Relation, RelationColumn, RelationKind, Signature};
 use postern_rewriter::plan::Rewritten;
 
 use super::{ControlError, Pool};
@@ -23,8 +23,8 @@ pub struct CatalogRow {
     pub kind: char,
     /// What it is a partition or child of in the module's schema, however far up.
     pub parents: Vec<String>,
-    /// Native row-level security is on, for the owner too.
-    pub secured: bool,
+    /// What native row-level security holds.
+    pub native: Native,
     /// Attribute name.
     pub column: Option<String>,
     /// Type as PostgreSQL spells it; of a function its arguments, defaults and whether it is variadic.
@@ -36,13 +36,17 @@ pub struct CatalogRow {
 impl CatalogRow {
     /// From the eight text fields of [`Rewritten::read_catalog`]; `None` where one that cannot be NULL is.
     pub fn from_fields(fields: [Option<&str>; 8]) -> Option<Self> {
-        let [schema, relation, kind, parents, secured, column, ty, collated] = fields;
+        let [schema, relation, kind, parents, native, column, ty, collated] = fields;
         Some(Self {
             schema: schema?.to_owned(),
             relation: relation?.to_owned(),
             kind: kind?.chars().next()?,
             parents: parents.map_or(Some(Vec::new()), |p| serde_json::from_str(p).ok())?,
-            secured: secured? == "true",
+            native: match native? {
+                "rows" => Native::Rows,
+                "writes" => Native::Writes,
+                _ => Native::Nothing,
+            },
             column: column.map(str::to_owned),
             ty: ty.map(str::to_owned),
             collated: collated == Some("true"),
@@ -274,7 +278,7 @@ pub fn catalog_from_rows(rows: impl IntoIterator<Item = CatalogRow>, manifest: &
                 kind,
                 columns: Some(Vec::new()),
                 declared: declared.get(row.relation.as_str()).filter(|_| own).cloned(),
-                secured: row.secured,
+                native: row.native,
             });
         }
         let (Some(relation), Some(name), Some(ty)) = (relations.last_mut(), row.column, row.ty) else {

@@ -35,3 +35,4 @@ mod smithed;
 mod tamper;
 mod tls;
 mod why;
+mod writes;

@@ -6,7 +6,7 @@ use std::fs;
 use postern_config::manifest::Default as ColumnDefault;
 use postern_config::settings::Enforce;
 use postern_config::{Config, Ident, Login, LoginKind, LoginName, Manifest, ModuleName};
-use postern_rewriter::catalog::{Catalog, Relation, RelationColumn, RelationKind};
+use postern_rewriter::catalog::{Catalog, Native, Relation, RelationColumn, RelationKind};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
@@ -206,7 +206,7 @@ fn declared(manifest: &Manifest) -> Catalog {
             kind: RelationKind::Table,
             columns: Some(columns.collect()),
             declared: Some(Arc::new(table.clone())),
-            secured: true,
+            native: Native::Rows,
         });
         for column in table.columns.iter().filter(|c| c.default == Some(ColumnDefault::Serial)) {
             relations.push(Relation {
@@ -215,7 +215,7 @@ fn declared(manifest: &Manifest) -> Catalog {
                 kind: RelationKind::Sequence,
                 columns: None,
                 declared: None,
-                secured: false,
+                native: Native::Nothing,
             });
         }
     }

@@ -156,6 +156,7 @@ pub(super) fn steps(config: &Config) -> Vec<ProvisionStep> {
             &everybody,
         ),
     ];
+    steps.push(refused(&everybody));
     steps.push(rows(
         "login_schema",
         "login, schema, owner, tablespace",
@@ -294,6 +295,21 @@ fn function(name: &str, returns: &str, volatility: &str, body: &str, callers: &[
         sql.push_str(&format!("\nGRANT EXECUTE ON FUNCTION {signature} TO {};", callers.join(", ")));
     }
     ProvisionStep::recorded(format!("function {signature}"), function_state(&signature), sql)
+}
+
+/// The function by which the proxy refuses, from within a statement, a row that PostgreSQL would refuse by a filter of its own. It has no rights and
+/// needs none.
+fn refused(callers: &[String]) -> ProvisionStep {
+    let signature = "postern.refused(pg_catalog.text)";
+    let mut sql = format!(
+        "CREATE OR REPLACE FUNCTION postern.refused(message pg_catalog.text) RETURNS boolean\n  LANGUAGE plpgsql VOLATILE\n  \
+         AS 'BEGIN RAISE EXCEPTION USING ERRCODE = ''42501'', MESSAGE = message; END';\n\
+         ALTER FUNCTION {signature} OWNER TO {CLAIMS_ROLE};\nREVOKE ALL ON FUNCTION {signature} FROM PUBLIC;"
+    );
+    if !callers.is_empty() {
+        sql.push_str(&format!("\nGRANT EXECUTE ON FUNCTION {signature} TO {};", callers.join(", ")));
+    }
+    ProvisionStep::recorded(format!("function {signature}"), function_state(signature), sql)
 }
 
 /// When this backend started, in unix microseconds, as SQL over `pg_stat_get_activity` named `a`.

@@ -10,6 +10,7 @@ use postern_config::manifest::{Operation, Table};
 use postern_config::names::{quote_ident, quote_literal};
 use postern_config::settings::Enforce;
 use postern_config::{ColumnType, Config, Manifest, TableRef};
+use postern_rewriter::plan::reads_nothing;
 
 use super::POLICY_ROLE;
 use super::imports;
@@ -134,13 +135,13 @@ fn tables_read<'a>(selects: impl Iterator<Item = &'a InSelect>) -> Vec<TableRef>
     tables
 }
 
-/// Row security of every declared table, then what is left over from earlier manifests.
+/// The policies of every declared table, then what is left over from earlier manifests.
 pub(super) fn steps(config: &Config) -> Vec<ProvisionStep> {
     let mut steps = Vec::new();
     for manifest in &config.modules {
         for table in &manifest.tables {
-            steps.push(policies(manifest, table));
-            steps.push(switch(config.settings.enforce, table));
+            steps.push(policies(manifest, table, config.settings.enforce));
+            steps.push(switch(table));
         }
         steps.push(undeclared(manifest));
     }
@@ -148,7 +149,9 @@ pub(super) fn steps(config: &Config) -> Vec<ProvisionStep> {
     steps
 }
 
-fn policies(manifest: &Manifest, table: &Table) -> ProvisionStep {
+/// The policies of one table. Where the proxy alone filters, every row is let through to be read and changed, by a plain `true` that costs no
+/// plan its indexes, and what is written is checked: only PostgreSQL sees the row as it will be stored, and at the right moment.
+fn policies(manifest: &Manifest, table: &Table, enforce: Enforce) -> ProvisionStep {
     let name = table.name.quoted();
     let to = everybody(manifest);
     let alias = table.name.name.as_str();
@@ -162,12 +165,20 @@ fn policies(manifest: &Manifest, table: &Table) -> ProvisionStep {
     for (operation, word) in OPERATIONS {
         let mut clauses = String::new();
         if operation != Operation::Insert {
-            let using = table.using(operation).sql(alias, Subqueries::Functions);
-            clauses.push_str(&format!("\n  USING ({VERIFIED} AND {using})"));
+            match enforce {
+                Enforce::Both | Enforce::Rls => {
+                    let using = table.using(operation).sql(alias, Subqueries::Functions);
+                    clauses.push_str(&format!("\n  USING ({VERIFIED} AND {using})"));
+                }
+                Enforce::Rewrite => clauses.push_str("\n  USING (true)"),
+            }
         }
         if matches!(operation, Operation::Insert | Operation::Update) {
             let check = table.check(operation).sql(alias, Subqueries::Functions);
-            clauses.push_str(&format!("\n  WITH CHECK ({VERIFIED} AND {check})"));
+            clauses.push_str(&format!(
+                "\n  WITH CHECK ({VERIFIED} AND {check}{})",
+                seen(table, operation, enforce)
+            ));
         }
         sql.push_str(&format!(
             "\nCREATE POLICY \"postern_{word}\" ON {name} AS PERMISSIVE FOR {} TO {to}{clauses};",
@@ -187,28 +198,35 @@ fn policies(manifest: &Manifest, table: &Table) -> ProvisionStep {
     )
 }
 
-/// Row security on, also for the owner; off where the configuration leaves the filters to the proxy alone.
-fn switch(enforce: Enforce, table: &Table) -> ProvisionStep {
+/// That the written row is also one that may be seen, where PostgreSQL would ask its own SELECT policy for it but that lets everything through: an
+/// UPDATE through the proxy always reads, an INSERT unless the proxy says that it does not.
+fn seen(table: &Table, operation: Operation, enforce: Enforce) -> String {
+    if enforce != Enforce::Rewrite {
+        return String::new();
+    }
+    let using = table
+        .using(Operation::Select)
+        .sql(table.name.name.as_str(), Subqueries::Functions);
+    match reads_nothing(&table.name).filter(|_| operation == Operation::Insert) {
+        // Asked once per statement: the text may be long.
+        Some(mark) => format!(
+            " AND ((SELECT pg_catalog.starts_with(pg_catalog.current_query(), {})) OR {using})",
+            quote_literal(&mark)
+        ),
+        None => format!(" AND {using}"),
+    }
+}
+
+/// Row security on, also for the owner.
+fn switch(table: &Table) -> ProvisionStep {
     let name = table.name.quoted();
-    let (title, wanted, sql) = match enforce {
-        Enforce::Both | Enforce::Rls => (
-            "on",
-            "relrowsecurity AND relforcerowsecurity",
-            format!("ALTER TABLE {name} ENABLE ROW LEVEL SECURITY;\nALTER TABLE {name} FORCE ROW LEVEL SECURITY;"),
-        ),
-        Enforce::Rewrite => (
-            "off",
-            "NOT relrowsecurity AND NOT relforcerowsecurity",
-            format!("ALTER TABLE {name} DISABLE ROW LEVEL SECURITY;\nALTER TABLE {name} NO FORCE ROW LEVEL SECURITY;"),
-        ),
-    };
     ProvisionStep::asked(
-        format!("row security of {} is {title}", table.name),
+        format!("row security of {} is on", table.name),
         format!(
-            "SELECT NOT EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = {} AND {wanted})",
+            "SELECT NOT EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = {} AND relrowsecurity AND relforcerowsecurity)",
             relation_oid(&name)
         ),
-        sql,
+        format!("ALTER TABLE {name} ENABLE ROW LEVEL SECURITY;\nALTER TABLE {name} FORCE ROW LEVEL SECURITY;"),
     )
 }
 
