@@ -352,6 +352,8 @@ fn place(items: &mut [Node], alias: &str, copy: &Node) {
             Some(NodeEnum::RangeSubselect(s)) if s.alias.as_ref().is_some_and(|a| a.aliasname == alias) => {
                 if let Some(NodeEnum::SelectStmt(q)) = s.subquery.as_mut().and_then(|q| q.node.as_mut())
                     && q.from_clause.iter().any(is_barrier)
+                    // One that is locked has no fence, and so the client's own predicate beside its filter.
+                    && q.limit_offset.is_some()
                     && let Some(filter) = q.where_clause.take()
                 {
                     q.where_clause = Some(Box::new(tree::and(*filter, Some(copy.clone()))));

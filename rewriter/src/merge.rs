@@ -150,8 +150,8 @@ impl Judge<'_> {
             }
             unsealed(table, &columns, &[])?;
             self.note_policies(table, Operation::Insert);
-            // ON has read the target.
-            self.inserts.push((table.name.clone(), true));
+            // PostgreSQL 15 wants no SELECT policy of a row that MERGE inserts, as MERGE gives nothing back.
+            self.inserts.push((table.name.clone(), false));
         } else {
             for c in &clause.target_list {
                 assigned_name(c)?;

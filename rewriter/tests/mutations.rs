@@ -14,7 +14,7 @@ use desk::{config, judge, on_a_deep_stack};
 use postern_config::expr::Subqueries;
 use postern_config::manifest::Operation;
 use postern_config::settings::Enforce;
-use postern_config::{Column, ColumnType, Config, Manifest, Table};
+use postern_config::{Column, ColumnType, Config, Manifest, Table, policy};
 use postern_rewriter::plan::{Plan, Run};
 use serde_json::Value;
 
@@ -252,6 +252,9 @@ struct Reading<'r> {
     locks: bool,
     /// There are no filters but PostgreSQL's.
     native_alone: bool,
+    /// Barriers that say whether their filter let a row through, and how many of them stand in a locking read that is guarded.
+    telling: usize,
+    guarded: usize,
     wrong: Vec<String>,
 }
 
@@ -320,6 +323,12 @@ impl Reading<'_> {
                 {
                     self.inside(v, filter);
                 }
+                if self.rewrites && matches!(key, "UpdateStmt" | "DeleteStmt" | "MergeStmt") {
+                    self.filtered_write(v);
+                }
+                if self.rewrites && o.contains_key("locking_clause") {
+                    self.locking_read(v);
+                }
                 for (k, inner) in o {
                     let (key, parent) = if k == "node" { (key, parent) } else { (k.as_str(), key) };
                     self.check(inner, key, parent);
@@ -345,7 +354,8 @@ impl Reading<'_> {
         } else if own && self.manifest.table(name).is_some() && alias != "postern$t" {
             // Without native row-level security a policy's own subquery sees every row; clients cannot write its alias.
             let of_policy = self.rewrites && alias == "postern$in";
-            let written = key == "relation" && matches!(parent, "InsertStmt" | "UpdateStmt" | "DeleteStmt" | "IndexStmt");
+            let written =
+                key == "relation" && matches!(parent, "InsertStmt" | "UpdateStmt" | "DeleteStmt" | "MergeStmt" | "IndexStmt");
             let target = written || self.locks;
             if !target && !self.reads_target && !of_policy {
                 self.wrong.push(format!("reads {name} past its filter ({key} of {parent})"));
@@ -364,8 +374,21 @@ impl Reading<'_> {
         let Some(table) = self.manifest.table(text(relation, "relname")) else {
             return;
         };
-        let own = [Subqueries::Once, Subqueries::Point, Subqueries::Functions]
-            .map(|s| conjuncts(&predicate(&table.using(Operation::Select).filter_sql("postern$t", s))));
+        let telling = self.rewrites && tells(select);
+        let filter_sql = |subqueries| {
+            let select = table.using(Operation::Select);
+            if !telling {
+                return select.filter_sql("postern$t", subqueries);
+            }
+            // Whoever locks must be allowed to change.
+            let both = policy::all([select, table.using(Operation::Update)]);
+            let printed = both.filter_sql("postern$t", subqueries);
+            match both.becomes_join() {
+                true => format!("CASE WHEN {printed} THEN true ELSE false END"),
+                false => printed,
+            }
+        };
+        let own = [Subqueries::Once, Subqueries::Point, Subqueries::Functions].map(|s| conjuncts(&predicate(&filter_sql(s))));
         let all = conjuncts(filter);
         // PostgreSQL has the filter; a view outlives that.
         let nothing = self.native_alone.then(|| conjuncts(&predicate("true")));
@@ -375,7 +398,8 @@ impl Reading<'_> {
             return;
         };
         let fenced = self.rewrites && select.get("limit_offset").is_some_and(|o| !o.is_null());
-        self.unfenced |= self.rewrites && !fenced;
+        self.telling += usize::from(telling);
+        self.unfenced |= self.rewrites && !fenced && !telling;
         for copy in &all[own.len()..] {
             if !fenced || !harmless(copy, table) {
                 self.wrong.push(format!(
@@ -384,6 +408,102 @@ impl Reading<'_> {
                 ));
             }
         }
+    }
+
+    /// A write without native row-level security: beside the filter, which alone reads claims, stands what is harmless, all else behind it.
+    fn filtered_write(&mut self, write: &Value) {
+        let relation = write.get("relation").unwrap_or(&Value::Null);
+        let Some(table) = self.manifest.table(text(relation, "relname")) else {
+            return;
+        };
+        let alias = relation.get("alias").map_or("", |a| text(a, "aliasname"));
+        let alias = if alias.is_empty() { text(relation, "relname") } else { alias };
+        let mut items = vec![(
+            Item {
+                alias: alias.to_owned(),
+                table,
+                columns: table
+                    .columns
+                    .iter()
+                    .map(|c| c.name.to_string())
+                    .chain(table.columns.iter().map(|c| format!("postern$eq${}", c.name)))
+                    .map(|name| (name.clone(), name))
+                    .collect(),
+            },
+            false,
+        )];
+        for key in ["from_clause", "using_clause"] {
+            for n in write.get(key).and_then(Value::as_array).into_iter().flatten() {
+                locked_item(n, self.manifest, &mut items, &mut Vec::new(), &mut false);
+            }
+        }
+        if let Some(n) = write.get("source_relation") {
+            locked_item(n, self.manifest, &mut items, &mut Vec::new(), &mut false);
+        }
+        let column = |v: &Value| compared(v, &items);
+        let of_policy = |v: &Value| {
+            let when = v.pointer("/node/CaseExpr/args/0/node/CaseWhen/expr");
+            let otherwise = v.pointer("/node/CaseExpr/defresult/node/AConst/val/Boolval");
+            let closed = otherwise.is_some_and(|b| b.get("boolval") != Some(&Value::Bool(true)));
+            let filter = if closed { when.unwrap_or(v) } else { v };
+            filter.to_string().contains("current_setting")
+        };
+        let asked = ["where_clause", "join_condition"]
+            .iter()
+            .find_map(|key| write.get(*key).filter(|w| !w.is_null()));
+        let conjuncts = asked.map(conjuncts).unwrap_or_default();
+        if !conjuncts.iter().all(|c| calm(c, &column) || of_policy(c)) {
+            self.wrong.push(format!("asks hidden rows of {} that it writes", table.name));
+        }
+    }
+
+    /// A query that locks: what it asks of a locked table's rows is harmless, or asked only of those that the filter let through.
+    fn locking_read(&mut self, select: &Value) {
+        let from = select
+            .get("from_clause")
+            .and_then(Value::as_array)
+            .map_or(&[][..], Vec::as_slice);
+        let (mut items, mut predicates, mut strange) = (Vec::new(), Vec::new(), false);
+        for n in from {
+            locked_item(n, self.manifest, &mut items, &mut predicates, &mut strange);
+        }
+        let locked: Vec<&str> = items
+            .iter()
+            .filter(|(_, told)| *told)
+            .map(|(i, _)| i.alias.as_str())
+            .collect();
+        if locked.is_empty() {
+            return;
+        }
+        let no_lock = select
+            .get("locking_clause")
+            .and_then(Value::as_array)
+            .is_none_or(Vec::is_empty);
+        predicates.extend(select.get("where_clause").filter(|w| !w.is_null()));
+        let column = |v: &Value| compared(v, &items);
+        let guard = |v: &Value| {
+            let whens = v
+                .pointer("/node/CaseExpr/args")
+                .and_then(Value::as_array)
+                .map_or(&[][..], Vec::as_slice);
+            let [when] = whens else { return false };
+            let asked = when.pointer("/node/CaseWhen/expr").map(conjuncts).unwrap_or_default();
+            let seen = asked.iter().all(|c| {
+                let fields = names(c.pointer("/node/ColumnRef/fields"));
+                matches!(fields.as_slice(), [_, name] if name == "postern$seen")
+            });
+            let otherwise = v.pointer("/node/CaseExpr/defresult/node/AConst/val/Boolval");
+            // Of a join within, the guard has the tables of that join.
+            seen && !asked.is_empty() && otherwise.is_some_and(|b| b.get("boolval") != Some(&Value::Bool(true)))
+        };
+        let all = predicates
+            .iter()
+            .flat_map(|p| conjuncts(p))
+            .all(|c| calm(&c, &column) || guard(&c));
+        if no_lock || strange || !all {
+            self.wrong.push("asks hidden rows beneath a lock".to_owned());
+        }
+        self.guarded += locked.len();
     }
 
     /// Names that all sessions share must be the module's own.
@@ -413,7 +533,7 @@ impl Reading<'_> {
         let allowed = match name {
             [schema, f] if schema == "pg_catalog" => self.functions.contains(f) || WITH_ARGUMENTS.contains(&f.as_str()),
             [schema, f] if schema == "postern_catalog" => self.twins.contains(f) || f.starts_with("as_reg"),
-            [schema, f] => schema == "postern" && f.starts_with("p$"),
+            [schema, f] => schema == "postern" && (f.starts_with("p$") || f == "refused"),
             _ => false,
         };
         if !allowed {
@@ -594,6 +714,107 @@ fn from_item<'t, 'v>(n: &'v Value, manifest: &'t Manifest, items: &mut Vec<Item<
     true
 }
 
+/// The stored column that a reference means among these items.
+fn compared<'t>(v: &Value, items: &[(Item<'t>, bool)]) -> Compared<'t> {
+    let fields = names(v.pointer("/node/ColumnRef/fields"));
+    let (alias, name) = match fields.as_slice() {
+        [name] => (None, name),
+        [alias, name] => (Some(alias), name),
+        _ => return None,
+    };
+    let mut found = items
+        .iter()
+        .map(|(i, _)| i)
+        .filter(|i| alias.is_none_or(|a| *a == i.alias))
+        .flat_map(|i| i.columns.iter().map(move |(shown, stored)| (i.table, shown, stored)))
+        .filter(|(_, shown, _)| *shown == name);
+    let (table, _, stored) = found.next()?;
+    found.next().is_none().then(|| open_column(table, stored))?
+}
+
+/// Whether a barrier says of each row whether its filter let it through.
+fn tells(select: &Value) -> bool {
+    let targets = select
+        .get("target_list")
+        .and_then(Value::as_array)
+        .map_or(&[][..], Vec::as_slice);
+    (targets.iter()).any(|t| {
+        t.pointer("/node/ResTarget")
+            .is_some_and(|t| text(t, "name") == "postern$seen")
+    })
+}
+
+/// An item of a locking read's FROM: each barrier and whether it is locked, and the conditions of joins.
+fn locked_item<'t, 'v>(
+    n: &'v Value,
+    manifest: &'t Manifest,
+    items: &mut Vec<(Item<'t>, bool)>,
+    predicates: &mut Vec<&'v Value>,
+    strange: &mut bool,
+) {
+    if let Some(join) = n.pointer("/node/JoinExpr") {
+        predicates.extend(join.get("quals").filter(|q| !q.is_null()));
+        let before = items.len();
+        for side in ["larg", "rarg"] {
+            if let Some(n) = join.get(side) {
+                locked_item(n, manifest, items, predicates, strange);
+            }
+        }
+        let merged = names(join.get("using_clause"));
+        let told = items[before..].iter().any(|(_, told)| *told);
+        let alike = |name: &String| {
+            let types: Vec<_> = items[before..]
+                .iter()
+                .filter_map(|(i, _)| {
+                    i.columns
+                        .iter()
+                        .find(|(shown, _)| shown == name)
+                        .and_then(|(_, c)| open_column(i.table, c))
+                })
+                .map(|(c, _)| &c.ty)
+                .collect();
+            let leaky = |ty: &&ColumnType| matches!(ty, ColumnType::Float8 | ColumnType::Numeric(_) | ColumnType::Jsonb);
+            matches!(types.as_slice(), [l, r] if l.unconstrained() == r.unconstrained() && !leaky(l))
+        };
+        *strange |= told && (join.get("is_natural") == Some(&Value::Bool(true)) || !merged.iter().all(alike));
+        return;
+    }
+    let sub = n.pointer("/node/RangeSubselect");
+    let told = sub.and_then(|s| s.pointer("/subquery/node/SelectStmt")).is_some_and(tells);
+    let among = items.iter().any(|(_, told)| *told);
+    *strange |= among && sub.is_some_and(|s| s.get("lateral") == Some(&Value::Bool(true)));
+    *strange |= among
+        && n.pointer("/node/RangeFunction")
+            .is_some_and(|f| f.to_string().contains("\"ColumnRef\""));
+    if let Some(sub) = sub {
+        let inner = sub.pointer("/subquery/node/SelectStmt").unwrap_or(&Value::Null);
+        let relation = inner.pointer("/from_clause/0/node").unwrap_or(&Value::Null);
+        let relation = relation.pointer("/RangeTableSample/relation/node").unwrap_or(relation);
+        let relation = relation.get("RangeVar").unwrap_or(&Value::Null);
+        let barrier = relation.get("alias").map_or("", |a| text(a, "aliasname")) == "postern$t";
+        if let (true, Some(table)) = (barrier, manifest.table(text(relation, "relname"))) {
+            let renamed = names(sub.pointer("/alias/colnames"));
+            let targets = inner
+                .get("target_list")
+                .and_then(Value::as_array)
+                .map_or(&[][..], Vec::as_slice);
+            let stored = targets
+                .iter()
+                .map(|t| text(t.pointer("/node/ResTarget").unwrap_or(&Value::Null), "name").to_owned());
+            let item = Item {
+                alias: sub.get("alias").map_or("", |a| text(a, "aliasname")).to_owned(),
+                table,
+                columns: stored
+                    .enumerate()
+                    .map(|(i, stored)| (renamed.get(i).unwrap_or(&stored).clone(), stored))
+                    .collect(),
+            };
+            items.push((item, told));
+            return;
+        }
+    }
+}
+
 /// A predicate of which every part is harmless.
 fn calm<'t>(v: &Value, column: &dyn Fn(&Value) -> Compared<'t>) -> bool {
     if let Some(b) = v.pointer("/node/BoolExpr") {
@@ -758,12 +979,17 @@ fn faults_of(sql: &str, reads_target: bool, enforce: Enforce, manifest: &Manifes
         unfenced: false,
         locks: tree.pointer("/stmts/0/stmt/node/LockStmt").is_some(),
         native_alone: enforce == Enforce::Rls,
+        telling: 0,
+        guarded: 0,
         wrong: Vec::new(),
     };
     reading.collect(&tree);
     reading.check(&tree, "", "");
     if reading.unfenced && !tells_nothing(tree.pointer("/stmts/0/stmt/node").unwrap(), manifest) {
         reading.wrong.push("leaves out a fence".to_owned());
+    }
+    if reading.telling != reading.guarded {
+        reading.wrong.push("leaves out a fence without a lock".to_owned());
     }
     reading.wrong.into_iter().map(|w| format!("{w}: {sql}")).collect()
 }

@@ -218,6 +218,12 @@ fn a_written_row_is_checked_as_postgresql_does() {
                 format!("INSERT INTO group_members VALUES ('g-pb1-00', 'bob'), ('g-pa1-00', 'zoe')"),
                 None,
             ),
+            (
+                "MERGE INTO group_members g USING (VALUES ('g-pb1-00')) v(id) ON g.group_id = v.id AND g.account_id = 'bob' \
+                 WHEN NOT MATCHED THEN INSERT VALUES (v.id, 'bob')"
+                    .to_owned(),
+                None,
+            ),
             (format!("{insert} RETURNING group_id"), Some("42501")),
             (format!("{insert} RETURNING *"), Some("42501")),
             (
