@@ -291,14 +291,14 @@ pub struct Limits {
 pub enum Enforce {
     /// By the proxy and by native row-level security.
     Both,
-    /// By the proxy alone.
+    /// By the proxy alone; native row-level security only checks what is written.
     Rewrite,
     /// By native row-level security; what that cannot express (masks, column lists) by the proxy.
     Rls,
 }
 
 impl Enforce {
-    /// Whether native row-level security is to be on.
+    /// Whether native row-level security is to filter rows.
     pub fn is_native(self) -> bool {
         self != Enforce::Rewrite
     }

@@ -96,7 +96,7 @@ fn summary(config: &Config, keys: Option<&JwkSet>, out: &mut impl Write) -> std:
     )?;
     let locks = match settings.enforce {
         Enforce::Both => "by the proxy and by PostgreSQL's row-level security",
-        Enforce::Rewrite => "by the proxy alone",
+        Enforce::Rewrite => "by the proxy; what is written is checked by PostgreSQL",
         Enforce::Rls => "by PostgreSQL's row-level security; masks and column lists by the proxy",
     };
     writeln!(out, "  row filters    {locks}")?;
