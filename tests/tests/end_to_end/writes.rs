@@ -235,7 +235,7 @@ fn a_written_row_is_checked_as_postgresql_does() {
                 Some("42501"),
             ),
             (
-                format!("/*postern inserts into chat.group_members and reads nothing*/ {insert} RETURNING group_id"),
+                format!("/*postern inserts into \"chat\".\"group_members\" and reads nothing*/ {insert} RETURNING group_id"),
                 Some("42501"),
             ),
             (
@@ -364,7 +364,7 @@ fn a_module_cannot_take_the_check_away() {
         "SET session_replication_role = replica",
         "SET row_security = off; INSERT INTO sys_account.roles (id, account_id, role) VALUES ('forged', 'dora', 5)",
         "INSERT INTO sys_account.roles (id, account_id, role) VALUES ('forged', 'dora', 5)",
-        "/*postern inserts into sys_account.roles and reads nothing*/ INSERT INTO sys_account.roles (id, account_id, role) VALUES ('forged', 'dora', 5)",
+        "/*postern inserts into \"sys_account\".\"roles\" and reads nothing*/ INSERT INTO sys_account.roles (id, account_id, role) VALUES ('forged', 'dora', 5)",
         "SET postern.sub = 'dora'; INSERT INTO sys_account.roles (id, account_id, role) VALUES ('forged', 'dora', 2)",
         "CREATE OR REPLACE FUNCTION postern.refused(message text) RETURNS boolean LANGUAGE sql AS 'SELECT true'",
     ];
