@@ -7,19 +7,21 @@
 //! - The filter is a condition of the table's own scan, so hidden rows never leave it, and what PostgreSQL computes above (outputs, order,
 //!   other tables' conditions) does not meet them. A filter that PostgreSQL would make a join of is wrapped so that it stays there.
 //! - What PostgreSQL may push into that scan is WHERE and ON. Their conjuncts that can tell nothing of a hidden row stay; all others run
-//!   where the barrier says that the filter let the row through (`postern$seen`).
+//!   where the barrier says that the filter let the row through (`postern$seen`). A locking query that stands in another one has the fence
+//!   itself, so that nothing is pushed into it.
 //!
 //! Refused, because a condition would reach the scan by a way that is not guarded here: a lock on a subquery that reads declared tables, and
 //! beside a locked table LATERAL, functions in FROM that are given columns, and USING or NATURAL over columns whose comparison may raise.
 
 use pg_query::NodeEnum;
-use pg_query::protobuf::{Node, SelectStmt};
+use pg_query::protobuf::{LimitOption, Node, SelectStmt};
 use postern_config::settings::Enforce;
 
 use crate::census;
 use crate::judge::Judge;
 use crate::plan::Refusal;
 use crate::scope::Scope;
+use crate::select::Mode;
 use crate::tree;
 
 /// The column by which a locked barrier says that its filter let the row through.
@@ -85,6 +87,16 @@ impl Judge<'_> {
         *predicate = (quiet.into_iter().chain(rest))
             .reduce(|all, one| tree::and(all, Some(one)))
             .unwrap_or_else(|| tree::boolean(true));
+    }
+
+    /// Keeps the predicates of the query around it out of one that locks.
+    pub(crate) fn fence_locked(&self, s: &mut SelectStmt, scope: &Scope<'_>, mode: &Mode) {
+        let within = *mode != Mode::Client || self.outlives;
+        let open = s.limit_count.is_none() && s.limit_offset.is_none();
+        if within && open && scope.entries.iter().any(|e| e.locked) {
+            s.limit_offset = Some(Box::new(tree::integer(0)));
+            s.limit_option = LimitOption::Count as i32;
+        }
     }
 
     /// Refuses a FROM item that would carry a condition into a locked scan.

@@ -90,6 +90,7 @@ impl Judge<'_> {
         self.plain_opt(s.limit_offset.as_mut(), &scope)?;
         self.plain_opt(s.limit_count.as_mut(), &scope)?;
         self.locking(s)?;
+        self.fence_locked(s, &scope, mode);
         self.distinct(s, &scope, &outputs, mode)?;
 
         match mode {

@@ -255,6 +255,8 @@ struct Reading<'r> {
     /// Barriers that say whether their filter let a row through, and how many of them stand in a locking read that is guarded.
     telling: usize,
     guarded: usize,
+    /// The query that stands in no other one.
+    outermost: Option<&'r Value>,
     wrong: Vec<String>,
 }
 
@@ -503,6 +505,13 @@ impl Reading<'_> {
         if no_lock || strange || !all {
             self.wrong.push("asks hidden rows beneath a lock".to_owned());
         }
+        let bounded = ["limit_count", "limit_offset"]
+            .iter()
+            .any(|k| select.get(*k).is_some_and(|l| !l.is_null()));
+        if !bounded && !self.outermost.is_some_and(|o| std::ptr::eq(o, select)) {
+            self.wrong
+                .push("lets another query's predicates into a locked one".to_owned());
+        }
         self.guarded += locked.len();
     }
 
@@ -732,6 +741,15 @@ fn compared<'t>(v: &Value, items: &[(Item<'t>, bool)]) -> Compared<'t> {
     found.next().is_none().then(|| open_column(table, stored))?
 }
 
+/// The query that a text is, explains or declares.
+fn outermost(tree: &Value) -> Option<&Value> {
+    let statement = tree.pointer("/stmts/0/stmt/node")?;
+    let query = ["ExplainStmt", "DeclareCursorStmt"]
+        .iter()
+        .find_map(|k| statement.get(*k)?.pointer("/query/node"));
+    query.unwrap_or(statement).get("SelectStmt")
+}
+
 /// Whether a barrier says of each row whether its filter let it through.
 fn tells(select: &Value) -> bool {
     let targets = select
@@ -810,7 +828,6 @@ fn locked_item<'t, 'v>(
                     .collect(),
             };
             items.push((item, told));
-            return;
         }
     }
 }
@@ -981,6 +998,7 @@ fn faults_of(sql: &str, reads_target: bool, enforce: Enforce, manifest: &Manifes
         native_alone: enforce == Enforce::Rls,
         telling: 0,
         guarded: 0,
+        outermost: outermost(&tree),
         wrong: Vec::new(),
     };
     reading.collect(&tree);

@@ -78,6 +78,15 @@ fn a_locking_read_locks_what_it_returns_and_no_hidden_row() {
             ),
             ("WITH mine AS (SELECT id FROM roles ORDER BY id LIMIT 100 FOR UPDATE) SELECT id FROM mine".to_owned(), true),
             ("SELECT id FROM (SELECT id FROM roles FOR UPDATE) s".to_owned(), true),
+            (
+                "SELECT id FROM (SELECT id, account_id FROM roles FOR UPDATE) s WHERE 1 / (length(account_id) - 4) IS NOT NULL".to_owned(),
+                true,
+            ),
+            (
+                "SELECT s.id FROM accounts a JOIN (SELECT id, account_id FROM roles FOR UPDATE) s ON 1 / (length(s.account_id) - 4) IS NOT NULL"
+                    .to_owned(),
+                true,
+            ),
             (format!("SELECT id FROM roles WHERE id = '{first}' FOR UPDATE"), false),
             (format!("SELECT id FROM roles WHERE id IN ('{first}', '{dora}') FOR UPDATE"), false),
             (format!("SELECT id FROM roles WHERE lower(id) = lower('{first}') FOR UPDATE"), false),
@@ -215,7 +224,7 @@ fn a_written_row_is_checked_as_postgresql_does() {
             (format!("{insert} RETURNING 1"), None),
             (format!("{insert} ON CONFLICT DO NOTHING"), None),
             (
-                format!("INSERT INTO group_members VALUES ('g-pb1-00', 'bob'), ('g-pa1-00', 'zoe')"),
+                "INSERT INTO group_members VALUES ('g-pb1-00', 'bob'), ('g-pa1-00', 'zoe')".to_owned(),
                 None,
             ),
             (
