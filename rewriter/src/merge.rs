@@ -18,6 +18,7 @@ use postern_config::{Column, Table, policy};
 use crate::insert::{assigned_name, column_of, tree_target};
 use crate::judge::Judge;
 use crate::plan::Refusal;
+use crate::preset::{self, may_name, presets};
 use crate::project::{Doors, Projection};
 use crate::relations::predicate;
 use crate::scope::Scope;
@@ -99,6 +100,9 @@ impl Judge<'_> {
                 for assignment in &mut clause.target_list {
                     self.plain_assignment(assignment, &mut source, level)?;
                 }
+                if let Some(table) = table {
+                    self.set_presets(&mut clause.target_list, table)?;
+                }
                 (Operation::Update, assigned)
             }
             _ => return Err(Refusal::internal("MERGE holds another action")),
@@ -148,6 +152,10 @@ impl Judge<'_> {
                 columns = table.columns.iter().take(clause.values.len()).collect();
                 clause.target_list = columns.iter().map(|c| tree_target(c.name.as_str())).collect();
             }
+            for column in &columns {
+                may_name(table, column, Operation::Insert)?;
+            }
+            self.may_insert(table, &columns)?;
             unsealed(table, &columns, &[])?;
             self.note_policies(table, Operation::Insert);
             // PostgreSQL 15 wants no SELECT policy of a row that MERGE inserts, as MERGE gives nothing back.
@@ -159,6 +167,14 @@ impl Judge<'_> {
         }
         for value in &mut clause.values {
             self.plain_or_default(value, level)?;
+        }
+        if let Some(table) = table {
+            let presets = presets(table, Operation::Insert);
+            unsealed(table, &presets, &[])?;
+            for column in presets {
+                clause.target_list.push(tree_target(column.name.as_str()));
+                clause.values.push(preset::node(column)?);
+            }
         }
         Ok(())
     }
