@@ -145,7 +145,7 @@ impl Catalog {
             kind: RelationKind::Imported,
             columns: None,
             declared: None,
-            secured: false,
+            native: Native::Nothing,
         });
         let relations = manifest.tables.iter().map(|t| Relation {
             schema: t.name.schema.as_str().into(),

@@ -226,7 +226,7 @@ fn declared(manifest: &Manifest) -> Catalog {
             kind: RelationKind::Imported,
             columns: None,
             declared: None,
-            secured: false,
+            native: Native::Nothing,
         });
     }
     let mut catalog = Catalog::new(0, manifest.schema.clone(), relations);
