@@ -116,11 +116,15 @@ pub(crate) fn refused(stmt: &Node, ask: &Ask<'_>) -> Refusal {
         && let Some(NodeEnum::List(l)) = c.object.as_ref().and_then(|o| o.node.as_ref())
         && matches!(
             c.objtype(),
-            ObjectType::ObjectTable | ObjectType::ObjectView | ObjectType::ObjectColumn | ObjectType::ObjectSequence
+            ObjectType::ObjectTable
+                | ObjectType::ObjectView
+                | ObjectType::ObjectColumn
+                | ObjectType::ObjectTabconstraint
+                | ObjectType::ObjectSequence
         )
     {
         let mut parts = tree::parts(&l.items).unwrap_or_default();
-        if c.objtype() == ObjectType::ObjectColumn {
+        if matches!(c.objtype(), ObjectType::ObjectColumn | ObjectType::ObjectTabconstraint) {
             parts.pop();
         }
         if let Err(missing) = judge.resolve(&named(&parts)) {

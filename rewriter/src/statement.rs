@@ -147,7 +147,7 @@ fn explain(e: &protobuf::ExplainStmt, ask: &Ask<'_>) -> Result<Plan, Refusal> {
         };
         match d.defname.to_ascii_lowercase().as_str() {
             "costs" | "format" => {}
-            "analyze" | "buffers" | "summary" | "timing" | "verbose" | "wal" if open => measured = true,
+            "analyze" | "buffers" | "settings" | "summary" | "timing" | "verbose" | "wal" if open => measured = true,
             "analyze" if option_is_off(d) => {}
             "analyze" => {
                 return Err(Refusal::denied("explain", "permission denied for EXPLAIN ANALYZE")

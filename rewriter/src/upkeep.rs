@@ -94,7 +94,8 @@ impl Judge<'_> {
             ObjectType::ObjectFunction => return self.comment_on_function(c.object.as_mut()),
             _ => {}
         }
-        let of_column = c.objtype() == ObjectType::ObjectColumn;
+        // A constraint is named behind its table, as a column is.
+        let of_column = matches!(c.objtype(), ObjectType::ObjectColumn | ObjectType::ObjectTabconstraint);
         if !of_column
             && !matches!(
                 c.objtype(),

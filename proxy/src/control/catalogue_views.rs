@@ -278,6 +278,12 @@ pub(super) const CATALOG_VIEWS: &[CatalogueView] = &[
         "pg_conversion",
         "WHERE x.connamespace IN (SELECT s.oid FROM postern.seen_schemas s)",
     ),
+    // The session's own; what PostgreSQL runs for one is the rewritten text.
+    CatalogueView {
+        name: "pg_cursors",
+        columns: &[("statement", "NULL::pg_catalog.text")],
+        tail: "WHERE x.name NOT LIKE 'postern$%'",
+    },
     CatalogueView {
         name: "pg_database",
         columns: &[("datacl", "NULL")],

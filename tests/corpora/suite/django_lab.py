@@ -2,6 +2,7 @@
 
 import os
 
+from django.contrib.postgres.operations import CreateExtension
 from django.db.backends.postgresql.creation import DatabaseCreation
 
 DATABASES = {
@@ -26,3 +27,6 @@ TEST_RUNNER = "django_runner.Runner"
 
 # The database is there, and neither side may make another.
 DatabaseCreation._create_test_db = lambda self, verbosity, autoclobber, keepdb=False: self._get_test_db_name()
+
+# Only a DBA installs extensions.
+CreateExtension.database_forwards = lambda *arguments, **named: None
