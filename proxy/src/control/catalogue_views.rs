@@ -179,7 +179,7 @@ FROM postern.seen_relations r WHERE r.own UNION ALL \
 SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, t.oid FROM postern.seen_types t WHERE t.own UNION ALL \
 SELECT 'pg_catalog.pg_constraint'::pg_catalog.regclass, c.oid FROM postern.seen_constraints c WHERE c.own UNION ALL \
 SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, p.oid FROM pg_catalog.pg_proc p JOIN postern.seen_schemas s ON s.oid = p.pronamespace \
-WHERE s.own UNION ALL \
+WHERE s.own AND (NOT s.module OR EXISTS (SELECT FROM postern.sees_undeclared)) UNION ALL \
 SELECT 'pg_catalog.pg_namespace'::pg_catalog.regclass, s.oid FROM postern.seen_schemas s WHERE s.own UNION ALL \
 SELECT 'pg_catalog.pg_attrdef'::pg_catalog.regclass, a.oid FROM pg_catalog.pg_attrdef a JOIN postern.seen_relations r ON r.oid = a.adrelid \
 WHERE r.own UNION ALL \
@@ -367,7 +367,8 @@ pub(super) const CATALOG_VIEWS: &[CatalogueView] = &[
     CatalogueView {
         name: "pg_proc",
         columns: &[("proacl", shown_acl!("x.proacl", "pg_proc", "x.oid", "0"))],
-        tail: "WHERE x.pronamespace IN (SELECT s.oid FROM postern.seen_schemas s)",
+        // A body names what its author sees.
+        tail: "WHERE x.pronamespace IN (SELECT s.oid FROM postern.seen_schemas s WHERE NOT s.module OR EXISTS (SELECT FROM postern.sees_undeclared))",
     },
     filtered("pg_publication", NONE),
     filtered("pg_publication_namespace", NONE),
@@ -524,7 +525,7 @@ pub(super) const INFORMATION_VIEWS: &[CatalogueView] = &[
     },
     filtered(
         "parameters",
-        "WHERE x.specific_schema::name IN (SELECT s.nspname FROM postern.seen_schemas s)",
+        "WHERE x.specific_schema::name IN (SELECT s.nspname FROM postern.seen_schemas s WHERE NOT s.module OR EXISTS (SELECT FROM postern.sees_undeclared))",
     ),
     filtered(
         "referential_constraints",
@@ -535,7 +536,7 @@ pub(super) const INFORMATION_VIEWS: &[CatalogueView] = &[
     ),
     filtered(
         "routines",
-        "WHERE x.specific_schema::name IN (SELECT s.nspname FROM postern.seen_schemas s)",
+        "WHERE x.specific_schema::name IN (SELECT s.nspname FROM postern.seen_schemas s WHERE NOT s.module OR EXISTS (SELECT FROM postern.sees_undeclared))",
     ),
     filtered(
         "schemata",

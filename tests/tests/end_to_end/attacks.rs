@@ -48,7 +48,11 @@ fn catalogue() {
     let stand = Stand::shared();
     let _alone = stand.alone();
     let mut migrator = stand.connect("disco.migrator", None);
-    let gone = ["DROP VIEW IF EXISTS hidden_view", "DROP TABLE IF EXISTS hidden_things"];
+    let gone = [
+        "DROP FUNCTION IF EXISTS counts_hidden",
+        "DROP VIEW IF EXISTS hidden_view",
+        "DROP TABLE IF EXISTS hidden_things",
+    ];
     let made = [
         "CREATE TABLE hidden_things (id serial PRIMARY KEY, body text CHECK (body <> ''), hidden_column int REFERENCES hidden_things (id))",
         "CREATE INDEX hidden_lower ON hidden_things (lower(body))",
@@ -56,6 +60,7 @@ fn catalogue() {
         "COMMENT ON TABLE hidden_things IS 'a hidden_ comment'",
         "COMMENT ON COLUMN hidden_things.body IS 'a hidden_ comment too'",
         "INSERT INTO hidden_things (body) VALUES ('a body')",
+        "CREATE FUNCTION counts_hidden(n int DEFAULT 7) RETURNS bigint LANGUAGE sql STABLE AS 'SELECT count(*) + $1 FROM disco.hidden_things'",
     ];
     for sql in gone.iter().chain(&made) {
         migrator.run(sql).good(sql);
