@@ -17,6 +17,8 @@ work = pathlib.Path(sys.argv[1])
 suites = {title.split()[0].lower(): title for title in sys.argv[2:4]}
 target = sys.argv[4] if len(sys.argv) > 4 else None
 
+MOST_OF_ONE_TEXT = 1_000
+
 LITERALS = re.compile(r"'(?:[^']|'')*'|\b\d+(?:\.\d+)?\b|(?<=[a-zA-Z_])\d+")
 
 
@@ -44,7 +46,7 @@ def table(rows):
 
 
 out = []
-summary = [("suite", "statements", "refused", "of them refused by PostgreSQL too", "accepted", "passed on PostgreSQL", "of them passed through the proxy")]
+summary = [("suite", "statements", "different shapes", "refused", "of them refused by PostgreSQL too", "accepted", "passed on PostgreSQL", "of them passed through the proxy")]
 details = []
 for suite, title in suites.items():
     if not (work / f"{suite}-lab").exists():
@@ -59,15 +61,21 @@ for suite, title in suites.items():
         else:
             plain_accepted.add(shape(text))
     sent = 0
+    all_sent = 0
     shared = 0
+    shapes_sent = set()
     refused = collections.Counter()
     later = collections.Counter()
     groups = collections.defaultdict(lambda: [0, collections.Counter()])
     for text, sqlstate, reason, message, hint, count in statements(suite, "lab"):
+        all_sent += count
+        # One loop of a test must not outweigh a suite.
+        count = min(count, MOST_OF_ONE_TEXT)
         sent += count
+        key = shape(text)
+        shapes_sent.add(key)
         if not sqlstate:
             continue
-        key = shape(text)
         if reason is None:
             if sqlstate not in plain_failures[key]:
                 later[sqlstate, key] += count
@@ -89,11 +97,12 @@ for suite, title in suites.items():
     absent = [t for t, o in on_plain.items() if o == "passed" and t not in through]
     lost = sorted(t for t in passed if through[t] != "passed")
     accepted = 100 * (1 - total / sent) if sent else 0
-    summary.append((title, f"{sent:,}", f"{total + shared:,}", f"{shared:,}", f"{accepted:.3f} %", f"{len(passed):,}", f"{len(passed) - len(lost):,}"))
+    summary.append((title, f"{sent:,}", f"{len(shapes_sent):,}", f"{total + shared:,}", f"{shared:,}", f"{accepted:.3f} %", f"{len(passed):,}", f"{len(passed) - len(lost):,}"))
     details += ["", f"## {title}", ""]
     details += ["Parts that ran: " + ", ".join(sorted(ran)) + ".", ""]
     if absent:
         details += [f"{len(absent):,} further tests that pass on PostgreSQL were not run through the proxy (the run was ended early, or their class could not be set up); they are not counted.", ""]
+    details += [f"{all_sent:,} statements in all; one text counts {MOST_OF_ONE_TEXT:,} times at most. Of the different shapes {sum(len(g[1]) for g in groups.values()):,} are refused.", ""]
     details += [f"On PostgreSQL itself {sum(o in ('failed', 'error') for o in on_plain.values()):,} of their tests do not pass either; {sum(o == 'skipped' for o in on_plain.values()):,} are skipped by the suite.", ""]
     if groups:
         details += ["Refused by the proxy alone:", ""]
