@@ -10,7 +10,7 @@ use super::dump::{forget_plain_database, open, plain_database, runs};
 
 const ROWS: &str = "INSERT INTO alltypes.things (id, v_text, v_int4, v_int8, v_float8, v_bool, v_date, v_timestamptz, v_numeric, v_uuid, v_bytea, \
     v_jsonb, v_varchar, secret, note) VALUES \
-    (910000, E'tab\\there, \"quoted\"\\nline\\\\N|\\b\\f\\v\\r', -1, 9223372036854775807, 0.1, true, '2000-02-29', '2026-01-02 03:04:05.678+00', \
+    (910000, E'tab\\there, \"quoted\"\\nline\\\\N|\\b\\f\u{b}\\r', -1, 9223372036854775807, 0.1, true, '2000-02-29', '2026-01-02 03:04:05.678+00', \
     12.3400, 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', '\\x00ff0a5c', '{\"a\": [1, null, \"x,y\"]}', 'short', '', NULL), \
     (910001, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 'all NULL'), \
     (910002, '', 0, 0, 'NaN', false, 'infinity', '-infinity', 'NaN', '00000000-0000-0000-0000-000000000000', '', 'null', '', 'Zoë', ''), \
