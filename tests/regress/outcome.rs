@@ -132,9 +132,11 @@ pub enum Verdict {
 
 /// Judges a segment: what came directly, what came directly while the refused ones failed, what came through Postern, and whether it was made to fail.
 pub fn verdict(direct: &Printed, failing: &Printed, through: &Printed, refused: bool) -> Verdict {
+    // PostgreSQL's own syntax error, told by Postern without the literal that it would repeat or point into.
+    let syntax = through.refusal.as_ref().is_some_and(|r| r.word == "syntax") && direct.sqlstate == through.sqlstate;
     if direct.text == through.text {
         Verdict::Same
-    } else if refused {
+    } else if refused || syntax {
         Verdict::Refused
     } else if direct.same_error(through) {
         Verdict::Shorter
