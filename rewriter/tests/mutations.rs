@@ -744,7 +744,7 @@ fn compared<'t>(v: &Value, items: &[(Item<'t>, bool)]) -> Compared<'t> {
 /// The query that a text is, explains or declares.
 fn outermost(tree: &Value) -> Option<&Value> {
     let statement = tree.pointer("/stmts/0/stmt/node")?;
-    let query = ["ExplainStmt", "DeclareCursorStmt"]
+    let query = ["ExplainStmt", "DeclareCursorStmt", "CopyStmt"]
         .iter()
         .find_map(|k| statement.get(*k)?.pointer("/query/node"));
     query.unwrap_or(statement).get("SelectStmt")
