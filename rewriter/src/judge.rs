@@ -53,6 +53,7 @@ pub(crate) struct Judge<'a> {
     pub(crate) params: Params,
     pub(crate) relations: BTreeSet<TableRef>,
     pub(crate) policies: BTreeSet<String>,
+    pub(crate) operations: BTreeSet<(TableRef, Operation)>,
     pub(crate) opened: BTreeSet<ColumnRef>,
     pub(crate) generate: Vec<TableRef>,
     /// For each open query level, whether it aggregates.
@@ -137,6 +138,7 @@ pub(crate) struct Judged<T> {
     pub(crate) generate: Vec<TableRef>,
     pub(crate) relations: BTreeSet<TableRef>,
     pub(crate) policies: BTreeSet<String>,
+    pub(crate) operations: BTreeSet<(TableRef, Operation)>,
     pub(crate) opened: BTreeSet<ColumnRef>,
     pub(crate) keeps: Keeps,
     pub(crate) value: T,
@@ -216,6 +218,7 @@ pub(crate) fn judged<T>(
         generate: judge.generate,
         relations: judge.relations,
         policies: judge.policies,
+        operations: judge.operations,
         opened: judge.opened,
         keeps: judge.keeps,
         value,
@@ -303,6 +306,7 @@ impl<'a> Judge<'a> {
             },
             relations: BTreeSet::new(),
             policies: BTreeSet::new(),
+            operations: BTreeSet::new(),
             opened: BTreeSet::new(),
             generate: Vec::new(),
             aggregates: Vec::new(),
@@ -338,6 +342,7 @@ impl<'a> Judge<'a> {
 
     /// Notes which policies of a table were applied.
     pub(crate) fn note_policies(&mut self, table: &postern_config::Table, operation: Operation) {
+        self.operations.insert((table.name.clone(), operation));
         for policy in table.policies.iter().filter(|p| p.operations.contains(&operation)) {
             self.policies.insert(format!("{}/{}", table.name, policy.name));
         }

@@ -92,7 +92,7 @@ pub fn leading_token(sql: &str) -> Result<Option<(&str, &str)>, Refusal> {
     Ok(Some((token, rest)))
 }
 
-fn bounds(sql: &str, max_bytes: usize) -> Result<(), Refusal> {
+pub(crate) fn bounds(sql: &str, max_bytes: usize) -> Result<(), Refusal> {
     if sql.len() > max_bytes {
         return Err(Refusal::new(
             "54000",

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use postern_config::ColumnType;
 use postern_config::expr::Claim;
+use postern_config::manifest::Operation;
 use postern_config::names::{ColumnRef, TableRef};
 
 pub use crate::copy_form::{CopyForm, CopyFormat, Forced};
@@ -55,6 +56,8 @@ pub struct Plan {
     pub relations: Vec<TableRef>,
     /// Policies that were applied, `schema.table/policy`.
     pub policies: Vec<String>,
+    /// What it does to declared tables: reading one, or writing it (reading what a write changes is part of that).
+    pub operations: Vec<(TableRef, Operation)>,
     /// Columns whose values may be opened.
     pub opened: Vec<ColumnRef>,
     /// Bytes that it holds, for the cache's bound.

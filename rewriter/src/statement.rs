@@ -423,6 +423,7 @@ pub(crate) fn finish(run: Run, effect: Effect, gathered: Gathered) -> Plan {
         client_params: gathered.highest,
         relations: gathered.relations.into_iter().collect(),
         policies: gathered.policies.into_iter().collect(),
+        operations: gathered.operations.into_iter().collect(),
         opened: gathered.opened.into_iter().collect(),
         weight,
         cacheable,

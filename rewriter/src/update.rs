@@ -439,6 +439,7 @@ pub(crate) struct Gathered {
     pub(crate) highest: u16,
     pub(crate) relations: std::collections::BTreeSet<postern_config::TableRef>,
     pub(crate) policies: std::collections::BTreeSet<String>,
+    pub(crate) operations: std::collections::BTreeSet<(postern_config::TableRef, Operation)>,
     pub(crate) opened: std::collections::BTreeSet<postern_config::ColumnRef>,
     pub(crate) keeps: crate::plan::Keeps,
 }
@@ -450,6 +451,7 @@ impl Gathered {
         self.highest = self.highest.max(judged.highest_param);
         self.relations.extend(judged.relations);
         self.policies.extend(judged.policies);
+        self.operations.extend(judged.operations);
         self.opened.extend(judged.opened);
         self.keeps.add(judged.keeps);
         (
