@@ -15,6 +15,9 @@ use crate::connection::{Connection, Failure};
 use crate::message::{ErrorFields, Reply};
 use crate::stand::Stand;
 
+/// All of `attacks/`.
+pub const FILES: [&str; 5] = ["isolation.toml", "filters_reading.toml", "filters_writing.toml", "masks.toml", "ddl.toml"];
+
 /// How NULL is written in expected rows.
 const NULL: &str = "NULL";
 
@@ -58,9 +61,40 @@ pub struct Attack {
     /// A query of the DBA whose answer must be the same before and after.
     pub unchanged: Option<String>,
     /// What looks much the same and is allowed.
-    pub allowed: Option<Attempt>,
-    /// Why there is no twin.
-    pub no_twin: Option<String>,
+    pub allowed: Attempt,
+    /// For each spelling of the attack one of its own that is allowed.
+    pub twins: Option<Twins>,
+}
+
+/// What is allowed in the place of each spelling: the same for somebody who may, or another of the same shape. Each is tried in a transaction
+/// that is not committed, and must be answered.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Twins {
+    /// Who may, where it is another login than the attack's.
+    pub login: Option<String>,
+    /// The person, where it is not the attack's; `""` is a guest.
+    #[serde(rename = "as")]
+    pub who: Option<String>,
+    /// Statements that must succeed first.
+    #[serde(default)]
+    pub setup: Vec<String>,
+    /// One for each spelling, in the same order; without it each spelling itself.
+    pub sql: Option<Vec<String>>,
+    /// At least this many rows come or are written.
+    #[serde(default)]
+    pub at_least: u64,
+}
+
+/// How much there is in a file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// Attacks, each with an allowed twin.
+    pub attacks: usize,
+    /// All their spellings.
+    pub spellings: usize,
+    /// Spellings that have a twin of their own.
+    pub paired: usize,
 }
 
 /// Statements and what must come of the last.
@@ -132,6 +166,24 @@ pub struct Expect {
     pub no_detail: bool,
 }
 
+impl std::ops::AddAssign for Counted {
+    fn add_assign(&mut self, other: Self) {
+        self.attacks += other.attacks;
+        self.spellings += other.spellings;
+        self.paired += other.paired;
+    }
+}
+
+impl std::fmt::Display for Counted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} attacks in {} spellings; {} spellings have an allowed twin of their own, the others share their attack's",
+            self.attacks, self.spellings, self.paired
+        )
+    }
+}
+
 impl Family {
     /// Reads a file of `attacks/`.
     ///
@@ -143,12 +195,16 @@ impl Family {
         let table: toml::Table = text.parse().unwrap_or_else(|e| panic!("{}: {e}", file.display()));
         check_words(&table, file);
         for attack in &family.attack {
-            assert!(
-                attack.allowed.is_some() != attack.no_twin.is_some(),
-                "{}: {} needs an allowed twin, or a reason (no_twin) why there is none",
-                file.display(),
-                attack.id
-            );
+            // Without `allowed` the file does not even load.
+            if let Some(all) = attack.twins.as_ref().and_then(|t| t.sql.as_ref()) {
+                assert_eq!(
+                    all.len(),
+                    attack.attempt.sql.each().len(),
+                    "{}: {} has not as many twins as spellings",
+                    file.display(),
+                    attack.id
+                );
+            }
             assert!(
                 attack.attempt.login.is_some(),
                 "{}: {} has no login",
@@ -157,6 +213,23 @@ impl Family {
             );
         }
         family
+    }
+
+    /// How much it holds.
+    pub fn counted(&self) -> Counted {
+        let mut counted = Counted::default();
+        for attack in &self.attack {
+            let spellings = attack.attempt.sql.each().len();
+            counted.attacks += 1;
+            counted.spellings += spellings;
+            counted.paired += match (&attack.twins, spellings) {
+                (Some(_), all) => all,
+                // The one twin is this one's.
+                (None, 1) => 1,
+                (None, _) => 0,
+            };
+        }
+        counted
     }
 
     /// Runs everything; what went wrong, one text each.
@@ -193,12 +266,12 @@ impl Family {
             {
                 failures.push(format!("{}: the database changed: {sql}", attack.id));
             }
-            if let Some(twin) = &attack.allowed {
-                let id = format!("{} (allowed twin)", attack.id);
-                let inherited = if twin.login.is_none() { who } else { None };
-                let who = twin.who.as_deref().or(inherited);
-                stage.attempt(&id, twin.login.as_deref().unwrap_or(login), who, twin, &mut failures);
-            }
+            let twin = &attack.allowed;
+            let id = format!("{} (allowed twin)", attack.id);
+            let inherited = if twin.login.is_none() { who } else { None };
+            let whose = twin.who.as_deref().or(inherited);
+            stage.attempt(&id, twin.login.as_deref().unwrap_or(login), whose, twin, &mut failures);
+            stage.twins(attack, &mut failures);
         }
         failures
     }
@@ -207,7 +280,7 @@ impl Family {
 /// A misspelt word would silently turn a check off (serde cannot refuse unknown fields beside flattened ones).
 fn check_words(table: &toml::Table, file: &Path) {
     const ATTEMPT: [&str; 7] = ["login", "as", "setup", "sql", "only", "session_mode", "expect"];
-    const ATTACK: [&str; 4] = ["id", "unchanged", "allowed", "no_twin"];
+    const ATTACK: [&str; 4] = ["id", "unchanged", "allowed", "twins"];
     let attacks = table.get("attack").and_then(toml::Value::as_array);
     for attack in attacks.into_iter().flatten().filter_map(toml::Value::as_table) {
         let twin = attack.get("allowed").and_then(toml::Value::as_table);
@@ -275,18 +348,13 @@ impl Stage<'_> {
             login,
             who: who.filter(|w| !w.is_empty()),
         };
-        let protocols: &[bool] = match attempt.only.as_deref() {
-            Some("simple") => &[false],
-            Some("extended") => &[true],
-            _ => &[false, true],
-        };
         for sql in attempt.sql.each() {
             let sql = self.filled(sql);
-            for extended in protocols {
+            for extended in protocols(attempt) {
                 if self.pooled.is_some_and(|p| !p.chooses()) {
                     continue;
                 }
-                let shown = format!("{id}, {}: {sql}", if *extended { "extended" } else { "simple" });
+                let shown = format!("{id}, {}: {sql}", protocol(*extended));
                 let outcome = match self.once(session, attempt, &sql, *extended) {
                     Err(problem) if self.pooled.is_some() && attempt.session_mode && refused_by_mode(&problem) => continue,
                     Ok(_) if self.pooled.is_some() && attempt.session_mode => {
@@ -308,14 +376,60 @@ impl Stage<'_> {
         }
     }
 
+    /// Tries what is allowed in the place of each spelling.
+    fn twins(&self, attack: &Attack, failures: &mut Vec<String>) {
+        let Some(twins) = &attack.twins else { return };
+        let login = twins.login.as_deref().or(attack.attempt.login.as_deref()).unwrap_or_default();
+        let inherited = if twins.login.is_none() {
+            attack.attempt.who.as_deref()
+        } else {
+            None
+        };
+        let session = Session {
+            login,
+            who: twins.who.as_deref().or(inherited).filter(|w| !w.is_empty()),
+        };
+        let begin = "BEGIN".to_owned();
+        let setup: Vec<String> = [begin].into_iter().chain(twins.setup.iter().cloned()).collect();
+        let same = attack.attempt.sql.each();
+        for sql in twins.sql.as_deref().unwrap_or(same) {
+            let sql = self.filled(sql);
+            for extended in protocols(&attack.attempt) {
+                if self.pooled.is_some_and(|p| !p.chooses()) {
+                    continue;
+                }
+                let shown = format!("{} (its own twin), {}: {sql}", attack.id, protocol(*extended));
+                match self.session(session, &setup, &sql, *extended) {
+                    Err(problem) => failures.push(format!("{shown}\n    {problem}")),
+                    Ok(outcome) => {
+                        let reply = outcome.reply;
+                        let written = reply.tag.as_ref().and_then(|t| t.rsplit(' ').next()?.parse().ok());
+                        let came = written.unwrap_or(0u64).max(reply.rows.len() as u64);
+                        match &reply.error {
+                            Some(e) => failures.push(format!("{shown}\n    failed: {e}")),
+                            None if came < twins.at_least => {
+                                failures.push(format!("{shown}\n    expected at least {} rows, got {came}", twins.at_least));
+                            }
+                            None => {}
+                        }
+                    }
+                }
+            }
+        }
+    }
+
     /// Runs setup and statement on a connection of its own and sees that it is still usable.
     fn once(&self, session: Session<'_>, attempt: &Attempt, sql: &str, extended: bool) -> Result<Outcome, String> {
+        self.session(session, &attempt.setup, sql, extended)
+    }
+
+    fn session(&self, session: Session<'_>, setup: &[String], sql: &str, extended: bool) -> Result<Outcome, String> {
         let target = match self.port {
             Some(port) => self.stand.through(port, session.login, session.who),
             None => self.stand.login_as(session.login, session.who),
         };
         let mut connection = Connection::open(&target).map_err(|e| format!("cannot connect: {e}"))?;
-        for step in &attempt.setup {
+        for step in setup {
             let step = self.filled(step);
             let replies = connection.simple(&step).map_err(|e| format!("setup `{step}`: {e}"))?;
             if let Some(e) = replies.iter().find_map(|r| r.error.as_ref()) {
@@ -460,6 +574,18 @@ impl Stage<'_> {
         let (real, none) = (blank(&outcome.reply.error), blank(&missing.reply.error));
         (real != none).then(|| format!("tells itself from a missing relation:\n    {real:?}\n    {none:?}"))
     }
+}
+
+fn protocols(attempt: &Attempt) -> &'static [bool] {
+    match attempt.only.as_deref() {
+        Some("simple") => &[false],
+        Some("extended") => &[true],
+        _ => &[false, true],
+    }
+}
+
+fn protocol(extended: bool) -> &'static str {
+    if extended { "extended" } else { "simple" }
 }
 
 /// Whether transaction mode said what to do instead.

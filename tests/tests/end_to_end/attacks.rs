@@ -1,6 +1,9 @@
-//! The attacks of `attacks/*.toml`, a test for each file.
+//! The attacks of `attacks/*.toml`, a test for each file. `fence.rs` runs them by `enforce = "rewrite"` and `"rls"`, `pools/turns.rs` in
+//! transaction mode.
 
-use postern_tests::attack::Family;
+#![expect(clippy::print_stdout, reason = "figures for whoever reads a test's output")]
+
+use postern_tests::attack::{Counted, FILES, Family};
 use postern_tests::product::workspace;
 use postern_tests::stand::Stand;
 
@@ -115,4 +118,22 @@ fn whose_it_is_decides_not_the_login(stand: &Stand) {
         .error
         .expect("a user is not shown what the module prepared");
     assert_eq!(refused.sqlstate(), "42P01");
+}
+
+/// At least two hundred spellings of attacks stand beside a twin of their own, and every attack beside one at all (without it a file does not
+/// load).
+#[test]
+fn every_attack_has_its_twin_and_there_are_two_hundred_of_them() {
+    let mut all = Counted::default();
+    for name in FILES {
+        let counted = Family::read(&workspace().join("tests/attacks").join(name)).counted();
+        println!("{name}: {counted}");
+        all += counted;
+    }
+    println!("enforce = both: {all}");
+    assert!(all.paired >= 200, "{all}");
+    let there = std::fs::read_dir(workspace().join("tests/attacks"))
+        .expect("the attacks")
+        .count();
+    assert_eq!(there, FILES.len(), "a file that no test runs");
 }

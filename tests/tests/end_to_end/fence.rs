@@ -1,8 +1,10 @@
 //! `enforce = "rewrite"`: no predicate of a client runs on hidden rows, and an index serves those that may.
 
+#![expect(clippy::print_stdout, reason = "figures for whoever reads a test's output")]
+
 use std::time::Duration;
 
-use postern_tests::attack::Family;
+use postern_tests::attack::{Counted, FILES, Family};
 use postern_tests::connection::Connection;
 use postern_tests::product::workspace;
 use postern_tests::rewriting::{Rewriting, native_alone};
@@ -42,15 +44,11 @@ fn attacks_on_reading_fail_without_native_row_level_security() {
     let stand = Stand::shared();
     let _alone = stand.alone();
     let rewriting = Rewriting::start(stand, "rewriting-attacks");
-    for name in [
-        "isolation.toml",
-        "filters_reading.toml",
-        "filters_writing.toml",
-        "masks.toml",
-        "ddl.toml",
-    ] {
+    let mut counted = Counted::default();
+    for name in FILES {
         let family = Family::read(&workspace().join("tests/attacks").join(name));
         let failures = family.run_through(stand, rewriting.proxy.port);
+        counted += family.counted();
         assert!(
             failures.is_empty(),
             "{} of {name}:\n\n{}\n",
@@ -58,6 +56,7 @@ fn attacks_on_reading_fail_without_native_row_level_security() {
             failures.join("\n\n")
         );
     }
+    println!("enforce = rewrite: {counted}");
 }
 
 /// The proxy puts no filter of its own beneath what a client reads: PostgreSQL's holds by itself, and nothing else gives way.
@@ -66,15 +65,11 @@ fn attacks_fail_by_native_row_level_security_alone() {
     let stand = Stand::shared();
     let _alone = stand.alone();
     let native = native_alone(stand, "native-attacks");
-    for name in [
-        "isolation.toml",
-        "filters_reading.toml",
-        "filters_writing.toml",
-        "masks.toml",
-        "ddl.toml",
-    ] {
+    let mut counted = Counted::default();
+    for name in FILES {
         let family = Family::read(&workspace().join("tests/attacks").join(name));
         let failures = family.run_through(stand, native.port);
+        counted += family.counted();
         assert!(
             failures.is_empty(),
             "{} of {name}:\n\n{}\n",
@@ -82,6 +77,7 @@ fn attacks_fail_by_native_row_level_security_alone() {
             failures.join("\n\n")
         );
     }
+    println!("enforce = rls: {counted}");
 }
 
 #[test]
