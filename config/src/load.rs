@@ -12,7 +12,7 @@ use crate::settings::Config;
 
 mod allowance;
 mod claims;
-mod column;
+pub(crate) mod column;
 mod document;
 mod exchange;
 mod keys;

@@ -240,6 +240,19 @@ fn column_type(text: &At<String>, notes: &mut Notes) -> Option<Typed> {
     Some(Typed { ty, serial: false })
 }
 
+/// Whether a column may be declared with that type.
+pub(crate) fn declarable(spelling: &str) -> bool {
+    match ColumnType::parse(spelling) {
+        ColumnType::Other(name) => carried(&name),
+        _ => true,
+    }
+}
+
+/// Whether a column of that type may be declared with that default.
+pub(crate) fn takes_default(text: &str, ty: &ColumnType) -> bool {
+    constant_or_now(text, ty).is_some()
+}
+
 /// Whether a spelling is a built-in type, an array of one, or one with a modifier. What passes is put into DDL as it is.
 fn carried(name: &str) -> bool {
     let element = name.trim_end_matches("[]");

@@ -47,6 +47,14 @@ pub enum CliError {
         /// Why it is needed.
         why: &'static str,
     },
+    /// What an option was given cannot be used.
+    #[error("{option}: {reason}")]
+    Argument {
+        /// The option.
+        option: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// `explain` was asked about a statement that is refused; the answer was printed.
     #[error("the statement is refused")]
     Refused,
@@ -65,6 +73,20 @@ pub enum CliError {
     /// `policy diff` found something that lets more through, or may; it was printed.
     #[error("{} that may let more through", counted(.0, "change"))]
     Wider(usize),
+    /// `policy test` found cases that do not hold; they were printed.
+    #[error("{} {} not hold", counted(.0, "case"), if *.0 == 1 { "does" } else { "do" })]
+    Cases(usize),
+    /// `policy test` was asked for cases that are not there.
+    #[error("no case's name holds `{0}`, so nothing would be tried")]
+    NoCase(String),
+    /// `policy test` exercised too little.
+    #[error("the cases exercise {have} % of the policies, and {wanted} % are asked for")]
+    Coverage {
+        /// What they do.
+        have: u8,
+        /// What was asked for.
+        wanted: u8,
+    },
     /// The root key could not be had.
     #[error("the root key: {0}")]
     RootKey(Box<crate::root_key::RootKeyError>),
@@ -138,8 +160,11 @@ impl CliError {
             | Self::Claims { .. }
             | Self::Findings(_)
             | Self::Wider(_)
+            | Self::Cases(_)
+            | Self::NoCase(_)
+            | Self::Coverage { .. }
             | Self::Demo(DemoError::Tour { .. }) => 65,
-            Self::Option { .. } => 2,
+            Self::Option { .. } | Self::Argument { .. } => 2,
             Self::Demo(DemoError::PortBusy { .. } | DemoError::Locked(_)) => 75,
             Self::Demo(DemoError::Interrupted) => 130,
             Self::Demo(
@@ -165,12 +190,16 @@ impl CliError {
             Self::Mint(_) => "Nothing was printed; --help shows examples.".to_owned(),
             Self::Unknown { .. } => "Name one of those.".to_owned(),
             Self::Option { .. } => "Add it; --help shows examples.".to_owned(),
+            Self::Argument { .. } => "--help shows examples.".to_owned(),
             Self::Refused | Self::Found => String::new(),
             Self::Claims { .. } => {
                 "Give one JSON object: {\"sub\": \"bob\", \"org_member_of\": [\"A\"], \"verified\": true}".to_owned()
             }
             Self::Findings(_) => "Mend them, or accept each where it stands with `allow_lint` and a reason.".to_owned(),
             Self::Wider(_) => "Look at each; --accept says that they are meant.".to_owned(),
+            Self::Cases(_) => "Mend the policy, or the case where it is the one that is wrong.".to_owned(),
+            Self::NoCase(_) => "Give a part of a name, as the files have it.".to_owned(),
+            Self::Coverage { .. } => "Write cases for the lines that say `never`.".to_owned(),
             Self::RootKey(_) => {
                 "Put root_file and passphrase_file back where [keys] says; delete nothing: the root key is the only way back."
                     .to_owned()

@@ -6,8 +6,10 @@ mod check;
 mod doctor;
 mod error;
 mod explain;
+mod manifest;
 mod policy;
 mod provision;
+mod replay;
 mod serve;
 mod token;
 mod why;
@@ -120,9 +122,33 @@ Nothing is run. Keys, tokens and passwords are never shown, nor is the sealed fo
 
 Reads the row as the control role. It shows truth values of predicates and no value of the row; it is for operators, not for users.")]
     Why(WhyArgs),
+
+    /// Says what would become of the statements of a log: refused, masked or filtered, by module and reason, with the manifest's lines that would
+    /// help.
+    #[command(after_help = "Examples:
+  postern replay --config postern.toml --map app=disco /var/log/postgresql/postgresql-15-main.log
+      Statements of user `app` as they would come on login disco; exit code 0 where none would be refused, else 65.
+  postern replay --config postern.toml --module disco --line-prefix '%t [%p]: user=%u,db=%d ' server.log
+      Everything in the log as module disco's, behind another log_line_prefix.
+  postern replay --config postern.toml --module disco --format json server.csv | jq '.reasons[] | select(.verdict == \"refused\")'
+      A log of csvlog, for scripts.
+  jq -c '{sql: .query, user: .role}' captured.json | postern replay --config postern.toml --form json -
+      Statements that something else captured.
+  postern replay --config postern.toml --module disco --catalog manifest statements.sql
+      A script, judged without a database.
+
+The server must have logged its statements: log_statement = 'all', or log_min_duration_statement = 0, with lc_messages = 'C' or English.
+Nothing is run. Literals are left out of the report unless --show-values is given. Each statement is judged by itself: a temporary table
+that an earlier one made is a missing relation here.")]
+    Replay(replay::ReplayArgs),
+
     /// What policies let through, told from the configuration alone: no secrets, no database.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+
+    /// Manifests from what is there.
+    #[command(subcommand)]
+    Manifest(manifest::ManifestCommand),
 
     /// Tokens of the development issuer.
     #[command(subcommand)]
@@ -285,6 +311,8 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Doctor(args) => doctor::run(&args.config.config, args.format, &mut out()),
         Command::Explain(args) => explain::run(args, &mut out()),
         Command::Why(args) => why::run(&args, &mut out()),
+        Command::Replay(args) => replay::run(&args, &mut out()),
+        Command::Manifest(command) => manifest::run(command, &mut out()),
         Command::Policy(command) => policy::run(command, &mut out()),
         Command::Token(TokenCommand::Mint(args)) => token::mint(&args, &mut out()),
     }
@@ -328,7 +356,7 @@ mod tests {
         }
         let mut found = Vec::new();
         leaves(&command, &mut found);
-        assert_eq!(found.len(), 11);
+        assert_eq!(found.len(), 14);
         for c in found {
             let help = c.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.contains("Examples:"), "{} has no examples", c.get_name());

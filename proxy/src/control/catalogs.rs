@@ -9,11 +9,13 @@ use postern_config::names::RESERVED_PREFIX;
 use postern_config::{ColumnType, Config, Manifest, ModuleName, Table};
 use postern_rewriter::catalog::{Catalog, Native, Relation, RelationColumn, RelationKind, Signature};
 use postern_rewriter::plan::Rewritten;
+use serde::{Deserialize, Serialize};
 
 use super::{ControlError, Pool};
 
 /// One line of the catalogue's reader: a relation with one of its columns, or with none.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CatalogRow {
     /// Schema; `pg_temp` for the session's temporary one.
     pub schema: String,
@@ -169,15 +171,7 @@ impl Catalogs {
         };
         // Taken before reading: two refreshes that overlap must not let the older reading win.
         let generation = self.next_generation();
-        let client = pool.get().await?;
-        let rows = client
-            .query(Rewritten::read_catalog().sql(), &[&manifest.schema.as_str()])
-            .await
-            .map_err(ControlError::query("reading the catalogue"))?;
-        let rows = rows
-            .iter()
-            .filter_map(|row| CatalogRow::from_fields(std::array::from_fn(|i| row.get(i))))
-            .collect();
+        let rows = read_catalog(pool, manifest).await?;
         Ok(self.newest(module).offer(rows, manifest, generation))
     }
 
@@ -213,6 +207,19 @@ impl Catalogs {
             .find(|m| m.schema.as_str() == schema)
             .map(|m| &m.module)
     }
+}
+
+/// What the database has in a module's schema.
+pub async fn read_catalog(pool: &Pool, manifest: &Manifest) -> Result<Vec<CatalogRow>, ControlError> {
+    let client = pool.get().await?;
+    let rows = client
+        .query(Rewritten::read_catalog().sql(), &[&manifest.schema.as_str()])
+        .await
+        .map_err(ControlError::query("reading the catalogue"))?;
+    let fields = rows
+        .iter()
+        .map(|row| CatalogRow::from_fields(std::array::from_fn(|i| row.get(i))));
+    Ok(fields.flatten().collect())
 }
 
 /// One without relations.

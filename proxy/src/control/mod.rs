@@ -17,13 +17,15 @@ mod error;
 mod hearing;
 mod keys;
 pub mod provision;
+pub mod satisfied;
 mod sequences;
+pub mod survey;
 mod tls;
 pub mod why;
 
 use std::sync::Arc;
 
-pub use catalogs::{CatalogRow, Catalogs, Newest, catalog_from_rows};
+pub use catalogs::{CatalogRow, Catalogs, Newest, catalog_from_rows, read_catalog};
 pub use connect::connect;
 pub use error::ControlError;
 pub use hearing::watch_catalogues;

@@ -86,13 +86,27 @@ pub fn mint(
     reason: Option<&str>,
     now: SystemTime,
 ) -> Result<String, MintError> {
-    let (true, Some(key), Some(people)) = (settings.dev_issuer, &settings.dev_private_key, &settings.dev_people) else {
+    let (true, Some(_), Some(people)) = (settings.dev_issuer, &settings.dev_private_key, &settings.dev_people) else {
+        return Err(MintError::NotDevelopment);
+    };
+    sign(settings, module, (person, person_claims(people, person, &settings.claims)?), ttl, reason, now)
+}
+
+/// Signs a token with these claims, for one module, living `ttl` from `now`.
+pub fn sign(
+    settings: &TokenSettings,
+    module: &ModuleName,
+    (person, mut claims): (&str, Map<String, Value>),
+    ttl: Duration,
+    reason: Option<&str>,
+    now: SystemTime,
+) -> Result<String, MintError> {
+    let (true, Some(key)) = (settings.dev_issuer, &settings.dev_private_key) else {
         return Err(MintError::NotDevelopment);
     };
     if ttl.as_secs() == 0 || ttl > MAX_LIFE {
         return Err(MintError::Lifetime(ttl.as_secs()));
     }
-    let mut claims = person_claims(people, person, &settings.claims)?;
     if claims.get("super") == Some(&Value::Bool(true)) {
         let reason = reason
             .filter(|r| !r.trim().is_empty())

@@ -432,6 +432,7 @@ mod tests {
             client_params: 0,
             relations: Vec::new(),
             policies: Vec::new(),
+            operations: Vec::new(),
             opened: Vec::new(),
             weight: 0,
             keeps: Default::default(),

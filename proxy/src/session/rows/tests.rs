@@ -39,6 +39,7 @@ fn plan(output: Output) -> Arc<Plan> {
         client_params: 0,
         relations: Vec::new(),
         policies: Vec::new(),
+        operations: Vec::new(),
         opened: Vec::new(),
         weight: 0,
         cacheable: true,
