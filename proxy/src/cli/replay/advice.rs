@@ -111,11 +111,11 @@ fn quoted_tail(message: &str) -> Option<&str> {
 
 fn operation(shown: &str) -> Option<Operation> {
     let words = shown.split_whitespace();
-    let written = words.filter_map(|w| {
+    let mut written = words.filter_map(|w| {
         let word = w.trim_start_matches('(').to_ascii_lowercase();
         Operation::ALL
             .into_iter()
             .find(|o| *o != Operation::Select && o.as_str() == word)
     });
-    written.last()
+    written.next_back()
 }

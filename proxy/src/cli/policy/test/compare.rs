@@ -152,7 +152,7 @@ fn shown(row: &Row) -> String {
 fn summary(came: &Came) -> String {
     match came.rows.as_slice() {
         [] => format!("count {}", came.count),
-        [first, rest @ ..] if rest.is_empty() => format!("one row: {}", shown(first)),
+        [first] => format!("one row: {}", shown(first)),
         [first, ..] => format!("{} rows, the first: {}", came.rows.len(), shown(first)),
     }
 }
