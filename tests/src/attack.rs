@@ -15,7 +15,7 @@ use crate::connection::{Connection, Failure};
 use crate::message::{ErrorFields, Reply};
 use crate::stand::Stand;
 
-/// All of `attacks/`.
+/// The files of `attacks/` about the modules of the reference domain; another, `policies.toml`, has a module of its own.
 pub const FILES: [&str; 5] = ["isolation.toml", "filters_reading.toml", "filters_writing.toml", "masks.toml", "ddl.toml"];
 
 /// How NULL is written in expected rows.
