@@ -225,6 +225,7 @@ fn shape(table: &Table, schema: &Ident) -> Option<Shape> {
                 })
             })
             .collect(),
+        scopes_role: false,
     })
 }
 
