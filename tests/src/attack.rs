@@ -15,8 +15,14 @@ use crate::connection::{Connection, Failure};
 use crate::message::{ErrorFields, Reply};
 use crate::stand::Stand;
 
-/// The files of `attacks/` about the modules of the reference domain; another, `policies.toml`, has a module of its own.
-pub const FILES: [&str; 5] = ["isolation.toml", "filters_reading.toml", "filters_writing.toml", "masks.toml", "ddl.toml"];
+/// The files of `attacks/` about the modules of the reference domain; `policies.toml` and `exchange.toml` have modules of their own.
+pub const FILES: [&str; 5] = [
+    "isolation.toml",
+    "filters_reading.toml",
+    "filters_writing.toml",
+    "masks.toml",
+    "ddl.toml",
+];
 
 /// How NULL is written in expected rows.
 const NULL: &str = "NULL";

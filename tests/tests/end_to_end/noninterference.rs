@@ -284,7 +284,7 @@ fn attacks(families: &[Family], login: &str) -> Vec<Sequence> {
         };
         for attack in &family.attack {
             let own = attack.attempt.login.as_deref();
-            let attempts = [Some(&attack.attempt), attack.allowed.as_ref()];
+            let attempts = [Some(&attack.attempt), Some(&attack.allowed)];
             for attempt in attempts
                 .into_iter()
                 .flatten()
