@@ -284,10 +284,8 @@ fn attacks(families: &[Family], login: &str) -> Vec<Sequence> {
         };
         for attack in &family.attack {
             let own = attack.attempt.login.as_deref();
-            let attempts = [Some(&attack.attempt), Some(&attack.allowed)];
-            for attempt in attempts
+            for attempt in [&attack.attempt, &attack.allowed]
                 .into_iter()
-                .flatten()
                 .filter(|a| a.login.as_deref().or(own) == Some(login))
             {
                 all.extend(undone(attempt, &filled));
