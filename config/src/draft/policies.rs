@@ -10,7 +10,7 @@ use sqlparser::tokenizer::Token;
 
 use super::table::Home;
 use super::{Policy, Table, quoted, quoted_list, said};
-use crate::expr::{Claim, ClaimType};
+use crate::expr::Claim;
 use crate::names::{Ident, quote_ident, quote_literal};
 use crate::predicate::{self, MAX_PREDICATE_BYTES, Scope, Shape};
 
@@ -32,6 +32,7 @@ pub(super) fn write(home: &Home<'_>, table: &Table, text: &mut String) {
         module: home.module,
         table: shape,
         tables: &home.shapes,
+        claims: &Claim::BUILT_IN,
     };
     let (restrictive, permissive): (Vec<&Policy>, Vec<&Policy>) = table.policies.iter().partition(|p| !p.permissive);
     restrictions(home, &restrictive, scope, text);
@@ -241,14 +242,15 @@ impl Reader<'_> {
             }
             _ => tree,
         };
-        self.claim(text).filter(|c| c.ty() == ClaimType::TextArray)
+        self.claim(text).filter(|c| c.ty().is_list())
     }
 
     fn value(&self, tree: &ast::Expr, place: &Place) -> Result<String, String> {
         if let Some(claim) = self.claim(bare(tree)) {
-            return match claim.ty() {
-                ClaimType::TextArray => Err(format!("claim.{} is a list", claim.name())),
-                ClaimType::Text | ClaimType::Bool => Ok(format!("claim.{}", claim.name())),
+            return if claim.ty().is_list() {
+                Err(format!("claim.{} is a list", claim.name()))
+            } else {
+                Ok(format!("claim.{}", claim.name()))
             };
         }
         match bare(tree) {

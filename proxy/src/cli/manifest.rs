@@ -152,9 +152,11 @@ fn claims(written: &[String]) -> Result<BTreeMap<String, Claim>, CliError> {
         let (setting, claim) = text
             .split_once('=')
             .ok_or_else(|| wrong(format!("`{text}` is not SETTING=CLAIM")))?;
-        let known: Vec<&str> = Claim::ALL.into_iter().map(Claim::name).collect();
-        let claim =
-            Claim::parse(claim).ok_or_else(|| wrong(format!("there is no claim `{claim}`; there are {}", known.join(", "))))?;
+        let known: Vec<&str> = Claim::BUILT_IN.into_iter().map(Claim::name).collect();
+        let claim = Claim::BUILT_IN
+            .into_iter()
+            .find(|c| c.name() == claim)
+            .ok_or_else(|| wrong(format!("there is no claim `{claim}`; there are {}", known.join(", "))))?;
         Ok((setting.to_owned(), claim))
     };
     written.iter().map(of).collect()

@@ -89,7 +89,14 @@ pub fn mint(
     let (true, Some(_), Some(people)) = (settings.dev_issuer, &settings.dev_private_key, &settings.dev_people) else {
         return Err(MintError::NotDevelopment);
     };
-    sign(settings, module, (person, person_claims(people, person, &settings.claims)?), ttl, reason, now)
+    sign(
+        settings,
+        module,
+        (person, person_claims(people, person, &settings.claims)?),
+        ttl,
+        reason,
+        now,
+    )
 }
 
 /// Signs a token with these claims, for one module, living `ttl` from `now`.

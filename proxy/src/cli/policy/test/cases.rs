@@ -233,7 +233,8 @@ impl Defaults {
             Who::Named(name) => match (self.people.get(&name), &config.settings.tokens.dev_people) {
                 (Some(claims), _) => (name, claims.clone()),
                 (None, Some(path)) => {
-                    let claims = mint::person_claims(path, &name).map_err(|e| format!("{e}. {}", e.remedy()))?;
+                    let claims = mint::person_claims(path, &name, &config.settings.tokens.claims)
+                        .map_err(|e| format!("{e}. {}", e.remedy()))?;
                     (name, claims)
                 }
                 (None, None) => {
@@ -244,10 +245,11 @@ impl Defaults {
             },
         };
         claims.entry("sub").or_insert_with(|| name.as_str().into());
-        if let Some(unknown) = claims.keys().find(|k| postern_config::expr::Claim::parse(k).is_none()) {
+        let all = &config.settings.tokens.claims;
+        if let Some(unknown) = claims.keys().find(|k| all.iter().all(|c| c.name() != *k)) {
             return Err(format!("there is no claim `{unknown}`; it would silently be missing"));
         }
-        policy::known(&claims).map_err(|e| format!("the claims of `{name}` are not accepted: {e}"))?;
+        policy::known(&claims, all).map_err(|e| format!("the claims of `{name}` are not accepted: {e}"))?;
         Ok(Person { name, claims })
     }
 }

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use postern_config::expr::Expr;
+use postern_config::expr::{Claim, Expr};
 use postern_config::manifest::{Operation, Policy};
 use postern_config::policy::access::{Identities, service_claims};
 use postern_config::policy::fold::{Folded, Known, fold};
@@ -203,7 +203,7 @@ pub(super) fn exercised<'c>(
         let manifest = config.modules.iter().find(|m| m.module == case.module)?;
         let (table, operation) = about(config, catalogs.get(&case.module)?, case)?;
         let table = manifest.tables.iter().find(|t| t.name == table)?;
-        let (who, known) = subject(manifest, case)?;
+        let (who, known) = subject(manifest, case, &config.settings.tokens.claims)?;
         let policies = of_operations(table).filter(|(o, _)| *o == operation);
         let left = policies.map(|(_, p)| (p, deciding(p, operation).map_or(Folded::None, |e| fold(e, &known))));
         Some(Exercised {
@@ -258,9 +258,9 @@ fn about(config: &Config, catalog: &Catalog, case: &Case) -> Option<(TableRef, O
     }
 }
 
-fn subject(manifest: &Manifest, case: &Case) -> Option<(String, Known)> {
+fn subject(manifest: &Manifest, case: &Case, all: &[Claim]) -> Option<(String, Known)> {
     match (&case.person, case.login.kind) {
-        (Some(person), _) => Some((person.name.clone(), policy::known(&person.claims).ok()?)),
+        (Some(person), _) => Some((person.name.clone(), policy::known(&person.claims, all).ok()?)),
         (None, LoginKind::Service) => Some(("(service)".to_owned(), service_claims(manifest))),
         (None, LoginKind::Runtime | LoginKind::Migrator) => Some(("(guest)".to_owned(), Known::guest())),
     }

@@ -121,6 +121,7 @@ impl Run {
         settings.tokens = TokenSettings {
             issuer: ISSUER.to_owned(),
             audience: ISSUER.to_owned(),
+            claims: settings.tokens.claims.clone(),
             public_keys: vec![directory.0.join("issuer.pem")],
             jwks_file: None,
             dev_issuer: true,
