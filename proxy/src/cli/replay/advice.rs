@@ -71,7 +71,7 @@ fn missing(config: &Config, subject: &Subject, catalog: &Catalog, message: &str)
 }
 
 /// A declaration of a table, with its columns where the catalogue has it.
-pub(super) fn declare(catalog: &Catalog, table: &TableRef) -> Vec<String> {
+fn declare(catalog: &Catalog, table: &TableRef) -> Vec<String> {
     let text = |t: &str| toml::Value::from(t).to_string();
     let mut lines = vec!["[[table]]".to_owned(), format!("name = {}", text(table.name.as_str()))];
     let found = catalog.relation(table.schema.as_str(), table.name.as_str());

@@ -23,8 +23,6 @@ pub(super) struct Subject {
 pub(super) enum Class {
     /// Refused by the gate.
     Refused,
-    /// Let through by the gate, and refused by PostgreSQL: the login has no rights on what no manifest declares.
-    Undeclared,
     /// Answered; masked columns may be NULL.
     Masked,
     /// Answered; from declared tables only those rows that policies let through.
@@ -34,12 +32,11 @@ pub(super) enum Class {
 }
 
 impl Class {
-    pub(super) const ALL: [Self; 5] = [Self::Refused, Self::Undeclared, Self::Masked, Self::Filtered, Self::Allowed];
+    pub(super) const ALL: [Self; 4] = [Self::Refused, Self::Masked, Self::Filtered, Self::Allowed];
 
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Refused => "refused",
-            Self::Undeclared => "undeclared",
             Self::Masked => "masked",
             Self::Filtered => "filtered",
             Self::Allowed => "allowed",
@@ -113,13 +110,14 @@ impl<'c> Judge<'c> {
             module: &manifest.module,
             login: &subject.login,
             superadmin: false,
+            undeclared: subject.login.kind != LoginKind::Runtime,
             enforce: self.config.settings.enforce,
             max_sql_bytes: most,
         };
         let shown = masked(text, most).unwrap_or_default();
         match plan_batch(text, &ask) {
             Err(refusal) => self.refused(subject, catalog, &shown, refusal),
-            Ok(plans) => allowed(subject, catalog, &shown, &plans),
+            Ok(plans) => allowed(subject, &shown, &plans),
         }
     }
 
@@ -134,24 +132,8 @@ impl<'c> Judge<'c> {
     }
 }
 
-fn allowed(subject: &Subject, catalog: &Catalog, shown: &str, plans: &[Plan]) -> Verdict {
+fn allowed(subject: &Subject, shown: &str, plans: &[Plan]) -> Verdict {
     let manifest = &subject.manifest;
-    let declared = |t: &TableRef| t.schema == manifest.schema && manifest.table(t.name.as_str()).is_some();
-    let undeclared: Vec<&TableRef> = plans
-        .iter()
-        .flat_map(|p| &p.relations)
-        .filter(|t| t.schema == manifest.schema && !declared(t))
-        .collect();
-    if subject.login.kind == LoginKind::Runtime && !undeclared.is_empty() {
-        let names: Vec<String> = undeclared.iter().map(|t| t.name.to_string()).collect();
-        return Verdict {
-            class: Class::Undeclared,
-            refusal: Some(("42501", "undeclared")),
-            what: format!("no manifest declares {}", names.join(", ")),
-            hint: None,
-            manifest: undeclared.iter().flat_map(|t| advice::declare(catalog, t)).collect(),
-        };
-    }
     let operations: std::collections::BTreeSet<&(TableRef, Operation)> = plans.iter().flat_map(|p| &p.operations).collect();
     if operations.is_empty() {
         return Verdict {

@@ -28,7 +28,7 @@ pub(super) struct Summary {
     /// Statements of users that are no login, by user.
     unknown: BTreeMap<String, u64>,
     /// How many of each class, by module.
-    modules: BTreeMap<String, [u64; 5]>,
+    modules: BTreeMap<String, [u64; 4]>,
     reasons: BTreeMap<(String, Verdict), Reason>,
     beyond: u64,
     shapes: HashSet<u64>,
@@ -87,9 +87,7 @@ impl Summary {
 
     /// Whether anything would be refused.
     pub(super) fn refuses(&self) -> bool {
-        self.modules
-            .values()
-            .any(|c| c[Class::Refused as usize] + c[Class::Undeclared as usize] > 0)
+        self.modules.values().any(|c| c[Class::Refused as usize] > 0)
     }
 
     fn statements(&self) -> u64 {

@@ -246,6 +246,7 @@ fn about(config: &Config, catalog: &Catalog, case: &Case) -> Option<(TableRef, O
             module: &case.module,
             login: &case.login,
             superadmin,
+            undeclared: case.person.is_none() && case.login.kind != LoginKind::Runtime,
             enforce: config.settings.enforce,
             max_sql_bytes: config.settings.limits.max_sql_bytes,
         },
