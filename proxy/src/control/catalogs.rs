@@ -9,13 +9,11 @@ use postern_config::names::RESERVED_PREFIX;
 use postern_config::{ColumnType, Config, Manifest, ModuleName, Table};
 use postern_rewriter::catalog::{Catalog, Native, Relation, RelationColumn, RelationKind, Signature};
 use postern_rewriter::plan::Rewritten;
-use serde::{Deserialize, Serialize};
 
 use super::{ControlError, Pool};
 
 /// One line of the catalogue's reader: a relation with one of its columns, or with none.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CatalogRow {
     /// Schema; `pg_temp` for the session's temporary one.
     pub schema: String,
@@ -171,7 +169,7 @@ impl Catalogs {
         };
         // Taken before reading: two refreshes that overlap must not let the older reading win.
         let generation = self.next_generation();
-        let rows = read_catalog(pool, manifest).await?;
+        let rows = catalog_rows(&read_catalog(pool, manifest).await?);
         Ok(self.newest(module).offer(rows, manifest, generation))
     }
 
@@ -209,17 +207,23 @@ impl Catalogs {
     }
 }
 
+/// The eight text fields of one line, as [`CatalogRow::from_fields`] takes them.
+pub type CatalogFields = [Option<String>; 8];
+
 /// What the database has in a module's schema.
-pub async fn read_catalog(pool: &Pool, manifest: &Manifest) -> Result<Vec<CatalogRow>, ControlError> {
+pub async fn read_catalog(pool: &Pool, manifest: &Manifest) -> Result<Vec<CatalogFields>, ControlError> {
     let client = pool.get().await?;
     let rows = client
         .query(Rewritten::read_catalog().sql(), &[&manifest.schema.as_str()])
         .await
         .map_err(ControlError::query("reading the catalogue"))?;
-    let fields = rows
-        .iter()
-        .map(|row| CatalogRow::from_fields(std::array::from_fn(|i| row.get(i))));
-    Ok(fields.flatten().collect())
+    Ok(rows.iter().map(|row| std::array::from_fn(|i| row.get(i))).collect())
+}
+
+/// Its lines; those that cannot be read are left out.
+pub fn catalog_rows(fields: &[CatalogFields]) -> Vec<CatalogRow> {
+    let row = |fields: &CatalogFields| CatalogRow::from_fields(std::array::from_fn(|i| fields[i].as_deref()));
+    fields.iter().filter_map(row).collect()
 }
 
 /// One without relations.

@@ -25,7 +25,7 @@ pub mod why;
 
 use std::sync::Arc;
 
-pub use catalogs::{CatalogRow, Catalogs, Newest, catalog_from_rows, read_catalog};
+pub use catalogs::{CatalogFields, CatalogRow, Catalogs, Newest, catalog_from_rows, catalog_rows, read_catalog};
 pub use connect::connect;
 pub use error::ControlError;
 pub use hearing::watch_catalogues;

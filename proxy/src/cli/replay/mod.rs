@@ -20,7 +20,7 @@ use postern_config::{Config, LoginKind, ModuleName};
 use postern_rewriter::catalog::Catalog;
 
 use super::{CliError, ConfigArgs, PARSER_STACK, check, wait_for};
-use crate::control::{self, CatalogRow, ControlError};
+use crate::control::{self, CatalogFields, ControlError};
 use judge::{Judge, Subject};
 pub(super) use log::Form;
 use log::{Entry, Logged, Prefix};
@@ -217,7 +217,8 @@ fn open(args: &ReplayArgs) -> Result<(BufReader<Box<dyn Read + Send>>, Form), Cl
     Ok((BufReader::with_capacity(1 << 20, input), form))
 }
 
-type Rows = BTreeMap<String, Vec<CatalogRow>>;
+/// The lines of each module.
+type Rows = BTreeMap<String, Vec<CatalogFields>>;
 
 fn catalogs(config: &Config, args: &ReplayArgs) -> Result<BTreeMap<ModuleName, Arc<Catalog>>, CliError> {
     let rows = match args.catalog.as_deref() {
@@ -233,7 +234,7 @@ fn catalogs(config: &Config, args: &ReplayArgs) -> Result<BTreeMap<ModuleName, A
         std::fs::write(path, serde_json::to_vec(&rows).expect("rows are strings")).map_err(failed)?;
     }
     let catalog = |m: &Arc<postern_config::Manifest>| {
-        let rows = rows.get(m.module.as_str())?.iter().cloned();
+        let rows = control::catalog_rows(rows.get(m.module.as_str())?);
         Some((m.module.clone(), Arc::new(control::catalog_from_rows(rows, m, 1))))
     };
     Ok(config.modules.iter().filter_map(catalog).collect())
