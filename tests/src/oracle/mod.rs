@@ -11,3 +11,4 @@ pub mod people;
 pub mod policies;
 pub mod stage;
 pub mod tally;
+pub mod writing;

@@ -99,20 +99,20 @@ pub fn hidden_cells(who: &Identity, data: &Data, rows: &Rows, row: &[Cell]) -> O
     }
 }
 
-fn among(list: &[&str], value: Option<&str>) -> bool {
+pub(super) fn among(list: &[&str], value: Option<&str>) -> bool {
     value.is_some_and(|v| list.contains(&v))
 }
 
-fn is(who: &Identity, account: Option<&str>) -> bool {
+pub(super) fn is(who: &Identity, account: Option<&str>) -> bool {
     who.sub.is_some() && who.sub == account
 }
 
-fn administers(who: &Identity, org: Option<&str>, project: Option<&str>) -> bool {
+pub(super) fn administers(who: &Identity, org: Option<&str>, project: Option<&str>) -> bool {
     among(who.org_admin_of, org) || among(who.project_admin_of, project)
 }
 
 /// An account has a role in a scope that they administer.
-fn in_scope(who: &Identity, data: &Data, account: Option<&str>) -> bool {
+pub(super) fn in_scope(who: &Identity, data: &Data, account: Option<&str>) -> bool {
     let roles = data.table("sys_account", "roles");
     let of_account = roles.rows.iter().filter(|r| roles.cell(r, "account_id") == account);
     let mut scopes = of_account.map(|r| (roles.cell(r, "org_id"), roles.cell(r, "project_id")));
@@ -120,7 +120,7 @@ fn in_scope(who: &Identity, data: &Data, account: Option<&str>) -> bool {
 }
 
 /// A survey belongs to a project that they administer, or to one of an organisation that they administer.
-fn administers_survey(who: &Identity, data: &Data, survey: Option<&str>) -> bool {
+pub(super) fn administers_survey(who: &Identity, data: &Data, survey: Option<&str>) -> bool {
     let surveys = data.table("disco", "survey_projects");
     let Some(found) = surveys.rows.iter().find(|s| surveys.cell(s, "survey_project_id") == survey) else {
         return false;
@@ -138,7 +138,7 @@ fn administers_survey(who: &Identity, data: &Data, survey: Option<&str>) -> bool
     )
 }
 
-fn in_group(who: &Identity, data: &Data, group: Option<&str>) -> bool {
+pub(super) fn in_group(who: &Identity, data: &Data, group: Option<&str>) -> bool {
     let members = data.table("chat", "group_members");
     let mut rows = members.rows.iter();
     rows.any(|m| members.cell(m, "group_id") == group && is(who, members.cell(m, "account_id")))

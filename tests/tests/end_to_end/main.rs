@@ -39,3 +39,4 @@ mod tamper;
 mod tls;
 mod why;
 mod writes;
+mod written;
