@@ -303,14 +303,14 @@ impl Scan {
     }
 }
 
-/// Whether it is a COPY … FROM STDIN.
+/// Whether it is a COPY … FROM STDIN (or STDOUT, which the grammar takes for the same).
 fn reads_input(statement: &str) -> bool {
     let lower = statement.to_ascii_lowercase();
     let words: Vec<&str> = lower
         .split(|c: char| c.is_whitespace() || c == ';')
         .filter(|w| !w.is_empty())
         .collect();
-    words.first().is_some_and(|w| *w == "copy") && words.windows(2).any(|w| w == ["from", "stdin"])
+    words.first().is_some_and(|w| *w == "copy") && words.windows(2).any(|w| w == ["from", "stdin"] || w == ["from", "stdout"])
 }
 
 #[cfg(test)]

@@ -471,7 +471,7 @@ fn partitions() -> Vec<CatalogueFunction> {
         function(
             "pg_partition_ancestors",
             "oid",
-            "SETOF oid",
+            "TABLE (relid oid)",
             format!("SELECT a.relid::oid FROM pg_catalog.pg_partition_ancestors($1::pg_catalog.regclass) a(relid) WHERE {seen}"),
         ),
         function(
