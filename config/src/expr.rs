@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-use crate::names::{Ident, TableRef, quote_ident, quote_literal};
+use crate::names::{ColumnRef, Ident, TableRef, eq_column, quote_ident, quote_literal};
 
 /// A claim that a token (or a login) can carry. An unknown claim in a policy is an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,11 +37,18 @@ pub enum Claim {
 
 /// A claim of the configuration's own.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Declared(&'static (Box<str>, ClaimType));
+pub struct Declared(&'static Declaration);
+
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Declaration {
+    name: Box<str>,
+    ty: ClaimType,
+    sealed: bool,
+}
 
 impl fmt::Debug for Declared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.0)
+        f.write_str(&self.0.name)
     }
 }
 
@@ -148,20 +155,29 @@ impl Claim {
     ];
 
     /// A claim of the configuration's own. Equal declarations are one; each is kept as long as the process, and there are as many as all
-    /// configurations that it reads declare.
-    pub fn declared(name: &str, ty: ClaimType) -> Self {
-        static DECLARED: Mutex<BTreeSet<&'static (Box<str>, ClaimType)>> = Mutex::new(BTreeSet::new());
+    /// configurations that it reads declare. A sealed one never reaches PostgreSQL but as an equality tag.
+    pub fn declared(name: &str, ty: ClaimType, sealed: bool) -> Self {
+        static DECLARED: Mutex<BTreeSet<&'static Declaration>> = Mutex::new(BTreeSet::new());
         let mut all = DECLARED.lock().unwrap_or_else(PoisonError::into_inner);
-        let wanted = (Box::<str>::from(name), ty);
+        let wanted = Declaration {
+            name: name.into(),
+            ty,
+            sealed,
+        };
         let found = match all.get(&wanted) {
             Some(found) => *found,
             None => {
-                let kept: &'static (Box<str>, ClaimType) = Box::leak(Box::new(wanted));
+                let kept: &'static Declaration = Box::leak(Box::new(wanted));
                 all.insert(kept);
                 kept
             }
         };
         Claim::Declared(Declared(found))
+    }
+
+    /// Whether it never reaches PostgreSQL but as an equality tag.
+    pub fn sealed(self) -> bool {
+        matches!(self, Claim::Declared(Declared(Declaration { sealed: true, .. })))
     }
 
     /// The name in policies, tokens and (behind `postern.`) settings.
@@ -176,7 +192,7 @@ impl Claim {
             Claim::Disabled => "disabled",
             Claim::Super => "super",
             Claim::Service => "service",
-            Claim::Declared(Declared(declared)) => &declared.0,
+            Claim::Declared(Declared(declared)) => &declared.name,
         }
     }
 
@@ -186,7 +202,7 @@ impl Claim {
             Claim::Sub | Claim::Service => ClaimType::Text,
             Claim::OrgMemberOf | Claim::OrgAdminOf | Claim::ProjectMemberOf | Claim::ProjectAdminOf => ClaimType::TextArray,
             Claim::Verified | Claim::Disabled | Claim::Super => ClaimType::Bool,
-            Claim::Declared(Declared(declared)) => declared.1,
+            Claim::Declared(Declared(declared)) => declared.ty,
         }
     }
 
@@ -237,6 +253,46 @@ pub enum Const {
     Int(i64),
 }
 
+/// A claim's equality tag under the key of a protected column. The proxy makes it and sends it under the claims' MAC.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClaimTag {
+    /// The claim.
+    pub claim: Claim,
+    /// The column that it is compared with.
+    pub column: ColumnRef,
+}
+
+impl ClaimTag {
+    /// The setting in which the tags of a module travel, behind `postern.`: each as name, `=`, the tag in hex, `;`.
+    pub const SETTING: &'static str = "tags";
+
+    /// Its name there, derived from its content.
+    pub fn name(&self) -> String {
+        let ColumnRef { table, column } = &self.column;
+        // An identifier holds any character but NUL.
+        format!(
+            "{:016x}",
+            fnv(format!("{}\0{}\0{}\0{column}", self.claim.name(), table.schema, table.name).as_bytes())
+        )
+    }
+
+    fn sql(&self) -> String {
+        format!(
+            "pg_catalog.decode(NULLIF(pg_catalog.split_part(pg_catalog.split_part(pg_catalog.current_setting('postern.{}'::text, true), \
+             '{}='::text, 2), ';'::text, 1), ''::text), 'hex'::text)",
+            Self::SETTING,
+            self.name()
+        )
+    }
+}
+
+/// FNV-1a, 64 bit: a stable content name, not a security boundary.
+fn fnv(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
 /// A policy expression.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expr {
@@ -246,6 +302,10 @@ pub enum Expr {
     Column(Ident),
     /// A claim.
     Claim(Claim),
+    /// A protected column of the policy's (or the subquery's) table, by its equality tag.
+    Tag(Ident),
+    /// What such a column is compared with.
+    ClaimTag(ClaimTag),
     /// A constant.
     Const(Const),
     /// `a op b`.
@@ -310,11 +370,7 @@ impl InSelect {
     /// Name of the function in schema `postern` that returns this subquery's column, derived from its content so that equal
     /// subqueries share one and changed ones never meet an old one.
     pub fn function_name(&self) -> String {
-        // FNV-1a, 64 bit: a stable content name, not a security boundary.
-        let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-        for byte in self.body_sql().bytes() {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
+        let hash = fnv(self.body_sql().as_bytes());
         let mut stem = format!("p${}${}", self.table.schema, self.table.name);
         stem.truncate(
             stem.char_indices()
@@ -364,6 +420,8 @@ impl Expr {
             Expr::Bool(b) => b.to_string(),
             Expr::Column(c) => qualified(alias, c),
             Expr::Claim(c) => c.sql(),
+            Expr::Tag(c) => format!("{}.{}", quote_ident(alias), quote_ident(&eq_column(c))),
+            Expr::ClaimTag(tag) => tag.sql(),
             Expr::Const(c) => c.sql(),
             Expr::Compare(op, a, b) => format!("({} {} {})", go(a), op.sql(), go(b)),
             Expr::IsNull { of, negated } => format!("({} IS {}NULL)", go(of), if *negated { "NOT " } else { "" }),
@@ -415,8 +473,8 @@ impl Expr {
     fn is_of_claims(&self) -> bool {
         let (mut claims, mut rows) = (false, false);
         self.walk(&mut |e| {
-            claims |= matches!(e, Expr::Claim(_) | Expr::AnyClaim(..));
-            rows |= matches!(e, Expr::Column(_) | Expr::InSelect(_));
+            claims |= matches!(e, Expr::Claim(_) | Expr::ClaimTag(_) | Expr::AnyClaim(..));
+            rows |= matches!(e, Expr::Column(_) | Expr::Tag(_) | Expr::InSelect(_));
         });
         claims && !rows
     }
@@ -425,8 +483,9 @@ impl Expr {
     /// text must equal its tree of what the operator wrote, once redundant parentheses are gone and nested AND/OR are flattened.
     pub fn source(&self) -> String {
         match self {
-            Expr::Column(c) => c.quoted(),
+            Expr::Column(c) | Expr::Tag(c) => c.quoted(),
             Expr::Claim(c) => claim_source(*c),
+            Expr::ClaimTag(tag) => claim_source(tag.claim),
             Expr::Bool(_) | Expr::Const(_) => self.sql("", Subqueries::Inline),
             Expr::Compare(op, a, b) => format!("({} {} {})", a.source(), op.sql(), b.source()),
             Expr::IsNull { of, negated } => format!("({} IS {}NULL)", of.source(), if *negated { "NOT " } else { "" }),
@@ -456,7 +515,7 @@ impl Expr {
     pub fn walk<'e>(&'e self, visit: &mut dyn FnMut(&'e Expr)) {
         visit(self);
         match self {
-            Expr::Bool(_) | Expr::Column(_) | Expr::Claim(_) | Expr::Const(_) => {}
+            Expr::Bool(_) | Expr::Column(_) | Expr::Claim(_) | Expr::Tag(_) | Expr::ClaimTag(_) | Expr::Const(_) => {}
             Expr::Compare(_, a, b) => {
                 a.walk(visit);
                 b.walk(visit);
@@ -481,8 +540,9 @@ impl Expr {
         let go = |e: Box<Expr>| Box::new(e.with_columns(renamed));
         let all = |es: Vec<Expr>| es.into_iter().map(|e| e.with_columns(renamed)).collect();
         match self {
-            Expr::Bool(_) | Expr::Claim(_) | Expr::Const(_) => self,
+            Expr::Bool(_) | Expr::Claim(_) | Expr::ClaimTag(_) | Expr::Const(_) => self,
             Expr::Column(c) => Expr::Column(renamed(&c).unwrap_or(c)),
+            Expr::Tag(c) => Expr::Tag(renamed(&c).unwrap_or(c)),
             Expr::Compare(op, a, b) => Expr::Compare(op, go(a), go(b)),
             Expr::IsNull { of, negated } => Expr::IsNull { of: go(of), negated },
             Expr::IsTrue { of, negated } => Expr::IsTrue { of: go(of), negated },
@@ -519,8 +579,8 @@ impl Expr {
 
     fn collect_own(&self, found: &mut Vec<Ident>) {
         match self {
-            Expr::Bool(_) | Expr::Claim(_) | Expr::Const(_) => {}
-            Expr::Column(c) => found.push(c.clone()),
+            Expr::Bool(_) | Expr::Claim(_) | Expr::ClaimTag(_) | Expr::Const(_) => {}
+            Expr::Column(c) | Expr::Tag(c) => found.push(c.clone()),
             Expr::Compare(_, a, b) => {
                 a.collect_own(found);
                 b.collect_own(found);

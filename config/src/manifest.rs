@@ -1,6 +1,6 @@
 //! A module's manifest: what it owns and who may see what of it.
 
-use crate::expr::{Claim, Expr};
+use crate::expr::{Claim, ClaimTag, Expr};
 use crate::lint_code::LintCode;
 use crate::names::{ColumnRef, Ident, LoginName, ModuleName, TableRef, quote_literal};
 use crate::types::ColumnType;
@@ -432,6 +432,14 @@ impl Manifest {
         self.exports.iter().find(|e| e.table.as_str() == table && e.to.contains(to))
     }
 
+    /// Every equality tag of a claim that its policies ask for, by name, without repetition.
+    pub fn claim_tags(&self) -> Vec<ClaimTag> {
+        let mut tags: Vec<ClaimTag> = self.tables.iter().flat_map(Table::claim_tags).collect();
+        tags.sort_by_key(ClaimTag::name);
+        tags.dedup();
+        tags
+    }
+
     /// The role that owns the module's objects.
     pub fn owner_role(&self) -> String {
         format!("{}_owner", self.module)
@@ -442,6 +450,21 @@ impl Table {
     /// The column of that name.
     pub fn column(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|c| c.name.as_str() == name)
+    }
+
+    /// The equality tags of claims that its policies, restrictions and masks ask for.
+    pub fn claim_tags(&self) -> Vec<ClaimTag> {
+        let policies = self.policies.iter().flat_map(|p| p.using.iter().chain(&p.check));
+        let masks = self.columns.iter().filter_map(|c| c.shown_when.as_ref());
+        let mut tags = Vec::new();
+        for expr in policies.chain(&self.restrictions).chain(masks) {
+            expr.walk(&mut |e| {
+                if let Expr::ClaimTag(tag) = e {
+                    tags.push(tag.clone());
+                }
+            });
+        }
+        tags
     }
 
     /// Whether any column is stored sealed.

@@ -13,9 +13,9 @@ use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::Token;
 
-use crate::expr::{Claim, Compare, Const, Expr, InSelect};
+use crate::expr::{Claim, ClaimTag, ClaimType, Compare, Const, Expr, InSelect};
 use crate::load::nearest;
-use crate::names::{Ident, ModuleName, TableRef};
+use crate::names::{ColumnRef, Ident, ModuleName, TableRef};
 use crate::types::ColumnType;
 
 mod kind;
@@ -47,6 +47,8 @@ pub struct ShapeColumn {
     pub ty: Option<ColumnType>,
     /// Stored sealed, so PostgreSQL cannot read it.
     pub protected: bool,
+    /// Its equality can be asked though it is.
+    pub eq: bool,
     /// Nobody may read it.
     pub never: bool,
 }
@@ -217,6 +219,17 @@ impl<'s> Reader<'s> {
                 "`{qualifier}.{name}`: columns stand bare in a policy; write `{name}`, or `claim.{name}` if a claim is meant"
             ));
         }
+        let claim = self.known_claim(name)?;
+        if claim.sealed() {
+            return self.complain(format!(
+                "`claim.{name}` is sealed, so PostgreSQL never sees it; compare a protected column that has \"eq\" with it, `column = \
+                 claim.{name}`"
+            ));
+        }
+        Some((Expr::Claim(claim), Kind::of_claim(claim.ty())))
+    }
+
+    fn known_claim(&mut self, name: &str) -> Option<Claim> {
         let Some(claim) = self.claims.iter().copied().find(|c| c.name() == name) else {
             let known: Vec<&str> = self.claims.iter().map(|c| c.name()).collect();
             let remedy = match nearest(name, known.iter().copied()) {
@@ -225,7 +238,60 @@ impl<'s> Reader<'s> {
             };
             return self.complain(format!("there is no claim `{name}`; {remedy}"));
         };
-        Some((Expr::Claim(claim), Kind::of_claim(claim.ty())))
+        Some(claim)
+    }
+
+    /// `column = claim.NAME` where the column is protected: their equality tags are compared. `None` where it is something else.
+    fn tagged(&mut self, a: &ast::Expr, op: &BinaryOperator, b: &ast::Expr, table: Option<&'s Shape>) -> Option<Option<Expr>> {
+        let (column, claim, flipped) = match (a, b) {
+            (ast::Expr::Identifier(column), ast::Expr::CompoundIdentifier(claim)) => (column, claim, false),
+            (ast::Expr::CompoundIdentifier(claim), ast::Expr::Identifier(column)) => (column, claim, true),
+            _ => return None,
+        };
+        let name = folded(column);
+        let table = table?;
+        let column = table.columns.iter().find(|c| c.name.as_str() == name)?;
+        let parts: Vec<String> = claim.iter().map(folded).collect();
+        let [qualifier, claim] = parts.as_slice() else { return None };
+        if qualifier != "claim" || !column.protected || column.never {
+            return None;
+        }
+        let Some(claim) = self.known_claim(claim) else {
+            return Some(None);
+        };
+        if *op != BinaryOperator::Eq {
+            return Some(self.complain(format!(
+                "`{a} {op} {b}`: a protected column is compared with a claim by `=` alone; write NOT around it if needed"
+            )));
+        }
+        if !column.eq {
+            return Some(self.complain(format!(
+                "column {}.{name} is protected and has no equality tag; add \"eq\" to its `search`, or use a plain column",
+                table.name
+            )));
+        }
+        let suits = matches!(
+            (&column.ty, claim.ty()),
+            (None, _)
+                | (Some(ColumnType::Text | ColumnType::Varchar(_)), ClaimType::Text)
+                | (Some(ColumnType::Int4), ClaimType::Int4)
+                | (Some(ColumnType::Int8), ClaimType::Int4 | ClaimType::Int8)
+                | (Some(ColumnType::Uuid), ClaimType::Uuid)
+                | (Some(ColumnType::Bool), ClaimType::Bool)
+        );
+        if !suits {
+            return Some(self.complain(format!("`{a}` and `{b}` are of two types; compare values of one type")));
+        }
+        let tag = Box::new(Expr::Tag(column.name.clone()));
+        let claim = Box::new(Expr::ClaimTag(ClaimTag {
+            claim,
+            column: ColumnRef {
+                table: table.name.clone(),
+                column: column.name.clone(),
+            },
+        }));
+        let (a, b) = if flipped { (claim, tag) } else { (tag, claim) };
+        Some(Some(Expr::Compare(Compare::Eq, a, b)))
     }
 
     fn constant(&mut self, value: &Value) -> Option<(Expr, Kind)> {
@@ -282,6 +348,9 @@ impl<'s> Reader<'s> {
     }
 
     fn comparison(&mut self, left: &ast::Expr, op: &BinaryOperator, right: &ast::Expr, table: Option<&'s Shape>) -> Option<Expr> {
+        if let Some(tagged) = self.tagged(left, op, right, table) {
+            return tagged;
+        }
         let compare = match op {
             BinaryOperator::Eq => Compare::Eq,
             BinaryOperator::NotEq => Compare::Ne,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::expr::Claim;
+use crate::expr::{Claim, ClaimTag};
 use crate::manifest::{Login, Manifest};
 use crate::names::{LoginName, ModuleName};
 
@@ -314,6 +314,18 @@ pub struct SecretPaths {
 }
 
 impl Config {
+    /// The claims that PostgreSQL is told, in the order in which they are sent and MACed; [`ClaimTag::SETTING`] follows them.
+    pub fn told_claims(&self) -> Vec<Claim> {
+        let claims = self.settings.tokens.claims.iter().copied();
+        claims.filter(|c| !c.sealed()).collect()
+    }
+
+    /// The names of the settings in which claims travel, behind `postern.`, in their order.
+    pub fn claim_settings(&self) -> Vec<String> {
+        let claims = self.told_claims().into_iter().map(Claim::setting);
+        claims.chain([ClaimTag::SETTING.to_owned()]).collect()
+    }
+
     /// The files with that login's passwords: `NAME.client` and `NAME.upstream` in `[secrets] dir`.
     pub fn secret_paths(&self, login: &LoginName) -> SecretPaths {
         SecretPaths {

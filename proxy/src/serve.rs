@@ -26,7 +26,7 @@ pub use error::ServeError;
 use worker::Workers;
 
 use crate::control;
-use crate::identity::{MacKey, TokenVerifier};
+use crate::identity::{MacKey, TokenVerifier, Told};
 use crate::observe::{Audit, Metrics, admin};
 use crate::pool::Pools;
 use crate::secrets::{self, SecretError};
@@ -179,6 +179,7 @@ async fn prepare(config: Config, closing: watch::Receiver<bool>) -> Result<Prepa
         sequences: control::Sequences::new(pool.clone()),
         plans: PlanCache::new(settings.limits.plan_cache_bytes),
         tokens,
+        told: Told::of(&config),
         mac,
         pools: Pools::new(
             upstream.clone(),

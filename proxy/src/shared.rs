@@ -8,7 +8,7 @@ use postern_keys::KeyRing;
 use tokio::sync::{Semaphore, watch};
 
 use crate::control::{Catalogs, Pool, Sequences};
-use crate::identity::{MacKey, TokenVerifier};
+use crate::identity::{MacKey, TokenVerifier, Told};
 use crate::observe::{Audit, Metrics};
 use crate::pool::Pools;
 use crate::session::{Memory, PlanCache};
@@ -31,6 +31,8 @@ pub struct Shared {
     pub plans: PlanCache,
     /// Verifies user tokens.
     pub tokens: TokenVerifier,
+    /// What PostgreSQL is told of an identity.
+    pub told: Told,
     /// Signs claims towards PostgreSQL.
     pub mac: MacKey,
     /// Counters.

@@ -90,7 +90,7 @@ impl<'a> Session<'a> {
         let key = *control::load_mac_key(&stand.pool, &stand.root).await.unwrap();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         Session {
-            all: stand.scratch.config().settings.tokens.claims,
+            all: stand.scratch.config().told_claims(),
             client,
             login,
             key,
@@ -104,6 +104,8 @@ impl<'a> Session<'a> {
         let mut parts = vec![row.get::<_, String>(0), row.get(1), self.login.to_owned()];
         let value = |claim: Claim| claims.iter().find(|(c, _)| *c == claim).map_or("", |(_, v)| v);
         parts.extend(self.all.iter().map(|c| value(*c).to_owned()));
+        // No policy asks for a tag.
+        parts.push(String::new());
         parts.push(self.exp.to_string());
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).unwrap();
         for part in &parts {

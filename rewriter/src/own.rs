@@ -3,18 +3,17 @@
 //! Values travel as parameters. What names a role comes from the manifest, quoted.
 
 use postern_config::Manifest;
-use postern_config::expr::Claim;
 use postern_config::names::quote_ident;
 
 use crate::allow;
 use crate::plan::Rewritten;
 
 impl Rewritten {
-    /// Hands `claims` (one text parameter each in their order, then expiry in unix
+    /// Hands what is told of an identity (one text parameter for each of `settings`, names behind `postern.`, then expiry in unix
     /// seconds, then the MAC in hex) to PostgreSQL's session settings; `local` limits them to the transaction. Claims of the session are
     /// checked at once, and the statements that follow need not check them again.
-    pub fn set_claims(claims: &[Claim], local: bool) -> Self {
-        let names = claims.iter().map(|c| c.setting()).chain(["exp".to_owned(), "mac".to_owned()]);
+    pub fn set_claims(settings: &[String], local: bool) -> Self {
+        let names = settings.iter().map(String::as_str).chain(["exp", "mac"]);
         let calls: Vec<String> = names
             .enumerate()
             .map(|(i, name)| format!("pg_catalog.set_config('postern.{name}', ${}::text, {local})", i + 1))
@@ -167,8 +166,8 @@ mod tests {
         for (sql, statements) in [
             (Rewritten::read_settings(), 1),
             (Rewritten::put_settings(), 1),
-            (Rewritten::set_claims(&Claim::BUILT_IN, true), 1),
-            (Rewritten::set_claims(&Claim::BUILT_IN, false), 1),
+            (Rewritten::set_claims(&["sub".to_owned(), "tags".to_owned()], true), 1),
+            (Rewritten::set_claims(&["sub".to_owned(), "tags".to_owned()], false), 1),
             (Rewritten::read_catalog(), 1),
             (Rewritten::enter(), 3),
             (Rewritten::leave(None), 9),

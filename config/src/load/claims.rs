@@ -11,6 +11,16 @@ const MAX_CLAIMS: usize = 16;
 /// What every token says for itself.
 const OF_TOKENS: [&str; 9] = ["iss", "aud", "exp", "iat", "nbf", "jti", "mod", "login", "reason"];
 
+/// `sealed` before a type keeps the claim from PostgreSQL; lists and times have no tags.
+fn claim_type(text: &str) -> Option<(bool, ClaimType)> {
+    let (sealed, ty) = match text.strip_prefix("sealed ") {
+        Some(ty) => (true, ClaimType::parse(ty.trim())?),
+        None => (false, ClaimType::parse(text)?),
+    };
+    let has_tag = !ty.is_list() && ty != ClaimType::TimestampTz;
+    (!sealed || has_tag).then_some((sealed, ty))
+}
+
 /// Those that are always there, then declared ones by name.
 pub(super) fn read(root: &mut Section<'_, '_>, notes: &mut Notes) -> Vec<Claim> {
     let mut claims = Claim::BUILT_IN.to_vec();
@@ -45,8 +55,8 @@ pub(super) fn read(root: &mut Section<'_, '_>, notes: &mut Notes) -> Vec<Claim> 
                     name.value
                 ),
             );
-        } else if let Some(ty) = ClaimType::parse(&ty.value) {
-            declared.push(Claim::declared(&name.value, ty));
+        } else if let Some((sealed, ty)) = claim_type(&ty.value) {
+            declared.push(Claim::declared(&name.value, ty, sealed));
         } else {
             let known: Vec<&str> = ClaimType::ALL.into_iter().map(ClaimType::sql).collect();
             let remedy = match nearest(&ty.value, known.iter().copied()) {

@@ -108,6 +108,12 @@ pub(super) fn read(section: &mut Section<'_, '_>, claims: &[Claim], notes: &mut 
                 format!("`{name}` is set by every insert, so its default would never be used; remove one of the two"),
             );
         }
+        if protection.is_none() && matches!(preset.value, PresetValue::Claim(claim) if claim.sealed()) {
+            notes.add(
+                text.line,
+                format!("`{name}` is plain, and the claim is sealed, so PostgreSQL never sees it; protect the column, or preset another claim"),
+            );
+        }
         if preset.update && immutable {
             notes.add(
                 text.line,

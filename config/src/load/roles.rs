@@ -341,6 +341,8 @@ impl Role {
                 name: name.clone(),
                 ty: found.and_then(|c| c.ty.clone()),
                 protected: found.is_some_and(|c| c.protected),
+                // Its tag would stand under another name.
+                eq: false,
                 never: found.is_some_and(|c| c.never),
             }
         });

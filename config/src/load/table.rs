@@ -48,6 +48,7 @@ impl Draft<'_, '_> {
                 name: column.name.clone(),
                 ty: draft.type_known.then(|| column.ty.clone()),
                 protected: column.protection.is_some(),
+                eq: column.protection.as_ref().is_some_and(|p| p.eq()),
                 never: column.never,
             });
         Shape {

@@ -60,6 +60,9 @@ impl World {
             Expr::Bool(b) => Value::Bool(*b),
             Expr::Column(c) => self.columns[c.as_str()].clone(),
             Expr::Claim(c) => self.claims[c].clone(),
+            // Equal tags are equal values.
+            Expr::Tag(c) => self.columns[c.as_str()].clone(),
+            Expr::ClaimTag(tag) => self.claims[&tag.claim].clone(),
             Expr::Const(Const::Text(t)) => Value::Text(t.clone()),
             Expr::Const(Const::Int(i)) => Value::Int(*i),
             Expr::Compare(op, a, b) => of(compared(*op, &self.value(a), &self.value(b))),

@@ -196,7 +196,7 @@ impl Folder<'_> {
                 // A text is no condition; the reader of predicates has seen to that.
                 Some(_) => Truth::NULL,
             },
-            Expr::Column(_) | Expr::Const(_) => Truth::open(expr.clone()),
+            Expr::Column(_) | Expr::Tag(_) | Expr::ClaimTag(_) | Expr::Const(_) => Truth::open(expr.clone()),
             Expr::Not(inner) => {
                 let Truth { yes, no } = self.truth(inner)?;
                 Truth { yes: no, no: yes }
@@ -336,7 +336,9 @@ impl Folder<'_> {
                 // A list is compared by ANY alone; the reader of predicates has seen to that.
                 Some(ClaimValue::List(_)) | None => Operand::Open(expr.clone()),
             },
-            Expr::Column(_) => Operand::Open(expr.clone()),
+            // A tag is NULL where what it is of is.
+            Expr::ClaimTag(tag) if self.known.get(tag.claim) == Some(&ClaimValue::Null) => Operand::Null,
+            Expr::Column(_) | Expr::Tag(_) | Expr::ClaimTag(_) => Operand::Open(expr.clone()),
             condition => match self.truth(condition)?.settled() {
                 Some(Some(b)) => Operand::Bool(b),
                 Some(None) => Operand::Null,
@@ -370,7 +372,10 @@ impl Operand {
 
 /// Whether an operand is a condition made of others, and not a plain value.
 fn condition(expr: &Expr) -> bool {
-    !matches!(expr, Expr::Column(_) | Expr::Claim(_) | Expr::Const(_))
+    !matches!(
+        expr,
+        Expr::Column(_) | Expr::Claim(_) | Expr::Tag(_) | Expr::ClaimTag(_) | Expr::Const(_)
+    )
 }
 
 /// What `expr IS [NOT] TRUE` is: never NULL.

@@ -10,6 +10,7 @@ fn shape(name: &str, columns: &[(&str, &str)]) -> Shape {
         name: ident(name),
         ty: Some(ColumnType::parse(ty)),
         protected: *name == "email" || *name == "password",
+        eq: *name == "email",
         never: *name == "password",
     });
     Shape {
@@ -146,7 +147,9 @@ fn names_that_are_not_there() {
 
 #[test]
 fn sealed_columns_decide_nothing() {
-    refused_with("email = claim.sub", "is protected");
+    refused_with("email = id", "is protected");
+    refused_with("email <> claim.sub", "by `=` alone");
+    assert_eq!(printed("email = claim.sub"), "(\"email\" = claim.\"sub\")");
     refused_with("password IS NULL", "marked `never`");
     refused_with("id IN (SELECT email FROM accounts WHERE true)", "is protected");
 }

@@ -41,7 +41,13 @@ pub(super) fn run(args: &WhyArgs, out: &mut impl Write) -> Result<(), CliError> 
         }
         None => ("a guest".to_owned(), Map::new()),
     };
-    let all = &config.settings.tokens.claims;
+    if !table.claim_tags().is_empty() {
+        return Err(CliError::Option {
+            option: "TABLE",
+            why: "its policies compare protected columns with claims, by tags that `serve` alone makes",
+        });
+    }
+    let all = &config.told_claims();
     let claims = identity::claim_settings(&claims, all).ok_or(CliError::Secret {
         what: "the person's claims",
         reason: "one of them is not of its type".to_owned(),

@@ -114,6 +114,7 @@ impl Person {
         }
         claims.insert("verified".to_owned(), json!(self.verified));
         claims.insert("disabled".to_owned(), json!(self.disabled));
+        claims.insert("email".to_owned(), json!(self.email()));
         claims.insert("level".to_owned(), json!(self.level()));
         if self.org_member_of.contains(&"A") {
             claims.insert("tenants".to_owned(), json!([TENANT]));

@@ -12,18 +12,21 @@ pub mod mint;
 pub mod policy;
 mod replay;
 pub mod token;
+mod told;
 
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use postern_config::expr::Claim;
 use postern_config::names::ModuleName;
+use postern_keys::KeyRing;
 
 use issuer::Signer;
 pub use issuer::{Rotation, TokenKeyError};
 pub use jwks::JwkSet;
 pub use mac::{Backend, MacKey};
 pub use token::{TokenError, TokenVerifier};
+pub use told::Told;
 
 /// How long the claims of a service login are good for before they must be sent again. A user's end with the token.
 const SERVICE_LIFE: Duration = Duration::from_secs(12 * 3600);
@@ -203,13 +206,21 @@ impl Identity {
         self.expires_at().is_some_and(|end| now >= end)
     }
 
-    /// The parameters of [`postern_rewriter::plan::Rewritten::set_claims`]: the texts of `all` claims of the configuration in their order,
-    /// then the expiry in unix seconds, then the MAC in hex. Guest is empty throughout, which needs no MAC and never ends.
-    pub fn settings(&self, all: &[Claim], key: &MacKey, backend: &Backend, now: SystemTime) -> Vec<String> {
-        let mut out = texts(&self.claims, all);
+    /// The parameters of [`postern_rewriter::plan::Rewritten::set_claims`]: what is told of it in a module, tags made by `ring` (none without), then
+    /// the expiry in unix seconds, then the MAC in hex. Guest is empty throughout, which needs no MAC and never ends.
+    pub fn settings(
+        &self,
+        told: &Told,
+        module: &ModuleName,
+        ring: Option<&KeyRing>,
+        key: &MacKey,
+        backend: &Backend,
+        now: SystemTime,
+    ) -> Vec<String> {
+        let mut out = told.texts(self, module, ring);
         let expires = match self.origin {
             Origin::Guest => {
-                out.resize(all.len() + 2, String::new());
+                out.resize(told.settings().len() + 2, String::new());
                 return out;
             }
             Origin::Service => unix_seconds(now + SERVICE_LIFE),
@@ -272,15 +283,16 @@ mod tests {
     fn guest_is_empty_throughout_and_service_names_its_module() {
         let key = MacKey::new([3; 32]);
         let now = UNIX_EPOCH + Duration::from_secs(1_000);
-        let guest = Identity::guest().settings(&Claim::BUILT_IN, &key, &backend(), now);
-        assert_eq!(guest, vec![String::new(); 11]);
-        let service = Identity::service(&ModuleName::new("disco").unwrap());
-        let set = service.settings(&Claim::BUILT_IN, &key, &backend(), now);
-        assert_eq!(set.len(), 11);
+        let (told, module) = (Told::claims_alone(&Claim::BUILT_IN), ModuleName::new("disco").unwrap());
+        let guest = Identity::guest().settings(&told, &module, None, &key, &backend(), now);
+        assert_eq!(guest, vec![String::new(); 12]);
+        let service = Identity::service(&module);
+        let set = service.settings(&told, &module, None, &key, &backend(), now);
+        assert_eq!(set.len(), 12);
         assert_eq!(set[8], "disco");
-        assert_eq!(set[9], (1_000 + 12 * 3600).to_string());
-        assert_eq!(set[10].len(), 64);
-        assert!(set[..8].iter().all(String::is_empty));
+        assert_eq!(set[10], (1_000 + 12 * 3600).to_string());
+        assert_eq!(set[11].len(), 64);
+        assert!(set[..8].iter().chain([&set[9]]).all(String::is_empty));
         assert!(service.resend_at(now).unwrap() > now && Identity::guest().resend_at(now).is_none());
     }
 }

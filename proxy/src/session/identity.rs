@@ -253,7 +253,14 @@ impl Session {
         }
         let local = self.in_transaction();
         let backend = &self.links.server.as_ref().ok_or(super::SessionEnd::Internal)?.backend;
-        let settings = wanted.settings(self.shared.tokens.claims(), &self.shared.mac, backend, now);
+        let settings = wanted.settings(
+            &self.shared.told,
+            &self.login.module,
+            Some(&self.shared.keys),
+            &self.shared.mac,
+            backend,
+            now,
+        );
         let values: Vec<Option<&str>> = settings.iter().map(|s| Some(s.as_str())).collect();
         let own = if local {
             super::ask::Own::LocalClaims
@@ -266,7 +273,7 @@ impl Session {
         }
         self.ask(
             own,
-            &Rewritten::set_claims(self.shared.tokens.claims(), local),
+            &Rewritten::set_claims(self.shared.told.settings(), local),
             &values,
             Format::Text,
         )

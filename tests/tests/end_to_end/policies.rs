@@ -14,7 +14,7 @@ fn fill(stand: &Stand) {
         let mut c = Connection::open(&stand.through_gate("guild", Some(who))).unwrap_or_else(|e| panic!("{e}"));
         c.run(sql).good(sql);
     };
-    let empty = "DELETE FROM guild.halls; DELETE FROM guild.bookings; DELETE FROM guild.letters; DELETE FROM guild.stamps; DELETE FROM guild.grades";
+    let empty = "DELETE FROM guild.halls; DELETE FROM guild.bookings; DELETE FROM guild.letters; DELETE FROM guild.stamps; DELETE FROM guild.grades; DELETE FROM guild.contacts; DELETE FROM guild.calls";
     stand.dba_connection().run(empty).good(empty);
     say(
         "root",
@@ -34,6 +34,15 @@ fn fill(stand: &Stand) {
         "root",
         "INSERT INTO grades (id, level, tenant) VALUES (1, 1, NULL), (2, 3, NULL), (3, 4, '0A0A0A0A-0000-4000-8000-00000000000A')",
     );
+    for (id, who) in [(1, "bob"), (2, "dora")] {
+        say(
+            who,
+            &format!(
+                "INSERT INTO contacts (id, email, secret, body) VALUES ({id}, '{who}@people.example', 'secret of {who}', 'of {who}')"
+            ),
+        );
+        say(who, &format!("INSERT INTO calls (id, contact) VALUES ({id}, {id})"));
+    }
     say("bob", "INSERT INTO letters (id, body) VALUES (1, 'from bob')");
     say("dora", "INSERT INTO letters (id, body) VALUES (2, 'from dora')");
 }
@@ -103,4 +112,33 @@ fn presets_are_sealed_and_masks_are_no_envelopes() {
     // A column without a mask has no such mark: it is damaged.
     let error = bob.run("SELECT seal FROM stamps").error.expect("no envelope");
     assert_eq!(error.sqlstate(), "XX001", "{error}");
+}
+
+/// Whoever holds the database can copy a tag, and so show a row to somebody else; what is sealed in it was sealed for the first one.
+#[test]
+fn a_copied_tag_opens_nothing() {
+    let stand = Stand::shared();
+    let _alone = stand.alone();
+    fill(stand);
+    let mut bob = Connection::open(&stand.through_gate("guild", Some("bob"))).unwrap_or_else(|e| panic!("{e}"));
+    let mut dba = stand.dba_connection();
+    let sql = "UPDATE guild.contacts SET \"postern$eq$email\" = (SELECT \"postern$eq$email\" FROM guild.contacts WHERE id = 1) WHERE id = 2";
+    dba.run(sql).good(sql);
+    let sql = "SELECT body FROM contacts WHERE id = 2";
+    assert_eq!(
+        bob.run(sql).good(sql).scalar().as_deref(),
+        Some("of dora"),
+        "the database says whose a row is"
+    );
+    for sql in [
+        "SELECT secret FROM contacts WHERE id = 2",
+        "SELECT email FROM contacts WHERE id = 2",
+    ] {
+        let error = bob.run(sql).error.expect("sealed for somebody else");
+        assert_eq!(error.sqlstate(), "XX001", "{sql}: {error}");
+    }
+    assert_eq!(
+        bob.run("SELECT secret FROM contacts WHERE id = 1").scalar().as_deref(),
+        Some("secret of bob")
+    );
 }

@@ -681,6 +681,65 @@ fn declared_claims_and_their_denied_twins() {
         let problems = scratch.load(&declared(all), &[("acme", &table(using))]).unwrap_err();
         assert!(problems.len() == 1 && problems[0].contains(part), "{using}: {problems:#?}");
     }
+    // A protected column is compared with a claim by its tag; PostgreSQL is not told a sealed claim at all.
+    let sealed = |using: &str, search: &str| {
+        format!(
+            "{HEAD}[[table]]\nname = \"t\"\nprimary_key = [\"id\"]\ncolumn = [{{ name = \"id\", type = \"int4\" }}, {{ name = \"mail\", type = \"text\", \
+             protect = {{ search = [{search}] }} }}, {{ name = \"s\", type = \"text\" }}]\n[[table.policy]]\nname = \"p\"\nfor = [\"select\"]\n\
+             using = \"{using}\"\n"
+        )
+    };
+    let claims = "email = \"sealed text\"\nage = \"int\"\nname = \"text\"";
+    for using in [
+        "mail = claim.email",
+        "claim.email = mail",
+        "NOT (mail = claim.name)",
+        "id IN (SELECT id FROM t WHERE mail = claim.email)",
+    ] {
+        let config = scratch
+            .load(&declared(claims), &[("acme", &sealed(using, "\"eq\""))])
+            .unwrap_or_else(|p| panic!("{using}: {p:#?}"));
+        let t = &of(&config, "acme").tables[0];
+        let using = t.policies[0].using.as_ref().unwrap();
+        let printed = using.sql("t", Subqueries::Inline);
+        assert!(
+            printed.contains("postern$eq$mail\" = pg_catalog.decode(") || printed.contains("'hex'::text) = "),
+            "{printed}"
+        );
+        assert!(
+            using.source().contains("\"mail\"") && !printed.contains("claim_email"),
+            "{printed}"
+        );
+        assert_eq!(t.claim_tags().len(), 1);
+        assert_eq!(config.claim_settings()[9..], ["claim_age", "claim_name", "tags"]);
+    }
+    // Whose a row is decides who reads what is sealed in it, so values are bound to it.
+    let config = scratch
+        .load(&declared(claims), &[("acme", &sealed("mail = claim.email", "\"eq\""))])
+        .unwrap();
+    assert_eq!(
+        of(&config, "acme").tables[0]
+            .bound
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>(),
+        ["id", "mail"]
+    );
+    for (using, search, part) in [
+        ("mail = claim.email", "", "has no equality tag"),
+        ("mail <> claim.email", "\"eq\"", "by `=` alone"),
+        ("mail = claim.age", "\"eq\"", "compare values of one type"),
+        ("mail = claim.emial", "\"eq\"", "did you mean `claim.email`?"),
+        ("mail = 'x'", "\"eq\"", "is protected"),
+        ("s = claim.email", "\"eq\"", "is sealed"),
+        ("claim.email IS NOT NULL", "\"eq\"", "is sealed"),
+        ("mail = s", "\"eq\"", "is protected"),
+    ] {
+        let problems = scratch
+            .load(&declared(claims), &[("acme", &sealed(using, search))])
+            .unwrap_err();
+        assert!(problems.len() == 1 && problems[0].contains(part), "{using}: {problems:#?}");
+    }
     let one = table("s = claim.sub");
     for (claims, part) in [
         ("sub = \"text\"", "there without a declaration"),
@@ -689,6 +748,7 @@ fn declared_claims_and_their_denied_twins() {
         ("\"a-b\" = \"int\"", "cannot be a claim's name"),
         ("age = \"numeric\"", "a claim cannot be `numeric`"),
         ("age = \"int8[]\"", "a claim cannot be `int8[]`"),
+        ("age = \"sealed text[]\"", "a claim cannot be"),
         ("age = 3", "must be a string"),
     ] {
         let problems = scratch.load(&declared(claims), &[("acme", &one)]).unwrap_err();

@@ -108,7 +108,9 @@ impl Reader {
     pub(super) fn read(&mut self, expr: &Expr) -> Formula {
         match expr {
             Expr::Bool(b) => Formula::Known(*b),
-            Expr::Column(_) | Expr::Claim(_) | Expr::Const(_) => self.atom(Atom::Plain(expr.clone())),
+            Expr::Column(_) | Expr::Claim(_) | Expr::Tag(_) | Expr::ClaimTag(_) | Expr::Const(_) => {
+                self.atom(Atom::Plain(expr.clone()))
+            }
             Expr::Not(inner) => negated(self.read(inner), true),
             Expr::And(parts) => Formula::And(parts.iter().map(|p| self.read(p)).collect()),
             Expr::Or(parts) => Formula::Or(parts.iter().map(|p| self.read(p)).collect()),

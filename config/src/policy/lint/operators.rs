@@ -96,7 +96,7 @@ fn operand(table: &Table, expr: &Expr, visit: &mut Visit<'_>) {
 /// Calls `visit` for each column that is compared and whose operators are not LEAKPROOF, with the table that it is of.
 fn compare(manifest: &Manifest, table: &Table, expr: &Expr, visit: &mut Visit<'_>) {
     match expr {
-        Expr::Bool(_) | Expr::Column(_) | Expr::Claim(_) | Expr::Const(_) => {}
+        Expr::Bool(_) | Expr::Column(_) | Expr::Claim(_) | Expr::Tag(_) | Expr::ClaimTag(_) | Expr::Const(_) => {}
         Expr::Compare(_, a, b) => {
             for side in [a, b] {
                 operand(table, side, visit);

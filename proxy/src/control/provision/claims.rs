@@ -18,7 +18,6 @@
 //!
 //! None of the functions has a `SET search_path`, whose cost every statement would pay: every name and operator in them is qualified instead.
 
-use postern_config::expr::Claim;
 use postern_config::manifest::{Login, LoginKind};
 use postern_config::names::quote_literal;
 use postern_config::{Config, Manifest};
@@ -73,7 +72,7 @@ fn sequence(name: &str, what: &str) -> ProvisionStep {
 
 /// The claims key, `verified()`, the key catalogue's table and the mapping tables.
 pub(super) fn steps(config: &Config) -> Vec<ProvisionStep> {
-    let all = &config.settings.tokens.claims;
+    let all = &config.claim_settings();
     let everybody: Vec<String> = config.modules.iter().map(|m| everybody(m)).collect();
     let mut steps = vec![
         table(
@@ -343,13 +342,8 @@ fn setting(name: &str) -> String {
 
 /// What stands for the claims and their expiry, as SQL: 64 bits that nobody can choose or foresee without the session's secret. An array's
 /// text tells its elements apart.
-fn digest(claims: &[Claim]) -> String {
-    let settings: Vec<String> = claims
-        .iter()
-        .map(|c| c.setting())
-        .chain(["exp".to_owned()])
-        .map(|s| setting(&s))
-        .collect();
+fn digest(settings: &[String]) -> String {
+    let settings: Vec<String> = settings.iter().map(String::as_str).chain(["exp"]).map(setting).collect();
     format!(
         "pg_catalog.hashtextextended(pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.concat(\
          pg_catalog.currval('postern.claims_salt'::pg_catalog.regclass), (ARRAY[{}])::pg_catalog.text), 'UTF8')), 'hex'), 0)",
@@ -359,7 +353,7 @@ fn digest(claims: &[Claim]) -> String {
 
 /// The body of `postern.adopt()`: called once when claims were set for the session, says whether they are good and kept. A transaction that
 /// may not write keeps nothing; a setting says whether something is kept, which is a hint and no proof.
-fn adopt_body(claims: &[Claim]) -> String {
+fn adopt_body(settings: &[String]) -> String {
     format!(
         "
 BEGIN
@@ -373,12 +367,12 @@ BEGIN
 END
 ",
         entered = setting("entered"),
-        digest = digest(claims),
+        digest = digest(settings),
     )
 }
 
 /// The body of `postern.verified()`: one expression, because each costs again in every transaction.
-fn verified_body(claims: &[Claim]) -> String {
+fn verified_body(settings: &[String]) -> String {
     format!(
         "
 BEGIN
@@ -391,19 +385,19 @@ BEGIN
 END
 ",
         adopted = setting("adopted"),
-        digest = digest(claims),
+        digest = digest(settings),
         expiry = setting("exp"),
     )
 }
 
 /// The body of `postern.checked()`, which checks the MAC. A guest (no claim at all) leaves before any variable is made: each one costs a tenth of the rest.
-fn checked_body(all: &[Claim]) -> String {
+fn checked_body(all: &[String]) -> String {
     let declared: Vec<String> = all
         .iter()
         .enumerate()
-        .map(|(i, claim)| format!("    c{i} pg_catalog.text := coalesce({}, '');", setting(&claim.setting())))
+        .map(|(i, claim)| format!("    c{i} pg_catalog.text := coalesce({}, '');", setting(claim)))
         .collect();
-    let settings: Vec<String> = all.iter().map(|claim| setting(&claim.setting())).collect();
+    let settings: Vec<String> = all.iter().map(|claim| setting(claim)).collect();
     let claims = (0..all.len()).map(|i| format!("c{i}"));
     let framed: Vec<String> = ["pid", "started", "login"]
         .into_iter()

@@ -455,7 +455,7 @@ fn declared_claims_are_of_their_type_or_no_token_s() {
         ("levels", ClaimType::Int4Array),
         ("tenants", ClaimType::UuidArray),
     ]
-    .map(|(name, ty)| Claim::declared(name, ty));
+    .map(|(name, ty)| Claim::declared(name, ty, false));
     issuer.settings.claims.extend(declared);
     let with = |name: &str, value: Value| {
         let mut claims = good();
