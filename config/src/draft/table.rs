@@ -221,6 +221,7 @@ fn shape(table: &Table, schema: &Ident) -> Option<Shape> {
                     name: Ident::new(&c.name).ok()?,
                     ty: Some(ColumnType::parse(&c.ty)),
                     protected: false,
+                    eq: false,
                     never: false,
                 })
             })
