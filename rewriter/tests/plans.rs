@@ -4,44 +4,17 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test")]
 
+mod desk;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
+use desk::{on_a_deep_stack, with_guild};
 use postern_config::settings::Enforce;
 use postern_config::{Config, Login, LoginKind, ModuleName};
 use postern_rewriter::catalog::Catalog;
 use postern_rewriter::plan::{Plan, Run};
 use postern_rewriter::{Ask, plan_batch};
-
-/// The reference domain, and the tests' own module `guild`, which has what that lacks.
-fn config() -> Config {
-    static MADE: AtomicUsize = AtomicUsize::new(0);
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let number = MADE.fetch_add(1, Ordering::Relaxed);
-    let directory = std::env::temp_dir().join(format!("postern-plans-{}-{number}", std::process::id()));
-    std::fs::create_dir_all(directory.join("modules")).unwrap();
-    let copy = |from: PathBuf, to: PathBuf| std::fs::copy(from, to).map(|_| ()).unwrap();
-    copy(root.join("config/examples/postern.toml"), directory.join("postern.toml"));
-    for entry in std::fs::read_dir(root.join("config/examples/modules")).unwrap() {
-        let entry = entry.unwrap();
-        copy(entry.path(), directory.join("modules").join(entry.file_name()));
-    }
-    copy(root.join("tests/gate/guild.toml"), directory.join("modules/guild.toml"));
-    let config = postern_config::load(&directory.join("postern.toml"));
-    std::fs::remove_dir_all(&directory).unwrap();
-    config.unwrap()
-}
-
-/// The judge recurses; test threads have small stacks.
-fn on_a_deep_stack<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
-    std::thread::Builder::new()
-        .stack_size(8 << 20)
-        .spawn(f)
-        .unwrap()
-        .join()
-        .unwrap()
-}
 
 fn describe(plan: &Plan) -> String {
     let mut out = String::new();
@@ -99,7 +72,7 @@ fn judge(config: &Config, who: &str, sql: &str, enforce: Enforce) -> String {
 }
 
 fn run(file: PathBuf, enforce: Enforce) -> Vec<String> {
-    let config = config();
+    let config = with_guild();
     let text = std::fs::read_to_string(&file).unwrap();
     let mut failures = Vec::new();
     let mut blessed = String::new();
@@ -143,7 +116,7 @@ fn golden_files_hold() {
 
 #[test]
 fn every_predicate_of_the_examples_reads_the_same() {
-    for manifest in &config().modules {
+    for manifest in &with_guild().modules {
         postern_rewriter::verify_policies(manifest).unwrap();
     }
 }

@@ -10,7 +10,7 @@ use std::hint::black_box;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use desk::{asked, config, on_a_deep_stack};
+use desk::{asked, on_a_deep_stack, with_guild};
 use postern_config::settings::Enforce;
 use postern_rewriter::plan::{Plan, Run};
 use postern_rewriter::template::{Masked, Template, Variants, mask};
@@ -52,7 +52,7 @@ fn corpus() -> Vec<(String, String)> {
             }
         }
     }
-    let config = config();
+    let config = with_guild();
     let known = |who: &str| {
         config
             .modules
@@ -251,7 +251,7 @@ fn fault(template: &Template, sql: &str, ask: &Ask<'_>) -> Option<Result<(), Str
 #[test]
 fn filling_is_planning() {
     on_a_deep_stack(|| {
-        let config = config();
+        let config = with_guild();
         let rounds = std::env::var("POSTERN_MUTATIONS")
             .ok()
             .and_then(|n| n.parse().ok())
@@ -324,7 +324,7 @@ fn open_holes(sql: &str, ask: &Ask<'_>) -> Option<Vec<String>> {
 #[test]
 fn only_literals_that_nobody_looks_at_are_holes() {
     on_a_deep_stack(|| {
-        let config = config();
+        let config = with_guild();
         let mut wrong = String::new();
         for (sql, expected) in [
             // What holes are.
@@ -511,7 +511,7 @@ fn only_literals_that_nobody_looks_at_are_holes() {
 #[test]
 fn variants_of_one_key_differ_in_what_is_exact() {
     on_a_deep_stack(|| {
-        let config = config();
+        let config = with_guild();
         asked(&config, "sys_account", Enforce::Both, |ask| {
             let mut variants = Variants::default();
             let mut masked = Masked::default();
@@ -538,7 +538,7 @@ fn variants_of_one_key_differ_in_what_is_exact() {
 #[test]
 fn a_template_takes_no_other_text() {
     on_a_deep_stack(|| {
-        let config = config();
+        let config = with_guild();
         asked(&config, "sys_account", Enforce::Both, |ask| {
             let mut masked = Masked::default();
             let own = "SELECT id FROM roles WHERE id = 'a'";
@@ -604,7 +604,7 @@ fn ns(mut f: impl FnMut()) -> f64 {
 fn what_each_step_costs() {
     on_a_deep_stack(|| {
         use std::hash::BuildHasher;
-        let config = config();
+        let config = with_guild();
         let hasher = std::hash::RandomState::new();
         for sql in [
             "SELECT id, role, project_id FROM roles WHERE id = 'acc-4711';",
@@ -653,7 +653,7 @@ fn names(file: &str) -> Vec<String> {
 #[test]
 fn no_type_and_no_function_decides_by_a_literal() {
     on_a_deep_stack(|| {
-        let config = config();
+        let config = with_guild();
         let mut texts = Vec::new();
         for ty in names("types.txt")
             .iter()
@@ -961,7 +961,7 @@ fn mutated(dice: &mut Dice, seed: &str, donor: &str) -> String {
 #[test]
 fn filling_is_planning_for_statements_made_at_random() {
     on_a_deep_stack(|| {
-        let config = config();
+        let config = with_guild();
         let seeds: Vec<(String, String)> = corpus()
             .into_iter()
             .filter(|(_, sql)| mask(sql, &mut Masked::default()) && sql.len() < 500)

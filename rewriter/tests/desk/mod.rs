@@ -3,7 +3,8 @@
 #![allow(dead_code, reason = "each test uses some of it")]
 #![expect(clippy::unwrap_used, reason = "a test")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use postern_config::settings::Enforce;
 use postern_config::{Config, LoginKind, ModuleName};
@@ -14,6 +15,25 @@ use postern_rewriter::{Ask, plan_batch};
 /// The reference domain.
 pub fn config() -> Config {
     postern_config::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/examples/postern.toml")).unwrap()
+}
+
+/// The reference domain, and the tests' own module `guild`, which has what that lacks.
+pub fn with_guild() -> Config {
+    static MADE: AtomicUsize = AtomicUsize::new(0);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let number = MADE.fetch_add(1, Ordering::Relaxed);
+    let directory = std::env::temp_dir().join(format!("postern-plans-{}-{number}", std::process::id()));
+    std::fs::create_dir_all(directory.join("modules")).unwrap();
+    let copy = |from: PathBuf, to: PathBuf| std::fs::copy(from, to).map(|_| ()).unwrap();
+    copy(root.join("config/examples/postern.toml"), directory.join("postern.toml"));
+    for entry in std::fs::read_dir(root.join("config/examples/modules")).unwrap() {
+        let entry = entry.unwrap();
+        copy(entry.path(), directory.join("modules").join(entry.file_name()));
+    }
+    copy(root.join("tests/gate/guild.toml"), directory.join("modules/guild.toml"));
+    let config = postern_config::load(&directory.join("postern.toml"));
+    std::fs::remove_dir_all(&directory).unwrap();
+    config.unwrap()
 }
 
 /// The judge recurses; test threads have small stacks. Unoptimised frames are several times larger than those that serve.
