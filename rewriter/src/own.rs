@@ -105,7 +105,7 @@ FROM pg_catalog.pg_policy p JOIN pg_catalog.pg_class t ON t.oid = p.polrelid JOI
 WHERE p.polpermissive AND s.nspname = $1::text GROUP BY p.polrelid) \
 SELECT x.schema, x.name, x.kind, x.parents, x.native, x.attribute, x.type, x.collated FROM (\
 SELECT CASE WHEN n.oid = pg_catalog.pg_my_temp_schema() THEN 'pg_temp' ELSE n.nspname::text END, c.relname::text, \
-CASE WHEN c.relkind = 'v' AND c.relowner <> n.nspowner AND (pg_catalog.pg_get_userbyid(c.relowner) = 'postern_policy' \
+CASE WHEN c.relkind = 'v' AND n.oid <> pg_catalog.pg_my_temp_schema() AND c.relowner <> n.nspowner AND (pg_catalog.pg_get_userbyid(c.relowner) = 'postern_policy' \
 OR EXISTS (SELECT FROM pg_catalog.pg_namespace o WHERE o.nspowner = c.relowner AND o.nspname NOT LIKE 'pg\\_%' AND o.nspname <> 'public')) \
 THEN 'V' ELSE c.relkind::text END, \
 (WITH RECURSIVE up(oid) AS (SELECT i.inhparent FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid UNION \

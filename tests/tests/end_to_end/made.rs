@@ -168,3 +168,16 @@ fn the_second_lock_follows_what_is_made() {
         assert_eq!(found, states, "{login}");
     }
 }
+
+/// A view of one session is that session's to read, and nobody else's.
+#[test]
+fn a_temporary_view_is_its_sessions() {
+    let stand = Stand::shared();
+    let _beside = stand.beside_others();
+    let (mut c, mut other) = (stand.connect("lab", None), stand.connect("lab", None));
+    let view = "CREATE TEMP VIEW made_for_a_while AS SELECT 7 AS a";
+    c.run(view).good(view);
+    let read = "SELECT a FROM made_for_a_while";
+    assert_eq!(c.run(read).good(read).scalar().as_deref(), Some("7"));
+    assert_eq!(other.run(read).sqlstate(), "42P01");
+}
