@@ -74,8 +74,13 @@ fn of_relation(c: &CopyStmt, relation: &RangeVar, ask: &Ask<'_>) -> Result<Optio
     })))))
 }
 
-/// The listed columns. Each is one of the table's: no other name may come to stand for something in a query.
+/// The listed columns as a query's. Each is one of the table's: no other name may come to stand for something there.
 fn named_columns(c: &CopyStmt, table: &Table) -> Result<Vec<Node>, Refusal> {
+    Ok(listed(c, table)?.into_iter().map(tree::bare_column).collect())
+}
+
+/// The names of the listed columns, each of them the table's and there once.
+pub(crate) fn listed<'c>(c: &'c CopyStmt, table: &Table) -> Result<Vec<&'c str>, Refusal> {
     let mut names: Vec<&str> = Vec::with_capacity(c.attlist.len());
     for n in &c.attlist {
         let name = tree::text_of(n).ok_or_else(|| Refusal::internal("a column list holds something else"))?;
@@ -89,7 +94,7 @@ fn named_columns(c: &CopyStmt, table: &Table) -> Result<Vec<Node>, Refusal> {
         }
         names.push(name);
     }
-    Ok(names.into_iter().map(tree::bare_column).collect())
+    Ok(names)
 }
 
 fn copy_out(stmt: &Node, ask: &Ask<'_>) -> Result<Plan, Refusal> {

@@ -13,7 +13,7 @@ use postern_config::Table;
 use crate::insert::column_of;
 use crate::judge::Ask;
 use crate::plan::{Effect, Form, Header, Layout, Marks, Plan, Refusal};
-use crate::{statement, tree};
+use crate::{copy, statement, tree};
 
 /// Plans it.
 pub(crate) fn plan(c: &CopyStmt, table: &Table, ask: &Ask<'_>) -> Result<Plan, Refusal> {
@@ -49,20 +49,7 @@ fn columns<'t>(c: &'t CopyStmt, table: &'t Table) -> Result<Vec<&'t str>, Refusa
     if c.attlist.is_empty() {
         return Ok(table.columns.iter().map(|column| column.name.as_str()).collect());
     }
-    let mut names: Vec<&str> = Vec::with_capacity(c.attlist.len());
-    for n in &c.attlist {
-        let name = tree::text_of(n).ok_or_else(|| Refusal::internal("a column list holds something else"))?;
-        column_of(table, name, -1)?;
-        if names.contains(&name) {
-            return Err(Refusal::new(
-                "42701",
-                "column",
-                format!("column \"{name}\" specified more than once"),
-            ));
-        }
-        names.push(name);
-    }
-    Ok(names)
+    copy::listed(c, table)
 }
 
 /// A row's field, like a parameter that a client writes: its location tells it from ours.
@@ -125,6 +112,20 @@ impl<'o> Given<'o> {
     }
 }
 
+impl Given<'_> {
+    /// The first option that CSV alone has.
+    fn of_csv_alone(&self) -> Option<&'static str> {
+        let options = [
+            (self.quote.is_some(), "quote"),
+            (self.escape.is_some(), "escape"),
+            (self.forces_quote, "force quote"),
+            (self.not_null.is_some(), "force not null"),
+            (self.null_if.is_some(), "force null"),
+        ];
+        options.into_iter().find_map(|(given, what)| given.then_some(what))
+    }
+}
+
 /// How the fields are written; what PostgreSQL refuses of the options is refused in its words.
 fn form(options: &[Node], table: &Table, columns: &[&str]) -> Result<Form, Refusal> {
     let given = Given::read(options)?;
@@ -145,16 +146,8 @@ fn form(options: &[Node], table: &Table, columns: &[&str]) -> Result<Form, Refus
     if !csv && b"\\.abcdefghijklmnopqrstuvwxyz0123456789".contains(&mark) {
         return Err(invalid(format!("COPY delimiter cannot be \"{delimiter}\"")));
     }
-    for (given, what) in [
-        (given.quote.is_some(), "quote"),
-        (given.escape.is_some(), "escape"),
-        (given.forces_quote, "force quote"),
-        (given.not_null.is_some(), "force not null"),
-        (given.null_if.is_some(), "force null"),
-    ] {
-        if given && !csv {
-            return Err(unavailable(format!("COPY {what} available only in CSV mode")));
-        }
+    if let Some(what) = given.of_csv_alone().filter(|_| !csv) {
+        return Err(unavailable(format!("COPY {what} available only in CSV mode")));
     }
     if given.forces_quote {
         return Err(unavailable("COPY force quote only available using COPY TO"));
@@ -200,16 +193,8 @@ fn binary(given: &Given<'_>) -> Result<Form, Refusal> {
     if given.header.is_some_and(|h| h != Header::None) {
         return Err(unavailable("cannot specify HEADER in BINARY mode"));
     }
-    for (given, what) in [
-        (given.quote.is_some(), "quote"),
-        (given.escape.is_some(), "escape"),
-        (given.forces_quote, "force quote"),
-        (given.not_null.is_some(), "force not null"),
-        (given.null_if.is_some(), "force null"),
-    ] {
-        if given {
-            return Err(unavailable(format!("COPY {what} available only in CSV mode")));
-        }
+    if let Some(what) = given.of_csv_alone() {
+        return Err(unavailable(format!("COPY {what} available only in CSV mode")));
     }
     Ok(Form::Binary)
 }

@@ -80,22 +80,25 @@ impl Session {
             self.send_whole(Sent::Plans(plans), &wanted).await?;
             return Ok(true);
         }
-        if let [plan] = &plans[..]
-            && matches!(plan.effect, Effect::CopyRows(_))
-        {
-            let stmt = Arc::new(Stmt::by_batch(Origin {
-                source: Some(text.into()),
+        let source: Option<Arc<str>> = (plans.len() == 1).then(|| text.into());
+        let part = |plan: &Arc<Plan>| {
+            Stmt::by_batch(Origin {
+                source: source.clone(),
                 types: Vec::new(),
                 plan: Some(plan.clone()),
                 generation,
                 asker,
                 token: token.clone(),
                 shared,
-            }));
+            })
+        };
+        if let [plan] = &plans[..]
+            && matches!(plan.effect, Effect::CopyRows(_))
+        {
             if !(self.status == b'E' && self.queue.is_empty()) {
                 self.ensure_identity(&wanted).await?;
             }
-            Box::pin(self.begin_fill(&stmt, wanted, true)).await?;
+            Box::pin(self.begin_fill(&Arc::new(part(plan)), wanted, true)).await?;
             return Ok(true);
         }
         if plans.iter().any(|p| Self::is_copy_in(&p.effect)) {
@@ -108,17 +111,8 @@ impl Session {
             )
             .into());
         }
-        let source: Option<Arc<str>> = (plans.len() == 1).then(|| text.into());
         for plan in plans.iter() {
-            let stmt = Stmt::by_batch(Origin {
-                source: source.clone(),
-                types: Vec::new(),
-                plan: Some(plan.clone()),
-                generation,
-                asker,
-                token: token.clone(),
-                shared,
-            });
+            let stmt = part(plan);
             if stmt.params() > 0 {
                 return Err(refusal("42P02", "parameter", "there is no parameter $1").into());
             }
