@@ -305,7 +305,12 @@ fn layouts() -> Vec<Layout> {
         Form::Binary,
     ];
     let columns = || ["a".into(), "b".into()].into();
-    forms.map(|form| Layout { columns: columns(), form }).into()
+    forms
+        .map(|form| Layout {
+            columns: columns(),
+            form,
+        })
+        .into()
 }
 
 type Copied = Vec<Vec<Option<Vec<u8>>>>;
