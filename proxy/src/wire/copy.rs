@@ -202,10 +202,11 @@ impl Rows {
                 return Ok(false);
             }
             let Some((line, whole)) = self.find_line()? else {
-                if self.buffer.len() > self.limit {
-                    return Err(CopyError::TooLong(self.limit));
-                }
-                return Ok(false);
+                return if self.scan.at > self.limit {
+                    Err(CopyError::TooLong(self.limit))
+                } else {
+                    Ok(false)
+                };
             };
             if line > self.limit {
                 return Err(CopyError::TooLong(self.limit));
@@ -274,6 +275,10 @@ impl Rows {
         } = self.scan;
         while let Some(byte) = buffer.get(at) {
             let before = Scan { at, quoted, escaped };
+            // Before anything else is found in it, so that it does not matter how much of it is there.
+            if at > self.limit {
+                return Err(CopyError::TooLong(self.limit));
+            }
             if let Some((quote, escape)) = csv {
                 // Where they are one character it toggles; else an escape counts only within quotes, and not one that is escaped itself.
                 if escape != quote {
@@ -418,12 +423,18 @@ impl Rows {
                 return more(total + 4);
             };
             total += 4;
+            if total > limit {
+                return Err(CopyError::TooLong(limit));
+            }
             if length == -1 {
                 row.fields.push(None);
                 continue;
             }
             let length = usize::try_from(length).map_err(|_| CopyError::Size)?;
             total += length;
+            if total > limit {
+                return Err(CopyError::TooLong(limit));
+            }
             if rest.len() < length {
                 return more(total);
             }
@@ -431,9 +442,6 @@ impl Rows {
             row.bytes.extend_from_slice(&rest[..length]);
             row.push_from(start);
             rest.advance(length);
-        }
-        if total > self.limit {
-            return Err(CopyError::TooLong(self.limit));
         }
         self.buffer.advance(total);
         Ok(true)

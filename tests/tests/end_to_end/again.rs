@@ -228,23 +228,25 @@ fn postgresql_is_asked_with_parameters_unless_the_settings_say_otherwise() {
         change("int USING body::int");
         assert_eq!(c.run(sql).good(sql).scalar().as_deref(), Some("42"));
         settle(&mut c);
-        // In a transaction, which has failed by then, it is told once.
-        change("text");
-        c.run("BEGIN").good("BEGIN");
-        // Its result has another type, or its parameter no operator.
+        // In a transaction, which has failed by then, it is told once: its result has another type, or its parameter no operator. On a slow
+        // machine the proxy may have read the catalogue anew meanwhile, and then there is nothing to tell.
         let outdated = |code: &str| ["0A000", "42883"].contains(&code);
-        let told = c.run(sql);
-        assert!(
-            if prepared {
-                outdated(told.sqlstate())
-            } else {
-                told.error.is_none()
-            },
-            "{told:?}"
-        );
-        assert_eq!(c.run("SELECT 1").sqlstate(), if prepared { "25P02" } else { "" });
-        c.run("ROLLBACK").good("ROLLBACK");
-        assert_eq!(c.run(sql).good(sql).scalar().as_deref(), Some("42"));
+        let mut seen = false;
+        for ty in ["text", "int USING body::int", "text", "int USING body::int"] {
+            settle(&mut c);
+            change(ty);
+            c.run("BEGIN").good("BEGIN");
+            let told = c.run(sql);
+            seen = outdated(told.sqlstate());
+            assert!(told.error.is_none() || prepared && seen, "{told:?}");
+            assert_eq!(c.run("SELECT 1").sqlstate(), if seen { "25P02" } else { "" });
+            c.run("ROLLBACK").good("ROLLBACK");
+            assert_eq!(c.run(sql).good(sql).scalar().as_deref(), Some("42"));
+            if seen {
+                break;
+            }
+        }
+        assert_eq!(seen, prepared, "nothing was outdated");
         settle(&mut c);
         // Behind another Query too, each in its place; what comes next is answered.
         change("int USING body::int");
