@@ -5,7 +5,7 @@
 //! data of one message, one row, and what PostgreSQL has not taken yet.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use postern_rewriter::plan::{Effect, Refusal};
 
@@ -107,6 +107,8 @@ impl Session {
                 return Err(refusal("08P01", "protocol", message).into());
             }
         }
+        // A client may take its time, and its token end or be revoked meanwhile.
+        self.check_valid(&fill.identity, SystemTime::now())?;
         while fill.rows.next(&mut fill.row).map_err(unreadable)? {
             self.write_copied(fill).await?;
         }
