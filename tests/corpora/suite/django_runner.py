@@ -17,6 +17,11 @@ class Result(unittest.TextTestResult):
         if self.outcomes.get(test.id()) not in ("failed", "error"):
             self.outcomes[test.id()] = outcome
 
+    def tell(self, test, err):
+        # Read while the run goes on; what unittest itself says comes at the end of a part.
+        with open(os.path.join(os.environ["CORPORA_OUT"], "failures.txt"), "a", encoding="utf-8") as f:
+            f.write(f"{test.id()}\n{self._exc_info_to_string(err, test)}\n\n")
+
     def addSuccess(self, test):
         super().addSuccess(test)
         self.note(test, "passed")
@@ -24,10 +29,12 @@ class Result(unittest.TextTestResult):
     def addError(self, test, err):
         super().addError(test, err)
         self.note(test, "error")
+        self.tell(test, err)
 
     def addFailure(self, test, err):
         super().addFailure(test, err)
         self.note(test, "failed")
+        self.tell(test, err)
 
     def addSkip(self, test, reason):
         super().addSkip(test, reason)
@@ -45,6 +52,7 @@ class Result(unittest.TextTestResult):
         super().addSubTest(test, subtest, err)
         if err is not None:
             self.note(test, "failed")
+            self.tell(test, err)
 
 
 class Runner(DiscoverRunner):
@@ -53,6 +61,6 @@ class Runner(DiscoverRunner):
 
     def run_suite(self, suite, **kwargs):
         result = super().run_suite(suite, **kwargs)
-        with open(os.path.join(os.environ["CORPORA_OUT"], "tests.json"), "w", encoding="utf-8") as f:
+        with open(os.path.join(os.environ["CORPORA_OUT"], f"tests-{os.getpid()}.json"), "w", encoding="utf-8") as f:
             json.dump(result.outcomes, f)
         return result

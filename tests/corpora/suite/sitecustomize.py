@@ -94,7 +94,12 @@ def install():
             sqlstate = (given.error_field(DiagnosticField.SQLSTATE) or b"").decode()
             message = (given.error_field(DiagnosticField.MESSAGE_PRIMARY) or b"").decode("utf-8", "replace")
             hint = (given.error_field(DiagnosticField.MESSAGE_HINT) or b"").decode("utf-8", "replace")
-            counts[command, sqlstate, trail.refusal(sqlstate), message, hint] += 1
+            refused = command, sqlstate, trail.refusal(sqlstate), message, hint
+            counts[refused] += 1
+            if refused[2] and counts[refused] == 1:
+                # For whoever does not want to wait for the end.
+                with open(os.path.join(OUT, "refused.jsonl"), "a", encoding="utf-8") as f:
+                    f.write(json.dumps(refused) + "\n")
         elif given.status in settled and runs:
             counts[command, "", None, "", ""] += 1
         return given

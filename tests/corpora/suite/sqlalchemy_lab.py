@@ -7,11 +7,22 @@ import sys
 sys.path.insert(0, os.getcwd())
 
 from sqlalchemy.dialects.postgresql import provision
-from sqlalchemy.testing import exclusions
+from sqlalchemy.testing import config, exclusions
 from test.requirements import DefaultRequirements
 
 # Only a DBA installs extensions; tests of their types are then skipped by the suite itself.
 provision._extensions = []
+
+
+class LabConfig(config.Config):
+    """Tests that name a schema without asking whether there is a second one get the one that there is."""
+
+    def __init__(self, *arguments, **named):
+        super().__init__(*arguments, **named)
+        self.test_schema = "lab"
+
+
+config.Config = LabConfig
 
 
 class LabRequirements(DefaultRequirements):
@@ -44,6 +55,9 @@ outcomes = {}
 def pytest_runtest_logreport(report):
     if report.failed:
         outcomes[report.nodeid] = "failed" if report.when == "call" else "error"
+        # Read while the run goes on; what pytest itself says comes at the end of a part.
+        with open(os.path.join(os.environ["CORPORA_OUT"], "failures.txt"), "a", encoding="utf-8") as f:
+            f.write(f"{report.nodeid}\n{report.longreprtext}\n\n")
     elif report.skipped:
         outcomes.setdefault(report.nodeid, "skipped")
     elif report.when == "call":
@@ -51,5 +65,5 @@ def pytest_runtest_logreport(report):
 
 
 def pytest_sessionfinish():
-    with open(os.path.join(os.environ["CORPORA_OUT"], "tests.json"), "w", encoding="utf-8") as f:
+    with open(os.path.join(os.environ["CORPORA_OUT"], f"tests-{os.getpid()}.json"), "w", encoding="utf-8") as f:
         json.dump(outcomes, f)
