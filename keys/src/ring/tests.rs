@@ -102,6 +102,30 @@ fn seals_and_opens_after_a_restart() {
 }
 
 #[test]
+fn every_column_is_found_and_no_other() {
+    let parts = ["a", "b", "ab", "ba", "abc", "zz", "a.b"];
+    let all = |module: &str| {
+        let columns = parts.iter().flat_map(|t| parts.iter().map(move |c| (*t, *c)));
+        columns.map(|(t, c)| column(module, t, c, "int4")).collect::<Vec<_>>()
+    };
+    let wanted = [all("disco"), all("chat")].concat();
+    let root = MemoryStore::new();
+    let (catalogue, _) = KeyRing::create_missing(None, &wanted, &root).unwrap();
+    let ring = KeyRing::open(&catalogue, &wanted, &root).unwrap();
+    let mut ids: Vec<_> = wanted.iter().map(|w| keys(&ring, w).current_key_id()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), wanted.len());
+    for other in [
+        column("disco", "a", "c", "int4"),
+        column("disco", "c", "a", "int4"),
+        column("users", "a", "b", "int4"),
+    ] {
+        assert!(ring.column(&other.column).is_none(), "{}", other.column);
+    }
+}
+
+#[test]
 fn nothing_missing_changes_nothing() {
     let (root, mut wanted) = (MemoryStore::new(), house());
     let (first, _) = KeyRing::create_missing(None, &wanted, &root).unwrap();

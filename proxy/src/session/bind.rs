@@ -4,21 +4,21 @@
 //! refused with PostgreSQL's SQLSTATE and without the value. Bytes that look like an envelope are data like any other.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 
 use bytes::{BufMut, BytesMut};
 use postern_config::{ColumnType, Manifest};
 use postern_keys::value::{self, ValueError};
 use postern_keys::{Bound, Canonical, KeyRing, NonceSource, SessionFormat};
-use postern_rewriter::plan::{DoorCheck, Param, Refusal, Sealed, Statement, Value};
+use postern_rewriter::plan::{DoorCheck, Output, Param, Refusal, Sealed, Statement, Value};
+use smallvec::SmallVec;
 use zeroize::Zeroizing;
 
 use super::assign::{self, Declared};
-use super::rows::{Door, column_keys};
-use super::statement::{Values, misread};
+use super::rows::{Door, Doors, FEW_TAGS, column_keys};
+use super::statement::misread;
 use super::stop::refusal;
 use crate::identity::Identity;
-use crate::wire::message::{self, Format};
+use crate::wire::message::{self, Format, Formats};
 
 /// A value that was opened, with its type; `None` is NULL.
 pub(super) type Opened = Option<(ColumnType, Zeroizing<Vec<u8>>)>;
@@ -39,8 +39,10 @@ pub(super) struct Source<'a> {
     pub manifest: &'a Manifest,
     /// Whom the statement runs as; `None` where it asks nothing of anybody.
     pub identity: Option<&'a Identity>,
-    /// What the client gave.
-    pub given: &'a Values<'a>,
+    /// What the client gave; `None` is NULL.
+    pub values: &'a [Option<&'a [u8]>],
+    /// In these formats.
+    pub formats: &'a Formats,
     /// Types that the client declared in Parse.
     pub types: &'a [u32],
     /// Values drawn from the statement's sequences.
@@ -121,7 +123,7 @@ impl Binder<'_> {
 
     fn format(&self, param: &Param) -> Format {
         match param {
-            Param::Client(i) => self.source.given.formats.of(usize::from(*i)),
+            Param::Client(i) => self.source.formats.of(usize::from(*i)),
             Param::Text(_) | Param::Generated(_) => Format::Text,
             Param::Row(_) | Param::Seal { .. } | Param::EqTag { .. } | Param::EqTags { .. } => Format::Binary,
         }
@@ -177,21 +179,21 @@ impl Binder<'_> {
 
 impl<'a> Source<'a> {
     /// The door checks of an output, with the values that this Bind gives.
-    pub(super) fn doors(&self, checks: &[DoorCheck]) -> Result<Vec<Door>, Refusal> {
+    pub(super) fn doors(&self, output: &Output) -> Result<Doors, Refusal> {
         let door = |check: &DoorCheck| {
             let keys = column_keys(self.ring, &check.open.column)?;
-            let mut tags = HashSet::new();
+            let mut tags: SmallVec<[_; FEW_TAGS]> = SmallVec::new();
             for value in &check.one_of {
                 if check.array {
                     let ty = value_type(value).unwrap_or(&check.open.column.ty);
                     tags.extend(self.array(value)?.into_iter().flatten().map(|c| keys.eq_tag(ty, &c)));
                 } else if let Some(known) = self.value(value)? {
-                    tags.insert(keys.eq_tag(&known.ty, known.bytes()));
+                    tags.push(keys.eq_tag(&known.ty, known.bytes()));
                 }
             }
-            Ok(Door::new(keys, tags))
+            Ok(Door::new(keys, tags.into(), check, output))
         };
-        checks.iter().map(door).collect()
+        output.door.iter().map(door).collect()
     }
 
     fn tag(&self, column: &Sealed, value: &Value) -> Result<Option<[u8; 16]>, Refusal> {
@@ -301,12 +303,12 @@ impl<'a> Source<'a> {
         let index = usize::from(index);
         Declared {
             oid: self.types.get(index).copied().unwrap_or(0),
-            format: self.given.formats.of(index),
+            format: self.formats.of(index),
         }
     }
 
     fn client(&self, index: u16) -> Result<Option<&'a [u8]>, Refusal> {
-        let given = self.given.values.get(usize::from(index));
+        let given = self.values.get(usize::from(index));
         given.copied().ok_or_else(|| {
             refusal(
                 "42P02",

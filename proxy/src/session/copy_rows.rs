@@ -15,7 +15,7 @@ const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 
 /// The format in which the rows are to come.
 pub(super) fn formats(form: &CopyForm) -> Formats {
-    Formats::new(vec![format(form)])
+    Formats::new(&[format(form)])
 }
 
 fn format(form: &CopyForm) -> Format {

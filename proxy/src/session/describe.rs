@@ -144,7 +144,7 @@ impl Session {
 
     fn put_describe(&mut self, target: Target<'_>, to: To, params: Params, rows: Rows) -> Result<(), Stop> {
         message::put_target(&mut self.links.upstream.output, b'D', target).map_err(too_long)?;
-        self.expect(Expect::Describe(Box::new(Describe { to, params, rows })));
+        self.expect(Expect::Describe(Describe { to, params, rows }));
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use bytes::BytesMut;
 use super::SessionEnd;
 use super::engine::Session;
 use super::expect::{Expect, Params, Rows};
-use super::rows;
+use super::rows::{self, DescribeFault};
 use super::statement::output;
 use crate::wire::message::{self, Format};
 
@@ -70,10 +70,12 @@ impl Session {
                 Ok(())
             }
             Rows::Portal(reading) => {
-                let columns = message::row_description(body).map_err(|_| SessionEnd::UpstreamProtocol)?;
                 let mut unseen = BytesMut::new();
                 let out = if shown { &mut self.links.client.output } else { &mut unseen };
-                reading.describe(columns, out).map_err(|_| SessionEnd::Internal)
+                reading.describe(body, out).map_err(|fault| match fault {
+                    DescribeFault::Theirs => SessionEnd::UpstreamProtocol,
+                    DescribeFault::Ours => SessionEnd::Internal,
+                })
             }
             Rows::Copy(reading) => {
                 let columns = message::row_description(body).map_err(|_| SessionEnd::UpstreamProtocol)?;

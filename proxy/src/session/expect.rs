@@ -44,7 +44,7 @@ pub(super) enum Expect {
     /// BindComplete.
     Bind { to: To, settle: bool },
     /// ParameterDescription, then RowDescription or NoData.
-    Describe(Box<Describe>),
+    Describe(Describe),
     /// Rows, then CommandComplete, EmptyQueryResponse or PortalSuspended.
     Execute(Execute),
     /// CloseComplete.

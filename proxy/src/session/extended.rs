@@ -17,7 +17,7 @@ use super::expect::{After, Execute, Expect, Mode, Settles, To};
 use super::names::{MAX_NAME, alike};
 use super::plans::Asker;
 use super::server::{Name, Step};
-use super::statement::{Cursor, Given, Origin, Portal, Stmt, Way, declared_type, misread, only_reads};
+use super::statement::{Cursor, Given, Offered, Origin, Portal, Stmt, Values, Way, declared_type, misread, only_reads};
 use super::stop::{Stop, hinted, no_portal, refusal};
 use crate::identity::Identity;
 use crate::wire::frame::HEADER;
@@ -141,7 +141,7 @@ impl Session {
         usable(name)?;
         let stmt = self.current(name, None).await?;
         if stmt.passes() && matches!(stmt.effect(), Effect::None) {
-            self.check_portal(portal, &Given::nothing())?;
+            self.check_portal(portal, 0)?;
             let identity = self.wanted(stmt.token.as_ref()).await?;
             self.ensure_identity(&identity).await?;
             let number = self.on_server(&stmt, Step::Main, To::Quiet, None).await?;
@@ -170,7 +170,12 @@ impl Session {
             });
             return Ok(());
         }
-        let Bind { values, results, .. } = Bind::decode(body).map_err(misread)?;
+        let Bind {
+            formats,
+            values,
+            results,
+            ..
+        } = Bind::decode(body).map_err(misread)?;
         if values.len() != stmt.params() {
             let message = format!(
                 "bind message supplies {} parameters, but prepared statement \"{name}\" requires {}",
@@ -179,8 +184,10 @@ impl Session {
             );
             return Err(refusal("08P01", "protocol", message).into());
         }
-        let given = Given::Bind(Bytes::copy_from_slice(body));
-        Box::pin(self.bind(portal, stmt, given, results, To::Client)).await.map(drop)
+        let offered = Offered::Bind(body, Values { formats, values });
+        Box::pin(self.bind(portal, stmt, offered, results, To::Client))
+            .await
+            .map(drop)
     }
 
     /// Execute from the client.

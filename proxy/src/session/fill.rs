@@ -134,7 +134,7 @@ impl Session {
         let number = self.on_server(&fill.stmt, Step::Main, To::Quiet, None).await?;
         let values = Values {
             formats: match fill.rows.is_binary() {
-                true => Formats::new(vec![Format::Binary]),
+                true => Formats::new(&[Format::Binary]),
                 false => Formats::default(),
             },
             values: fill.row.fields().collect(),
@@ -145,7 +145,8 @@ impl Session {
                 session: self.settings.format(),
                 manifest: &self.manifest,
                 identity: Some(&fill.identity),
-                given: &values,
+                values: &values.values,
+                formats: &values.formats,
                 types: &[],
                 drawn: &drawn,
                 row: None,

@@ -97,7 +97,7 @@ impl Session {
         let drawn = self.draw(&steps.write.generate).await?;
         let formats = match &portal.reading {
             Some(reading) => reading.upstream_formats(),
-            None => portal.results.given().to_vec(),
+            None => portal.results.given().into(),
         };
         self.put_step(
             portal,
@@ -154,7 +154,8 @@ impl Session {
                 session: self.settings.format(),
                 manifest: &self.manifest,
                 identity: portal.identity.as_deref(),
-                given: values,
+                values: &values.values,
+                formats: &values.formats,
                 types: &portal.stmt.types,
                 drawn,
                 row,

@@ -15,7 +15,7 @@ use super::expect::{Expect, Settles, To};
 use super::extended::{other_user, too_many};
 use super::rows::Reading;
 use super::server::{Name, Step};
-use super::statement::{Cursor, Given, Portal, Stmt, Way, misread, output};
+use super::statement::{Cursor, Given, Offered, Portal, Stmt, Way, output};
 use super::stop::{Stop, hinted, refusal, taken};
 use crate::identity::Identity;
 use crate::wire::message::Formats;
@@ -26,11 +26,11 @@ impl Session {
         &mut self,
         portal: &str,
         stmt: Arc<Stmt>,
-        given: Given,
+        offered: Offered<'_>,
         results: Formats,
         to: To,
     ) -> Result<Arc<Portal>, Stop> {
-        let (stmt, given) = match stmt.effect() {
+        let (stmt, offered) = match stmt.effect() {
             Effect::Execute(inner, arguments) => {
                 let inner_stmt = self.prepared(inner, stmt.token.as_ref()).await?;
                 if arguments.len() != inner_stmt.params() {
@@ -42,15 +42,15 @@ impl Session {
                     Some(token) => Arc::new(inner_stmt.with_token(token)),
                     None => inner_stmt,
                 };
-                (inner_stmt, Given::Texts(arguments.clone()))
+                (inner_stmt, Offered::Texts(arguments.clone()))
             }
-            _ => (stmt, given),
+            _ => (stmt, offered),
         };
-        if portal.is_empty() && !self.portals.has_room(given.bytes()) {
+        if portal.is_empty() && !self.portals.has_room(offered.bytes()) {
             // Of the unnamed one only the last stays; those before it must not pile up.
             self.drain_or_skip().await?;
         }
-        self.check_portal(portal, &given)?;
+        self.check_portal(portal, offered.bytes())?;
         if stmt.uses_keys() || matches!(stmt.effect(), Effect::Fetch(_)) {
             self.settle_zone().await?;
         }
@@ -72,9 +72,21 @@ impl Session {
         if stmt.way != Way::Relay && !portal.is_empty() && self.portals.get(portal).is_some() {
             return Err(taken("cursor", portal).into());
         }
+        let (all_text, texts);
+        let (formats, values) = match &offered {
+            Offered::Bind(_, given) => (&given.formats, &*given.values),
+            Offered::Texts(given) => {
+                texts = given.iter().map(|t| t.as_deref().map(str::as_bytes)).collect::<Vec<_>>();
+                all_text = Formats::default();
+                (&all_text, &*texts)
+            }
+        };
         let reading = match stmt.way {
             Way::Ours | Way::Rows => None,
-            Way::Relay | Way::Steps => self.reading(&stmt, &given, &results, identity.as_ref()).await?.map(Arc::new),
+            Way::Relay | Way::Steps => self
+                .reading(&stmt, (formats, values), &results, identity.as_ref())
+                .await?
+                .map(Arc::new),
         };
         let cursor = match stmt.effect() {
             Effect::Fetch(name) => self.cursors.get(name).cloned(),
@@ -82,20 +94,20 @@ impl Session {
         };
         let bound = match stmt.once() {
             Some(statement) if stmt.way == Way::Relay => {
-                let formats = match &reading {
+                let asked = match &reading {
                     Some(reading) if !matches!(stmt.effect(), Effect::Declare(_)) => reading.upstream_formats(),
-                    _ => results.given().to_vec(),
+                    _ => results.given().into(),
                 };
                 let drawn = self.draw(&statement.generate).await?;
                 let number = self.on_server(&stmt, Step::Main, To::Quiet, None).await?;
-                let values = given.values().map_err(misread)?;
                 let mut binder = Binder {
                     source: Source {
                         ring: &self.shared.keys,
                         session: self.settings.format(),
                         manifest: &self.manifest,
                         identity: identity.as_deref(),
-                        given: &values,
+                        values,
+                        formats,
                         types: &stmt.types,
                         drawn: &drawn,
                         row: None,
@@ -108,7 +120,7 @@ impl Session {
                     portal,
                     Name::new(number).as_str(),
                     statement,
-                    &formats,
+                    &asked,
                 )?;
                 self.shared.metrics.sealed(binder.sealed);
                 let stmt = stmt.clone();
@@ -125,7 +137,7 @@ impl Session {
             }
             _ => Arc::new(Portal {
                 stmt,
-                given,
+                given: offered.keep(),
                 results,
                 reading,
                 identity,
@@ -142,9 +154,9 @@ impl Session {
         Ok(bound)
     }
 
-    /// There cannot be too many portals, nor too much in them.
-    pub(super) fn check_portal(&self, name: &str, given: &Given) -> Result<(), Refusal> {
-        if name.is_empty() || self.portals.has_room(given.bytes()) {
+    /// There cannot be too many portals, nor too many bytes in them.
+    pub(super) fn check_portal(&self, name: &str, bytes: usize) -> Result<(), Refusal> {
+        if name.is_empty() || self.portals.has_room(bytes) {
             return Ok(());
         }
         Err(too_many("portals"))
@@ -171,7 +183,7 @@ impl Session {
     async fn reading(
         &mut self,
         stmt: &Arc<Stmt>,
-        given: &Given,
+        (formats, values): (&Formats, &[Option<&[u8]>]),
         results: &Formats,
         identity: Option<&Arc<Identity>>,
     ) -> Result<Option<Reading>, Stop> {
@@ -181,21 +193,21 @@ impl Session {
             return Ok(cursor.reading.as_ref().map(|r| r.in_formats(results)).transpose()?);
         }
         let Some(plan) = &stmt.plan else { return Ok(None) };
-        let Some(checks) = output(plan).map(|o| &o.door) else {
+        let Some(output) = output(plan) else {
             return Ok(None);
         };
-        let values = given.values().map_err(misread)?;
         let source = Source {
             ring: &self.shared.keys,
             session: self.settings.format(),
             manifest: &self.manifest,
             identity: identity.map(|i| &**i),
-            given: &values,
+            values,
+            formats,
             types: &stmt.types,
             drawn: &[],
             row: None,
         };
-        let doors = source.doors(checks)?;
+        let doors = source.doors(output)?;
         let text = Formats::default();
         let copied;
         let results = match stmt.effect() {
@@ -206,7 +218,7 @@ impl Session {
             }
             _ => results,
         };
-        Ok(Reading::new(plan, results, &self.shared.keys, doors)?)
+        Ok(Reading::new(plan, results, &self.shared.keys, doors, &stmt.described)?)
     }
 
     fn check_cursor(&self, cursor: &Cursor, identity: Option<&Arc<Identity>>) -> Result<(), Refusal> {

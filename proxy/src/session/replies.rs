@@ -31,6 +31,7 @@ impl Session {
         if self.links.upstream.input.is_empty() {
             return Ok(());
         }
+        self.links.client.ready_to_write();
         let mut input = std::mem::take(&mut self.links.upstream.input);
         let mut at = 0;
         let outcome = self.process(&mut input, &mut at);

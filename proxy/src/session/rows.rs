@@ -4,13 +4,13 @@
 //! keys are looked up once for all rows.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::BytesMut;
 use postern_config::ColumnType;
 use postern_keys::value::{self, ValueError};
 use postern_keys::{Bound, Canonical, ColumnKeys, KeyRing, SessionFormat};
-use postern_rewriter::plan::{CopyForm, Effect, Field, MASKED, Open, Output, Plan, Refusal, Sealed};
+use postern_rewriter::plan::{CopyForm, DoorCheck, Effect, Field, MASKED, Open, Output, Plan, Refusal, Sealed};
 use smallvec::SmallVec;
 use zeroize::Zeroizing;
 
@@ -33,6 +33,15 @@ pub(super) enum RowFault {
     Shape(MessageError),
 }
 
+/// Why columns could not be told.
+#[derive(Debug)]
+pub(super) enum DescribeFault {
+    /// PostgreSQL's message cannot be read.
+    Theirs,
+    /// It does not have the plan's shape, or no longer fits a message.
+    Ours,
+}
+
 impl From<MessageError> for RowFault {
     fn from(error: MessageError) -> Self {
         Self::Shape(error)
@@ -42,18 +51,68 @@ impl From<MessageError> for RowFault {
 /// How the rows of one portal are read.
 pub(super) struct Reading {
     plan: Arc<Plan>,
-    formats: Box<[Format]>,
-    keys: Arc<[Option<Arc<ColumnKeys>>]>,
-    doors: Arc<[Door]>,
+    formats: SmallVec<[Format; USUAL_COLUMNS]>,
+    keys: SmallVec<[Option<Arc<ColumnKeys>>; USUAL_COLUMNS]>,
+    doors: Doors,
+    described: Arc<Described>,
     /// The rows are a COPY's, written in this form.
     copy: Option<Arc<CopyForm>>,
 }
 
 /// What a door check holds a row against.
+#[derive(Clone)]
 pub(super) struct Door {
     keys: Arc<ColumnKeys>,
-    tags: HashSet<[u8; 16]>,
+    tags: Tags,
+    /// The client sees that very value, so that it is opened only once.
+    shown: bool,
 }
+
+/// Those of one reading.
+pub(super) type Doors = SmallVec<[Door; 1]>;
+
+/// Equality tags. Few are compared one by one, which costs less than hashing.
+#[derive(Clone)]
+pub(super) enum Tags {
+    Few(SmallVec<[[u8; 16]; FEW_TAGS]>),
+    Many(Arc<HashSet<[u8; 16]>>),
+}
+
+/// So many tags take no memory of their own.
+pub(super) const FEW_TAGS: usize = 4;
+
+impl From<SmallVec<[[u8; 16]; FEW_TAGS]>> for Tags {
+    fn from(tags: SmallVec<[[u8; 16]; FEW_TAGS]>) -> Self {
+        match tags.spilled() {
+            false => Self::Few(tags),
+            true => Self::Many(Arc::new(tags.into_iter().collect())),
+        }
+    }
+}
+
+impl Tags {
+    fn contains(&self, tag: &[u8; 16]) -> bool {
+        match self {
+            Self::Few(tags) => tags.contains(tag),
+            Self::Many(tags) => tags.contains(tag),
+        }
+    }
+}
+
+/// What a statement's columns were last told as: PostgreSQL's RowDescription and the client's, for clients that ask at every Execute.
+#[derive(Default)]
+pub(super) struct Described(Mutex<Option<Telling>>);
+
+struct Telling {
+    came: Box<[u8]>,
+    formats: SmallVec<[Format; USUAL_COLUMNS]>,
+    told: Box<[u8]>,
+}
+
+/// A longer RowDescription is not kept.
+const MAX_KEPT: usize = 2048;
+/// So many columns take no memory of their own.
+const USUAL_COLUMNS: usize = 8;
 
 /// The keys of a protected column.
 pub(super) fn column_keys(ring: &KeyRing, column: &Sealed) -> Result<Arc<ColumnKeys>, Refusal> {
@@ -69,8 +128,18 @@ pub(super) fn column_keys(ring: &KeyRing, column: &Sealed) -> Result<Arc<ColumnK
 
 impl Door {
     /// A check that a value's equality tag is one of these.
-    pub(super) fn new(keys: Arc<ColumnKeys>, tags: HashSet<[u8; 16]>) -> Self {
-        Self { keys, tags }
+    pub(super) fn new(keys: Arc<ColumnKeys>, tags: Tags, check: &DoorCheck, output: &Output) -> Self {
+        let shown = matches!(output.visible.get(check.envelope), Some(Field::Open(open)) if *open == check.open);
+        Self { keys, tags, shown }
+    }
+
+    fn admits(&self, check: &DoorCheck, plain: &[u8]) -> Result<(), RowFault> {
+        let tag = self.keys.eq_tag(&check.open.column.ty, plain);
+        if self.tags.contains(&tag) {
+            Ok(())
+        } else {
+            Err(RowFault::Integrity)
+        }
     }
 }
 
@@ -99,19 +168,26 @@ impl Scratch {
 
 impl Reading {
     /// For a plan with an output; `doors` are in the order of its checks.
-    pub(super) fn new(plan: &Arc<Plan>, results: &Formats, ring: &KeyRing, doors: Vec<Door>) -> Result<Option<Self>, Refusal> {
+    pub(super) fn new(
+        plan: &Arc<Plan>,
+        results: &Formats,
+        ring: &KeyRing,
+        doors: Doors,
+        described: &Arc<Described>,
+    ) -> Result<Option<Self>, Refusal> {
         let Some(output) = output(plan) else { return Ok(None) };
         let formats = formats(output, results)?;
         let keys = output.visible.iter().map(|field| match field {
             Field::Plain => Ok(None),
             Field::Open(open) => column_keys(ring, &open.column).map(Some),
         });
-        let keys: Result<Arc<[_]>, _> = keys.collect();
+        let keys: Result<SmallVec<_>, _> = keys.collect();
         Ok(Some(Self {
             plan: plan.clone(),
             formats,
             keys: keys?,
-            doors: doors.into(),
+            doors,
+            described: described.clone(),
             copy: match &plan.effect {
                 Effect::CopyOpened(form) => Some(form.clone()),
                 _ => None,
@@ -126,6 +202,8 @@ impl Reading {
             formats: formats(self.output(), results)?,
             keys: self.keys.clone(),
             doors: self.doors.clone(),
+            // FETCH's RowDescription is that of its cursor.
+            described: self.described.clone(),
             copy: None,
         })
     }
@@ -135,7 +213,7 @@ impl Reading {
     }
 
     /// The formats to ask PostgreSQL for.
-    pub(super) fn upstream_formats(&self) -> Vec<Format> {
+    pub(super) fn upstream_formats(&self) -> SmallVec<[Format; USUAL_COLUMNS]> {
         let output = self.output();
         (0..output.upstream_fields)
             .map(|i| match output.visible.get(i) {
@@ -145,9 +223,27 @@ impl Reading {
             .collect()
     }
 
-    /// RowDescription as the client must see it.
-    pub(super) fn describe(&self, columns: Vec<Column<'_>>, out: &mut BytesMut) -> Result<(), MessageError> {
-        describe(self.output(), &self.formats, columns, out)
+    /// Appends RowDescription as the client must see it, from the body of PostgreSQL's.
+    pub(super) fn describe(&self, body: &[u8], out: &mut BytesMut) -> Result<(), DescribeFault> {
+        // Nobody panics while holding it.
+        let mut last = self.described.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(last) = &*last
+            && *last.came == *body
+            && last.formats == self.formats
+        {
+            out.extend_from_slice(&last.told);
+            return Ok(());
+        }
+        let columns = message::row_description(body).map_err(|_| DescribeFault::Theirs)?;
+        let start = out.len();
+        describe(self.output(), &self.formats, columns, out).map_err(|_| DescribeFault::Ours)?;
+        let told = &out[start..];
+        *last = (body.len() + told.len() <= MAX_KEPT).then(|| Telling {
+            came: body.into(),
+            formats: self.formats.clone(),
+            told: told.into(),
+        });
+        Ok(())
     }
 
     /// Whether the rows are a COPY's.
@@ -181,15 +277,12 @@ impl Reading {
             return Err(RowFault::Shape(MessageError::Trailing));
         }
         let mut opened = 0;
-        for (check, door) in output.door.iter().zip(&*self.doors) {
+        for (check, door) in output.door.iter().zip(&self.doors).filter(|(_, door)| !door.shown) {
             // The database answered that the value equals something, so it cannot be NULL.
             let envelope = fields.get(check.envelope).copied().flatten().ok_or(RowFault::Integrity)?;
             self.open(&door.keys, &check.open, envelope, fields, session, scratch)?;
             opened += 1;
-            let tag = door.keys.eq_tag(&check.open.column.ty, &scratch.plain);
-            if !door.tags.contains(&tag) {
-                return Err(RowFault::Integrity);
-            }
+            door.admits(check, &scratch.plain)?;
         }
         let mut fault = None;
         let copy = self.copy.as_deref();
@@ -200,6 +293,10 @@ impl Reading {
             for (i, field) in output.visible.iter().enumerate() {
                 let value = match (field, fields[i]) {
                     (Field::Plain, value) => value,
+                    (Field::Open(_), None) if self.is_checked(i) => {
+                        fault = Some(RowFault::Integrity);
+                        return Err(MessageError::Code);
+                    }
                     (Field::Open(_), None) => None,
                     (Field::Open(open), Some(envelope)) => {
                         let cell = self.cell(i, open, envelope, fields, session, scratch);
@@ -239,6 +336,9 @@ impl Reading {
     ) -> Result<(), RowFault> {
         let keys = self.keys[index].as_ref().ok_or(RowFault::Integrity)?;
         self.open(keys, open, envelope, fields, session, scratch)?;
+        for (check, door) in self.shown_checks(index) {
+            door.admits(check, &scratch.plain)?;
+        }
         let Scratch { plain, printed, .. } = scratch;
         printed.clear();
         match self.formats[index] {
@@ -249,6 +349,17 @@ impl Reading {
             ValueError::Damaged { .. } => RowFault::Integrity,
             other => RowFault::Value(other),
         })
+    }
+
+    /// The door checks of a value that the client sees.
+    fn shown_checks(&self, index: usize) -> impl Iterator<Item = (&DoorCheck, &Door)> + use<'_> {
+        let checks = self.output().door.iter().zip(&self.doors);
+        checks.filter(move |(check, door)| door.shown && check.envelope == index)
+    }
+
+    /// Whether the database answered that the value equals something, so that it cannot be NULL.
+    fn is_checked(&self, index: usize) -> bool {
+        self.shown_checks(index).next().is_some()
     }
 
     /// Opens an envelope into `scratch.plain`.
@@ -314,7 +425,7 @@ pub(super) fn open_field(
 }
 
 /// The formats of what the client sees, one for each column.
-fn formats(output: &Output, results: &Formats) -> Result<Box<[Format]>, Refusal> {
+fn formats(output: &Output, results: &Formats) -> Result<SmallVec<[Format; USUAL_COLUMNS]>, Refusal> {
     let columns = output.visible.len();
     if !results.fit(columns) {
         let message = format!(

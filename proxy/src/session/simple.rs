@@ -19,7 +19,7 @@ use super::catalog::Judged;
 use super::engine::Session;
 use super::expect::{Batch, Expect, To};
 use super::plans::Plans;
-use super::statement::{Given, Origin, Stmt, Way, misread};
+use super::statement::{Given, Offered, Origin, Stmt, Way, misread};
 use super::stop::{Stop, hinted, refusal};
 use crate::identity::Identity;
 use crate::wire::message::{self, Formats, MessageError};
@@ -171,7 +171,7 @@ impl Session {
         if !executes {
             self.prepare("", stmt.clone(), To::Quiet).await?;
         }
-        let portal = self.bind("", stmt, Given::nothing(), Formats::default(), To::Quiet).await?;
+        let portal = self.bind("", stmt, Offered::nothing(), Formats::default(), To::Quiet).await?;
         self.describe_portal("", &portal, To::Quiet).await?;
         self.execute("", &portal, 0, true).await
     }

@@ -8,10 +8,10 @@ use postern_rewriter::parameter_type;
 use postern_rewriter::plan::{Effect, Output, Param, Plan, Rewritten, Run, Statement};
 
 use super::plans::Asker;
-use super::rows::Reading;
+use super::rows::{Described, Reading};
 use super::server::{self, Step};
 use crate::identity::Identity;
-use crate::wire::message::{self, Bind, Formats, MessageError};
+use crate::wire::message::{self, Bind, BindValues, Formats, MessageError};
 
 /// A prepared statement.
 #[derive(Clone)]
@@ -42,6 +42,8 @@ pub(super) struct Stmt {
     pub by_prepare: bool,
     /// Whether it was part of a simple query, and is no statement that the client can name.
     pub by_batch: bool,
+    /// What its portals' columns were last told as.
+    pub described: Arc<Described>,
 }
 
 /// How PostgreSQL knows a statement.
@@ -120,6 +122,7 @@ impl Stmt {
             token,
             by_prepare: false,
             by_batch: false,
+            described: Arc::default(),
         }
     }
 
@@ -353,7 +356,51 @@ pub(super) enum Given {
 /// The same, taken apart.
 pub(super) struct Values<'a> {
     pub formats: Formats,
-    pub values: Vec<Option<&'a [u8]>>,
+    pub values: BindValues<'a>,
+}
+
+impl<'a> Values<'a> {
+    fn of_texts(texts: &'a [Option<Box<str>>]) -> Self {
+        Self {
+            formats: Formats::default(),
+            values: texts.iter().map(|t| t.as_deref().map(str::as_bytes)).collect(),
+        }
+    }
+}
+
+/// Parameters on their way to a portal, which seldom needs them once it is bound.
+pub(super) enum Offered<'a> {
+    /// A Bind's body, and what is in it.
+    Bind(&'a [u8], Values<'a>),
+    /// Texts of SQL's `EXECUTE`.
+    Texts(Vec<Option<Box<str>>>),
+}
+
+impl<'a> Offered<'a> {
+    /// None at all.
+    pub(super) fn nothing() -> Self {
+        Self::Texts(Vec::new())
+    }
+
+    /// Bytes that they take.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Bind(body, _) => body.len(),
+            Self::Texts(texts) => bytes_of(texts),
+        }
+    }
+
+    /// For a portal that needs them later.
+    pub(super) fn keep(self) -> Given {
+        match self {
+            Self::Bind(body, _) => Given::Bind(Bytes::copy_from_slice(body)),
+            Self::Texts(texts) => Given::Texts(texts),
+        }
+    }
+}
+
+fn bytes_of(texts: &[Option<Box<str>>]) -> usize {
+    texts.iter().map(|t| 16 + t.as_ref().map_or(0, |t| t.len())).sum()
 }
 
 impl Given {
@@ -366,7 +413,7 @@ impl Given {
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Bind(body) => body.len(),
-            Self::Texts(texts) => texts.iter().map(|t| 16 + t.as_ref().map_or(0, |t| t.len())).sum(),
+            Self::Texts(texts) => bytes_of(texts),
         }
     }
 
@@ -377,10 +424,7 @@ impl Given {
                 let Bind { formats, values, .. } = Bind::decode(body)?;
                 Ok(Values { formats, values })
             }
-            Self::Texts(texts) => Ok(Values {
-                formats: Formats::default(),
-                values: texts.iter().map(|t| t.as_deref().map(str::as_bytes)).collect(),
-            }),
+            Self::Texts(texts) => Ok(Values::of_texts(texts)),
         }
     }
 }

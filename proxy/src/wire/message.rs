@@ -8,6 +8,7 @@
 
 use bytes::{BufMut, BytesMut};
 use postern_rewriter::plan::Rewritten;
+use smallvec::SmallVec;
 
 use super::frame::MAX_UPSTREAM_FRAME;
 
@@ -168,14 +169,20 @@ impl Format {
     }
 }
 
+/// So many formats take no memory of their own.
+const USUAL_FORMATS: usize = 16;
+
+/// The values of a Bind; a few take no memory of their own. `None` is NULL.
+pub type BindValues<'a> = SmallVec<[Option<&'a [u8]>; 4]>;
+
 /// Formats as Bind gives them: none (all text), one for all, or one for each.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Formats(Vec<Format>);
+pub struct Formats(SmallVec<[Format; USUAL_FORMATS]>);
 
 impl Formats {
     /// Given codes.
-    pub fn new(given: Vec<Format>) -> Self {
-        Self(given)
+    pub fn new(given: &[Format]) -> Self {
+        Self(given.into())
     }
 
     /// Whether this many formats can serve `count` values.
@@ -190,7 +197,7 @@ impl Formats {
 
     /// The format of value `index`; meaningful where they [fit](Self::fit).
     pub fn of(&self, index: usize) -> Format {
-        match self.0.as_slice() {
+        match &*self.0 {
             [] => Format::Text,
             [all] => *all,
             each => each.get(index).copied().unwrap_or(Format::Text),
@@ -244,7 +251,7 @@ pub struct Bind<'a> {
     /// Formats of the values.
     pub formats: Formats,
     /// The values; `None` is NULL.
-    pub values: Vec<Option<&'a [u8]>>,
+    pub values: BindValues<'a>,
     /// Formats of the result.
     pub results: Formats,
 }
@@ -262,7 +269,7 @@ impl<'a> Bind<'a> {
         let (portal, statement) = (reader.text()?, reader.text()?);
         let formats = Formats::decode(&mut reader)?;
         let count = reader.count(4)?;
-        let values = (0..count).map(|_| reader.value()).collect::<Result<Vec<_>>>()?;
+        let values = (0..count).map(|_| reader.value()).collect::<Result<BindValues<'_>>>()?;
         if !formats.fit(values.len()) {
             return Err(MessageError::Trailing);
         }

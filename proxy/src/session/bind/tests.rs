@@ -3,6 +3,7 @@ use postern_rewriter::plan::Output;
 
 use super::*;
 use crate::session::fixture::{manifest, ring, sealed};
+use crate::session::statement::Values;
 use crate::wire::message::{Bind, Formats};
 
 type Bound = Vec<(Format, Option<Vec<u8>>)>;
@@ -39,7 +40,8 @@ impl Bench {
                 session: &self.session,
                 manifest: &self.manifest,
                 identity: None,
-                given,
+                values: &given.values,
+                formats: &given.formats,
                 types,
                 drawn,
                 row: None,
@@ -79,7 +81,7 @@ fn texts<'a>(values: &[Option<&'a str>]) -> Values<'a> {
 
 fn binary<'a>(values: &[&'a [u8]]) -> Values<'a> {
     Values {
-        formats: Formats::new(vec![Format::Binary]),
+        formats: Formats::new(&[Format::Binary]),
         values: values.iter().map(|v| Some(*v)).collect(),
     }
 }

@@ -72,9 +72,15 @@ impl Bench {
     fn reading(&self, door: bool, results: Formats) -> Reading {
         let plan = plan(output(door));
         let keys = self.ring.column(&sealed("email").column).unwrap();
-        let tags = HashSet::from([keys.eq_tag(&ColumnType::Text, b"bob")]);
-        let doors = if door { vec![Door::new(keys, tags)] } else { Vec::new() };
-        Reading::new(&plan, &results, &self.ring, doors).unwrap().unwrap()
+        let bob = keys.eq_tag(&ColumnType::Text, b"bob");
+        let shape = super::output(&plan).unwrap();
+        let doors = shape
+            .door
+            .iter()
+            .map(|check| Door::new(keys.clone(), SmallVec::from_elem(bob, 1).into(), check, shape));
+        Reading::new(&plan, &results, &self.ring, doors.collect(), &Arc::default())
+            .unwrap()
+            .unwrap()
     }
 
     fn read(&mut self, reading: &Reading, fields: &[Option<&[u8]>]) -> Result<Vec<Option<Vec<u8>>>, RowFault> {
@@ -102,10 +108,10 @@ fn opened_in_the_format_asked_for_and_hidden_fields_gone() {
         bench.read(&text, &fields).unwrap(),
         [Some(b"9".to_vec()), Some(b"bob".to_vec()), Some(b"41".to_vec())]
     );
-    let binary = bench.reading(true, Formats::new(vec![Format::Text, Format::Text, Format::Binary]));
+    let binary = bench.reading(true, Formats::new(&[Format::Text, Format::Text, Format::Binary]));
     assert_eq!(bench.read(&binary, &fields).unwrap()[2], Some(41i64.to_be_bytes().to_vec()));
     assert_eq!(
-        binary.upstream_formats(),
+        &*binary.upstream_formats(),
         [Format::Text, Format::Binary, Format::Binary, Format::Binary]
     );
 }
@@ -151,14 +157,59 @@ fn the_door_lets_in_only_what_was_asked_for() {
 }
 
 #[test]
+fn the_door_also_holds_for_a_value_that_is_not_shown() {
+    let mut bench = Bench::new();
+    let mut hidden = output(true);
+    // id and age are shown, email is not; its check opens it all the same.
+    hidden.visible.remove(1);
+    hidden.door[0].envelope = 2;
+    let plan = plan(hidden);
+    let shape = super::output(&plan).unwrap();
+    let keys = bench.ring.column(&sealed("email").column).unwrap();
+    let tags = SmallVec::from_elem(keys.eq_tag(&ColumnType::Text, b"bob"), 1);
+    let door = Door::new(keys, tags.into(), &shape.door[0], shape);
+    assert!(!door.shown);
+    let doors = Doors::from_elem(door, 1);
+    let reading = Reading::new(&plan, &Formats::default(), &bench.ring, doors, &Arc::default())
+        .unwrap()
+        .unwrap();
+    let age = bench.seal("age", &41i64.to_be_bytes(), 9);
+    let (bob, eve) = (bench.seal("email", b"bob", 9), bench.seal("email", b"eve", 9));
+    let row = bench
+        .read(&reading, &[Some(b"9"), Some(&age), Some(&bob), Some(&ID)])
+        .unwrap();
+    assert_eq!(row, [Some(b"9".to_vec()), Some(b"41".to_vec())]);
+    for email in [Some(&eve[..]), Some(&age), None] {
+        assert_eq!(
+            bench.read(&reading, &[Some(b"9"), Some(&age), email, Some(&ID)]),
+            Err(RowFault::Integrity)
+        );
+    }
+}
+
+#[test]
+fn a_few_tags_and_many_admit_the_same() {
+    let tag = |n: u8| [n; 16];
+    for count in [1, FEW_TAGS, FEW_TAGS + 1, 200] {
+        let tags = Tags::from((0..count).map(|n| tag(n as u8)).collect::<SmallVec<_>>());
+        assert!((0..count).all(|n| tags.contains(&tag(n as u8))), "{count}");
+        assert!(!tags.contains(&tag(255)), "{count}");
+    }
+    assert!(!Tags::from(SmallVec::new()).contains(&tag(0)));
+}
+
+#[test]
 fn a_row_of_another_shape_is_not_read() {
     let mut bench = Bench::new();
     let reading = bench.reading(false, Formats::default());
     assert!(matches!(bench.read(&reading, &[None, None, None]), Err(RowFault::Shape(_))));
     let plan = plan(output(false));
-    let two = Formats::new(vec![Format::Text, Format::Text]);
+    let two = Formats::new(&[Format::Text, Format::Text]);
     assert_eq!(
-        Reading::new(&plan, &two, &bench.ring, Vec::new()).err().unwrap().sqlstate,
+        Reading::new(&plan, &two, &bench.ring, Doors::new(), &Arc::default())
+            .err()
+            .unwrap()
+            .sqlstate,
         "08P01"
     );
 }
@@ -166,23 +217,51 @@ fn a_row_of_another_shape_is_not_read() {
 #[test]
 fn described_as_declared() {
     let bench = Bench::new();
-    let reading = bench.reading(false, Formats::new(vec![Format::Binary]));
-    let column = |name| Column {
-        name,
-        origin: (77, 1),
-        oid: 17,
-        typlen: -1,
-        typmod: -1,
-        format: Format::Binary,
-    };
+    let reading = bench.reading(false, Formats::new(&[Format::Binary]));
     let mut out = BytesMut::new();
-    reading
-        .describe(["id", "email", "age", "hidden"].map(column).to_vec(), &mut out)
-        .unwrap();
+    reading.describe(&came(&["id", "email", "age", "hidden"]), &mut out).unwrap();
     let told = message::row_description(&out[5..]).unwrap();
     assert_eq!(told.len(), 3);
     assert_eq!((told[0].origin, told[0].oid), ((77, 1), 17));
     assert_eq!((told[1].origin, told[1].oid, told[1].typlen), ((0, 0), 25, -1));
     assert_eq!((told[2].oid, told[2].typlen, told[2].format), (20, 8, Format::Binary));
-    assert!(reading.describe(["id"].map(column).to_vec(), &mut out).is_err());
+    assert!(reading.describe(&came(&["id"]), &mut out).is_err());
+}
+
+#[test]
+fn described_again_as_it_is_now() {
+    let bench = Bench::new();
+    let binary = bench.reading(false, Formats::new(&[Format::Binary]));
+    let text = binary.in_formats(&Formats::default()).unwrap();
+    let told = |reading: &Reading, names: &[&str]| {
+        let mut out = BytesMut::from(&b"before"[..]);
+        reading.describe(&came(names), &mut out).unwrap();
+        let columns = message::row_description(&out[11..]).unwrap();
+        columns.iter().map(|c| (c.name.to_owned(), c.format)).collect::<Vec<_>>()
+    };
+    // One statement's memory for all: neither other formats nor other columns are told as the last ones.
+    let names = ["id", "email", "age", "hidden"];
+    let first = told(&binary, &names);
+    assert_eq!(told(&binary, &names), first);
+    assert!(told(&text, &names).iter().all(|(_, format)| *format == Format::Text));
+    assert_eq!(told(&binary, &["id", "mail", "age", "hidden"])[1].0, "mail");
+    assert_eq!(told(&binary, &names), first);
+}
+
+/// The body of PostgreSQL's RowDescription for such columns.
+fn came(names: &[&str]) -> Vec<u8> {
+    let columns: Vec<_> = names
+        .iter()
+        .map(|name| Column {
+            name,
+            origin: (77, 1),
+            oid: 17,
+            typlen: -1,
+            typmod: -1,
+            format: Format::Binary,
+        })
+        .collect();
+    let mut out = BytesMut::new();
+    message::put_row_description(&mut out, &columns).unwrap();
+    out[5..].to_vec()
 }

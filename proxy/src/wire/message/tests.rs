@@ -51,7 +51,7 @@ fn parse_round_trip_and_cuts() {
 fn bind_round_trip_and_cuts() {
     let bind = Bind::decode(BIND).unwrap();
     assert_eq!((bind.portal, bind.statement), ("p", "s"));
-    assert_eq!(bind.values, [Some(&b"ab"[..]), None]);
+    assert_eq!(&*bind.values, [Some(&b"ab"[..]), None]);
     assert_eq!(bind.formats.of(1), Format::Binary);
     assert_eq!(bind.results.of(5), Format::Text);
     all_cuts_fail(BIND, owned(|b| Bind::decode(b).map(|_| ())));
