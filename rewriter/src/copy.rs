@@ -282,5 +282,5 @@ fn sealed() -> Refusal {
 }
 
 fn no_right(r: &RangeVar) -> Refusal {
-    Refusal::denied("relation", format!("permission denied for table {}", r.relname)).at(r.location)
+    Refusal::denied("relation", format!("permission denied for table {}", r.relname))
 }

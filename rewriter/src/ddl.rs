@@ -481,14 +481,24 @@ impl Judge<'_> {
     }
 
     fn create_view(&mut self, v: &mut protobuf::ViewStmt) -> Result<(), Refusal> {
+        let placed = v.view.as_ref().is_some_and(|r| !r.schemaname.is_empty());
         self.new_relation(v.view.as_mut(), OnCommitAction::OncommitNoop)?;
         if !v.options.is_empty() {
             return Err(Refusal::construct("Options of a view"));
         }
         self.outlives = true;
         match &mut v.query {
-            Some(q) if matches!(q.node, Some(NodeEnum::SelectStmt(_))) => walk_data(self, q, &Mode::Values).map(|_| ()),
-            _ => Err(Refusal::internal("a view has no query")),
+            Some(q) if matches!(q.node, Some(NodeEnum::SelectStmt(_))) => walk_data(self, q, &Mode::Values).map(|_| ())?,
+            _ => return Err(Refusal::internal("a view has no query")),
+        }
+        match &mut v.view {
+            // A view over a temporary relation is one too, unless its schema was written: PostgreSQL says so, and puts it there.
+            Some(r) if !placed && self.keeps.contains(Keeps::TEMPORARY_IN_BLOCK) && r.schemaname != "pg_temp" => {
+                self.seen.range_vars -= 1;
+                r.schemaname = "pg_temp".to_owned();
+                self.new_relation(v.view.as_mut(), OnCommitAction::OncommitNoop)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -694,7 +704,12 @@ pub(crate) fn storage_options(options: &[Node]) -> Result<(), Refusal> {
             Some(NodeEnum::DefElem(d))
                 if matches!(
                     d.defname.as_str(),
-                    "fillfactor" | "autovacuum_enabled" | "fastupdate" | "deduplicate_items" | "pages_per_range"
+                    "fillfactor"
+                        | "toast_tuple_target"
+                        | "autovacuum_enabled"
+                        | "fastupdate"
+                        | "deduplicate_items"
+                        | "pages_per_range"
                 ) && d.defnamespace.is_empty() => {}
             _ => return Err(Refusal::construct("This storage option")),
         }

@@ -28,6 +28,7 @@ mod judge;
 mod keeps;
 mod locks;
 mod merge;
+mod newer;
 mod own;
 mod parse;
 mod partition;

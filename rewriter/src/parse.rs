@@ -6,6 +6,7 @@
 use pg_query::protobuf::{self, RawStmt};
 
 use crate::census;
+use crate::newer;
 use crate::plan::Refusal;
 
 /// Deepest nesting of comments; PostgreSQL's scanner takes quadratic time in it.
@@ -32,44 +33,8 @@ pub(crate) fn parse(sql: &str, max_bytes: usize) -> Result<Vec<Parsed>, Refusal>
         census::depth_within(&stmt, MAX_TREE_DEPTH)?;
         statements.push(Parsed { stmt });
     }
-    numbers_of_15(sql)?;
+    newer::refuse(sql)?;
     Ok(statements)
-}
-
-/// Spellings of numbers that the parser here knows and PostgreSQL 15 does not (`1_000`, `0x1F`, `$1a`), in its words.
-fn numbers_of_15(sql: &str) -> Result<(), Refusal> {
-    let suspect = sql
-        .as_bytes()
-        .windows(2)
-        .any(|w| w[0].is_ascii_digit() && (w[1] == b'_' || w[1].is_ascii_alphabetic()));
-    let Some(scanned) = suspect.then(|| pg_query::scan(sql).ok()).flatten() else {
-        return Ok(());
-    };
-    for (i, t) in scanned.tokens.iter().enumerate() {
-        let text = usize::try_from(t.start)
-            .ok()
-            .zip(usize::try_from(t.end).ok())
-            .and_then(|(start, end)| sql.get(start..end))
-            .unwrap_or_default();
-        let junk = match t.token() {
-            protobuf::Token::Iconst | protobuf::Token::Fconst => {
-                let plain = |b: u8| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-');
-                (!text.bytes().all(plain)).then_some("trailing junk after numeric literal")
-            }
-            protobuf::Token::Param => {
-                let next = scanned.tokens.get(i + 1);
-                let touches = next.is_some_and(|n| {
-                    n.start == t.end && sql.as_bytes().get(n.start as usize).is_some_and(u8::is_ascii_alphabetic)
-                });
-                touches.then_some("trailing junk after parameter")
-            }
-            _ => None,
-        };
-        if let Some(junk) = junk {
-            return Err(Refusal::syntax(junk).at(t.start));
-        }
-    }
-    Ok(())
 }
 
 /// Takes the one leading `/*postern:…*/` comment off. White space may stand before it; anything else, and it is no token.

@@ -64,10 +64,7 @@ fn lexeme(sql: &str, t: &ScanToken) -> Option<Lexeme> {
     let text = sql.get(start..usize::try_from(t.end).ok()?)?;
     let text = match t.token() {
         // However it is quoted.
-        Token::Sconst | Token::Usconst => {
-            let inner = text.trim_start_matches(['E', 'e', 'U', 'u', '&', 'N', 'n']);
-            format!("'{}", inner.trim_matches('\'').replace("''", "'"))
-        }
+        Token::Sconst | Token::Usconst => format!("'{}", value(text)),
         Token::Ident | Token::Uident if text.contains('"') => text
             .trim_start_matches(['U', 'u', '&'])
             .trim_matches('"')
@@ -75,6 +72,75 @@ fn lexeme(sql: &str, t: &ScanToken) -> Option<Lexeme> {
         _ => text.to_lowercase(),
     };
     Some(Lexeme { start, text })
+}
+
+/// What a literal says, so that it is found in whatever spelling the printer gives it.
+fn value(literal: &str) -> String {
+    if let Some(tagged) = literal.strip_prefix('$') {
+        let tag = tagged.find('$').map_or(0, |end| end + 2);
+        return literal
+            .get(tag..literal.len().saturating_sub(tag))
+            .unwrap_or_default()
+            .to_owned();
+    }
+    let (prefix, quoted) = literal.split_once('\'').unwrap_or(("", literal));
+    let inner = quoted.strip_suffix('\'').unwrap_or(quoted);
+    let (escaped, unicode) = (prefix.eq_ignore_ascii_case("e"), prefix.eq_ignore_ascii_case("u&"));
+    let mut said = Vec::with_capacity(inner.len());
+    let mut rest = inner;
+    while let Some(c) = rest.chars().next() {
+        rest = &rest[c.len_utf8()..];
+        match c {
+            '\'' => rest = rest.strip_prefix('\'').unwrap_or(rest),
+            '\\' if escaped || unicode => {
+                let (bytes, length) = if escaped { escape(rest) } else { unicode_escape(rest) };
+                said.extend(bytes);
+                rest = rest.get(length..).unwrap_or_default();
+                continue;
+            }
+            _ => {}
+        }
+        said.extend(c.encode_utf8(&mut [0; 4]).bytes());
+    }
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+/// What stands behind a backslash in `E'…'`, and how long it is.
+fn escape(rest: &str) -> (Vec<u8>, usize) {
+    let character = |code: Option<u32>| code.and_then(char::from_u32).map(|c| c.to_string().into_bytes());
+    let byte = |code: Option<u32>| code.map(|c| vec![(c & 0xff) as u8]);
+    let Some(first) = rest.chars().next() else {
+        return (Vec::new(), 0);
+    };
+    let (at, radix, most) = match first {
+        'b' => return (vec![8], 1),
+        'f' => return (vec![12], 1),
+        'n' => return (vec![b'\n'], 1),
+        'r' => return (vec![b'\r'], 1),
+        't' => return (vec![b'\t'], 1),
+        '0'..='7' => (0, 8, 3),
+        'x' => (1, 16, 2),
+        'u' => (1, 16, 4),
+        'U' => (1, 16, 8),
+        _ => (0, 0, 0),
+    };
+    let digits = rest[at..].chars().take(most).take_while(|c| c.is_digit(radix.max(2))).count();
+    let code = u32::from_str_radix(&rest[at..at + digits], radix.max(2)).ok();
+    let said = if most > 3 { character(code) } else { byte(code) };
+    match said {
+        Some(bytes) => (bytes, at + digits),
+        None => (first.to_string().into_bytes(), first.len_utf8()),
+    }
+}
+
+/// What stands behind a backslash in `U&'…'`, and how long it is.
+fn unicode_escape(rest: &str) -> (Vec<u8>, usize) {
+    let (at, length) = if rest.starts_with('+') { (1, 6) } else { (0, 4) };
+    let code = rest.get(at..at + length).and_then(|d| u32::from_str_radix(d, 16).ok());
+    match code.and_then(char::from_u32) {
+        Some(c) => (c.to_string().into_bytes(), at + length),
+        None => (vec![b'\\'], usize::from(rest.starts_with('\\'))),
+    }
 }
 
 /// How many tokens around one are those around the other.
@@ -105,6 +171,12 @@ mod tests {
         holds("SELECT 'ü', ^Nope FROM t", "SELECT 'ü', ^nope FROM lab.t");
         holds("SELECT a, b FROM t WHERE ^a = 'x'", "SELECT a, b FROM lab.t WHERE ^a = 'x'");
         holds("SELECT 'it''s' ^+ 1", "SELECT 'it''s' ^+ 1");
+        holds(r"SELECT ^'\u00zz'::json", r"SELECT ^E'\\u00zz'::json");
+        holds(r#"SELECT ^'{"a":\'::json"#, r#"SELECT ^E'{"a":\\'::json"#);
+        holds(r"SELECT ^$x$a'b\c$x$::json", r"SELECT ^E'a''b\\c'::json");
+        holds(r"SELECT ^U&'d\0061t\+000061'::int", "SELECT ^'data'::int");
+        holds(r"SELECT ^E'\x41\102\u0043\n\q'::int", "SELECT ^'ABC\nq'::int");
+        holds("SELECT 'x'::int, ^'y'::int", "SELECT 'x'::int, ^'y'::int");
         holds("INSERT INTO t VALUES (^E'x\\\\y')", "INSERT INTO lab.t VALUES (^E'x\\\\y')");
         holds(
             "SELECT 1 FROM t, LATERAL (SELECT ^max(a) FROM u) s",

@@ -37,7 +37,11 @@ impl Judge<'_> {
         let alias = target_alias(r);
         match self.resolve(r)? {
             Target::Catalogue(..) => {
-                Err(Refusal::denied("relation", format!("permission denied for table {}", r.relname)).at(r.location))
+                // Like PostgreSQL, which checks rights long after it has read the text, without saying where.
+                Err(Refusal::denied(
+                    "relation",
+                    format!("permission denied for table {}", r.relname),
+                ))
             }
             Target::Assumed => {
                 if r.schemaname.is_empty() {

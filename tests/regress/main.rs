@@ -15,7 +15,9 @@ mod script;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::{env, fs};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+use std::{env, fs, thread};
 
 use outcome::{Printed, Verdict, newly_refused, read, verdict};
 use place::{Fault, Place, Side};
@@ -59,14 +61,7 @@ fn run() -> Result<bool, Fault> {
     }
     let details = me.with_file_name("regress");
     fs::create_dir_all(&details).map_err(|e| format!("{}: {e}", details.display()))?;
-    let mut place = Place::make(&source, &postern)?;
-    let mut rows = Vec::new();
-    for file in chosen {
-        let row = one(&mut place, file, &details)?;
-        println!("{}", row.line());
-        rows.push(row);
-    }
-    place.lower();
+    let rows = all(&chosen, &source, &postern, &details)?;
     println!("\n{}", report::refusals(&rows));
     if wanted.is_empty() {
         let to = Path::new(env!("CARGO_MANIFEST_DIR")).join("regress/RESULTS.md");
@@ -76,6 +71,37 @@ fn run() -> Result<bool, Fault> {
     Ok(rows
         .iter()
         .all(|r| !r.file.named || r.count(Verdict::Other) + r.count(Verdict::Shorter) == 0))
+}
+
+/// Runs files side by side, as many as there are processors: each worker has a cluster and a proxy of its own.
+fn all(chosen: &[&File], source: &Path, postern: &Path, details: &Path) -> Result<Vec<Row>, Fault> {
+    let workers = thread::available_parallelism().map_or(1, usize::from).min(chosen.len());
+    let next = AtomicUsize::new(0);
+    let work = || -> Result<Vec<(usize, Row)>, Fault> {
+        let mut place = Place::make(source, postern)?;
+        let mut rows = Vec::new();
+        loop {
+            let n = next.fetch_add(1, Ordering::Relaxed);
+            let Some(file) = chosen.get(n) else { break };
+            let began = Instant::now();
+            // Where one fails, the others need not go on.
+            let row = one(&mut place, file, details).inspect_err(|_| next.store(chosen.len(), Ordering::Relaxed))?;
+            println!("{}  ({} s)", row.line(), began.elapsed().as_secs());
+            rows.push((n, row));
+        }
+        place.lower();
+        Ok(rows)
+    };
+    let mut rows = thread::scope(|scope| {
+        let running: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        let mut rows = Vec::with_capacity(chosen.len());
+        for worker in running {
+            rows.extend(worker.join().map_err(|_| "a worker ended before its work".to_owned())??);
+        }
+        Ok::<_, Fault>(rows)
+    })?;
+    rows.sort_by_key(|(n, _)| *n);
+    Ok(rows.into_iter().map(|(_, row)| row).collect())
 }
 
 fn one(place: &mut Place, file: &File, details: &Path) -> Result<Row, Fault> {

@@ -138,9 +138,11 @@ pub fn verdict(direct: &Printed, failing: &Printed, through: &Printed, refused: 
         Verdict::Same
     } else if refused || syntax {
         Verdict::Refused
+    } else if failing.text == through.text {
+        Verdict::Consequence
     } else if direct.same_error(through) {
         Verdict::Shorter
-    } else if failing.text == through.text || failing.same_error(through) || failing.lacks_as(through) {
+    } else if failing.same_error(through) || failing.lacks_as(through) {
         Verdict::Consequence
     } else {
         Verdict::Other
@@ -286,6 +288,10 @@ mod tests {
         assert!(verdict(&error, &error, &shorter, false) == Verdict::Shorter);
         assert!(verdict(&plain, &plain, &refused, true) == Verdict::Refused);
         assert!(verdict(&plain, &error, &shorter, false) == Verdict::Consequence);
+        // The same error about other values, because what would have changed them was refused.
+        let changed = answer("ERROR:  x\nDETAIL:  y\n", "ERROR:  22012: x\n");
+        assert!(verdict(&error, &changed, &changed, false) == Verdict::Consequence);
+        assert!(verdict(&error, &error, &changed, false) == Verdict::Shorter);
         assert!(verdict(&plain, &plain, &shorter, false) == Verdict::Other);
         assert!(verdict(&plain, &answer("2\n", ""), &answer("3\n", ""), false) == Verdict::Other);
     }

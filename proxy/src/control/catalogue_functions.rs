@@ -486,18 +486,32 @@ fn partitions() -> Vec<CatalogueFunction> {
     ]
 }
 
-/// Sizes tell how many rows there are that one may not see, and a tablespace's place is the host's business.
+/// The functions that tell a relation's size.
+pub(super) const RELATION_SIZES: [&str; 4] = [
+    "pg_relation_size",
+    "pg_table_size",
+    "pg_indexes_size",
+    "pg_total_relation_size",
+];
+
+/// Sizes tell how many rows there are that one may not see, and a tablespace's place is the host's business. What may be told is
+/// [`super::catalogue_views::OWN_SIZE`]'s to say.
 fn sizes() -> Vec<CatalogueFunction> {
     let mut all = vec![function("pg_tablespace_location", "oid", "text", "SELECT NULL::text")];
-    for name in [
-        "pg_table_size",
-        "pg_indexes_size",
-        "pg_total_relation_size",
-        "pg_relation_size",
-    ] {
-        all.push(function(name, "oid", "bigint", "SELECT NULL::bigint"));
+    for name in RELATION_SIZES {
+        all.push(function(
+            name,
+            "oid",
+            "bigint",
+            format!("SELECT postern.own_size($1, '{name}', 'main')"),
+        ));
     }
-    all.push(function("pg_relation_size", "oid, text", "bigint", "SELECT NULL::bigint"));
+    all.push(function(
+        "pg_relation_size",
+        "oid, text",
+        "bigint",
+        "SELECT postern.own_size($1, 'pg_relation_size', $2)",
+    ));
     for name in ["pg_database_size", "pg_tablespace_size"] {
         for argument in ["oid", "name"] {
             all.push(function(name, argument, "bigint", "SELECT NULL::bigint"));

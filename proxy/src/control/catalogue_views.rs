@@ -193,6 +193,18 @@ pub(super) const SEEN_ROLES: &str = "SELECT r.oid, r.rolname FROM pg_catalog.pg_
 SELECT pg_catalog.unnest(ARRAY[l.login, l.owner]) FROM postern.login_schema l \
 WHERE l.schema = (SELECT m.schema FROM postern.login_schema m WHERE m.login = session_user))";
 
+/// The sizes of relations ($1 an oid, $2 the function, $3 its fork): told of what the module keeps without a manifest's word, and of TOAST tables of that,
+/// to those who see all rows of it. Anything declared, what inherits from another, and other modules' have none.
+pub(super) const OWN_SIZE: &str = "SELECT CASE $2 WHEN 'pg_relation_size' THEN pg_catalog.pg_relation_size(c.oid::pg_catalog.regclass, $3) \
+WHEN 'pg_table_size' THEN pg_catalog.pg_table_size(c.oid::pg_catalog.regclass) \
+WHEN 'pg_indexes_size' THEN pg_catalog.pg_indexes_size(c.oid::pg_catalog.regclass) \
+WHEN 'pg_total_relation_size' THEN pg_catalog.pg_total_relation_size(c.oid::pg_catalog.regclass) END \
+FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) $1 AND EXISTS (SELECT FROM postern.sees_undeclared) \
+AND EXISTS (SELECT FROM pg_catalog.pg_class t JOIN postern.seen_schemas s ON s.oid OPERATOR(pg_catalog.=) t.relnamespace \
+WHERE s.own AND t.relkind IN ('r', 'm') AND $1 IN (t.oid, t.reltoastrelid) \
+AND NOT EXISTS (SELECT FROM postern.declared_seen d WHERE d.oid OPERATOR(pg_catalog.=) t.oid) \
+AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhrelid OPERATOR(pg_catalog.=) t.oid))";
+
 /// What of an access list the session's own roles have, PUBLIC included. A function of its own, since PostgreSQL would otherwise expect it to
 /// be computed for everything that is built in, and compile the statement before running it.
 pub(super) const SHOWN_ACL: &str = "SELECT pg_catalog.array_agg(u.a ORDER BY u.n) FROM pg_catalog.unnest($1) WITH ORDINALITY u(a, n) \
@@ -278,11 +290,11 @@ pub(super) const CATALOG_VIEWS: &[CatalogueView] = &[
         "pg_conversion",
         "WHERE x.connamespace IN (SELECT s.oid FROM postern.seen_schemas s)",
     ),
-    // The session's own; what PostgreSQL runs for one is the rewritten text.
+    // The session's own; what PostgreSQL runs for one is the rewritten text, and the one without a name may be how Postern runs a simple statement.
     CatalogueView {
         name: "pg_cursors",
         columns: &[("statement", "NULL::pg_catalog.text")],
-        tail: "WHERE x.name NOT LIKE 'postern$%'",
+        tail: "WHERE x.name <> '' AND x.name NOT LIKE 'postern$%'",
     },
     CatalogueView {
         name: "pg_database",

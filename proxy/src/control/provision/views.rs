@@ -3,10 +3,10 @@
 use postern_config::Config;
 use postern_config::names::{quote_ident, quote_literal};
 
-use super::super::catalogue_functions::{CatalogueFunction, REFUSED, functions};
+use super::super::catalogue_functions::{CatalogueFunction, REFUSED, RELATION_SIZES, functions};
 use super::super::catalogue_views::{
-    CATALOG_VIEWS, CatalogueView, DECLARED, DECLARED_RELATIONS, INFORMATION_VIEWS, SEEN_CONSTRAINTS, SEEN_NAMES, SEEN_OBJECTS,
-    SEEN_RELATIONS, SEEN_ROLES, SEEN_SCHEMAS, SEEN_TYPES, SEES_UNDECLARED, SHOWN_ACL,
+    CATALOG_VIEWS, CatalogueView, DECLARED, DECLARED_RELATIONS, INFORMATION_VIEWS, OWN_SIZE, SEEN_CONSTRAINTS, SEEN_NAMES,
+    SEEN_OBJECTS, SEEN_RELATIONS, SEEN_ROLES, SEEN_SCHEMAS, SEEN_TYPES, SEES_UNDECLARED, SHOWN_ACL,
 };
 use super::CATALOGUE_ROLE;
 use super::policies::function_state;
@@ -44,6 +44,8 @@ pub(super) fn steps(config: &Config) -> Vec<ProvisionStep> {
         ));
     }
     steps.push(shown_acl_step(&everybody));
+    steps.push(measures());
+    steps.push(own_size_step(&everybody));
     steps.extend(CATALOG_VIEWS.iter().map(|v| step("pg_catalog", "postern_catalog", v)));
     steps.extend(
         INFORMATION_VIEWS
@@ -73,12 +75,41 @@ pub(super) fn steps(config: &Config) -> Vec<ProvisionStep> {
 
 /// The function that the views' access lists pass through.
 fn shown_acl_step(everybody: &str) -> ProvisionStep {
-    let signature = "postern.shown_acl(aclitem[])";
+    owned_function("postern.shown_acl(aclitem[])", "aclitem[]", SHOWN_ACL, everybody)
+}
+
+/// The function that tells sizes: of its owner's right, since nobody else has it.
+fn own_size_step(everybody: &str) -> ProvisionStep {
+    owned_function("postern.own_size(oid, text, text)", "bigint", OWN_SIZE, everybody)
+}
+
+/// What [`own_size_step`]'s function calls, and nobody but its owner. Where the control role does not own the built-ins, they are everybody's.
+fn measures() -> ProvisionStep {
+    let measures = format!(
+        "p.pronamespace = 'pg_catalog'::pg_catalog.regnamespace AND p.proname IN ({})",
+        literals(RELATION_SIZES)
+    );
+    ProvisionStep::asked(
+        "sizes of relations are the catalogue functions' to measure",
+        format!(
+            "SELECT EXISTS (SELECT FROM pg_catalog.pg_proc p WHERE {measures} AND NOT EXISTS (SELECT FROM pg_catalog.aclexplode(p.proacl) a \
+             WHERE a.grantee = pg_catalog.to_regrole('{CATALOGUE_ROLE}')))"
+        ),
+        format!(
+            "DO $postern$\nDECLARE found oid;\nBEGIN\n  FOR found IN SELECT p.oid FROM pg_catalog.pg_proc p WHERE {measures} LOOP\n    \
+             EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO {CATALOGUE_ROLE}', found::pg_catalog.regprocedure);\n  \
+             END LOOP;\nEND\n$postern$;"
+        ),
+    )
+    .optional()
+}
+
+fn owned_function(signature: &str, returns: &str, body: &str, everybody: &str) -> ProvisionStep {
     let mut sql = format!(
-        "CREATE OR REPLACE FUNCTION {signature} RETURNS aclitem[]\n  LANGUAGE sql STABLE STRICT SECURITY DEFINER COST 1 \
+        "CREATE OR REPLACE FUNCTION {signature} RETURNS {returns}\n  LANGUAGE sql STABLE STRICT SECURITY DEFINER COST 1 \
          SET search_path = pg_catalog\n  AS {};\n\
          ALTER FUNCTION {signature} OWNER TO {CATALOGUE_ROLE};\nREVOKE ALL ON FUNCTION {signature} FROM PUBLIC;",
-        quote_literal(SHOWN_ACL)
+        quote_literal(body)
     );
     if !everybody.is_empty() {
         sql.push_str(&format!("\nGRANT EXECUTE ON FUNCTION {signature} TO {everybody};"));
