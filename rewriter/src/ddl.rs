@@ -370,7 +370,13 @@ impl Judge<'_> {
 
     fn create_table(&mut self, c: &mut protobuf::CreateStmt) -> Result<(), Refusal> {
         let at_commit = c.oncommit();
-        self.new_relation(c.relation.as_mut(), at_commit)?;
+        let location = c.relation.as_ref().map_or(-1, |r| r.location);
+        // Of what makes relations, CREATE TABLE alone says where.
+        self.new_relation(c.relation.as_mut(), at_commit)
+            .map_err(|refusal| match refusal.sqlstate {
+                "3F000" => refusal.at(location),
+                _ => refusal,
+            })?;
         self.making = c.relation.as_ref().map(|r| (r.schemaname.clone(), r.relname.clone()));
         if let Some(by) = &mut c.partspec {
             self.partition_key(by)?;

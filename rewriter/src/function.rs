@@ -51,14 +51,7 @@ impl Judge<'_> {
                     return Ok(Some(replacement));
                 }
             }
-            "has_table_privilege"
-            | "has_column_privilege"
-            | "has_any_column_privilege"
-            | "has_sequence_privilege"
-            | "pg_relation_size"
-            | "pg_table_size"
-            | "pg_total_relation_size"
-            | "pg_indexes_size"
+            "has_table_privilege" | "has_column_privilege" | "has_any_column_privilege" | "has_sequence_privilege"
                 if f.args.iter().all(|a| literal(a).is_some()) =>
             {
                 self.relation_argument(f, &name)?
@@ -70,7 +63,13 @@ impl Judge<'_> {
                 }
                 self.reads_catalogue = true;
                 f.funcname = vec![tree::string("postern_catalog"), tree::string(&name)];
+                let named = RELATION_FIRST.contains(&name.as_str()) && f.args.first().is_some_and(is_string);
+                if named {
+                    f.args[0] = regclass(std::mem::take(&mut f.args[0]));
+                }
                 self.arguments(f, &name, scope)?;
+                // The client wrote no cast there.
+                self.seen.type_names -= usize::from(named);
                 return Ok(None);
             }
             "set_config" if self.sets_config => {}
@@ -236,25 +235,19 @@ impl Judge<'_> {
     /// A relation named by a constant; a foreign one is as missing, a computed one is refused.
     fn relation_argument(&mut self, f: &protobuf::FuncCall, name: &str) -> Result<(), Refusal> {
         let relations: Vec<&str> = f.args.iter().filter_map(literal).collect();
-        let sizes = name.starts_with("pg_");
         // Another role's name would tell whether there is such a role.
         let with_role = if name == "has_column_privilege" { 4 } else { 3 };
-        if !sizes && relations.len() == with_role && relations.first() != Some(&self.ask.login.name.as_str()) {
+        if relations.len() == with_role && relations.first() != Some(&self.ask.login.name.as_str()) {
             return Err(Refusal::denied("function", format!("permission denied for function {name}"))
                 .hint("Ask for the current role: leave the role out.")
                 .at(f.location));
         }
-        let relation = relations.get(usize::from(!sizes && relations.len() == with_role));
+        let relation = relations.get(usize::from(relations.len() == with_role));
         match relation {
-            Some(relation) if f.args.iter().all(|a| literal(a).is_some()) => {
-                if !self.own_relation_name(relation) {
-                    return Err(Refusal::missing_relation(relation, f.location));
-                }
-                if !sizes {
-                    return Ok(());
-                }
-                Err(Refusal::denied("function", format!("permission denied for function {name}")).at(f.location))
-            }
+            Some(relation) if f.args.iter().all(|a| literal(a).is_some()) => match self.own_relation_name(relation) {
+                true => Ok(()),
+                false => Err(Refusal::missing_relation(relation, f.location)),
+            },
             _ => Err(Refusal::denied("function", format!("permission denied for function {name}"))
                 .hint("Name the relation by a constant.")
                 .at(f.location)),
@@ -277,17 +270,7 @@ impl Judge<'_> {
         if let Some(NodeEnum::TypeCast(_)) = &arg.node {
             self.seen.type_names += 1;
         }
-        let ty = protobuf::TypeName {
-            names: vec![tree::string("pg_catalog"), tree::string("regclass")],
-            typemod: -1,
-            location: -1,
-            ..protobuf::TypeName::default()
-        };
-        Ok(Some(tree::node(NodeEnum::TypeCast(Box::new(protobuf::TypeCast {
-            arg: Some(Box::new(tree::null())),
-            type_name: Some(ty),
-            location: -1,
-        })))))
+        Ok(Some(regclass(tree::null())))
     }
 
     fn setting_argument(&mut self, f: &protobuf::FuncCall) -> Result<(), Refusal> {
@@ -298,6 +281,40 @@ impl Judge<'_> {
                 .at(f.location)),
         }
     }
+}
+
+/// Functions of the catalogue whose first argument is a relation; a string there is its name, and not an oid in digits.
+const RELATION_FIRST: [&str; 11] = [
+    "pg_relation_size",
+    "pg_table_size",
+    "pg_indexes_size",
+    "pg_total_relation_size",
+    "pg_partition_tree",
+    "pg_partition_ancestors",
+    "pg_partition_root",
+    "pg_relation_is_publishable",
+    "pg_get_replica_identity_index",
+    "pg_index_has_property",
+    "pg_index_column_has_property",
+];
+
+fn is_string(n: &Node) -> bool {
+    matches!(&n.node, Some(NodeEnum::AConst(k)) if string_constant(k).is_some())
+}
+
+/// `value::regclass`.
+fn regclass(value: Node) -> Node {
+    let ty = protobuf::TypeName {
+        names: vec![tree::string("pg_catalog"), tree::string("regclass")],
+        typemod: -1,
+        location: -1,
+        ..protobuf::TypeName::default()
+    };
+    tree::node(NodeEnum::TypeCast(Box::new(protobuf::TypeCast {
+        arg: Some(Box::new(value)),
+        type_name: Some(ty),
+        location: -1,
+    })))
 }
 
 /// The text of a string constant, possibly behind casts that leave it as it is.

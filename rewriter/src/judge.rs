@@ -64,6 +64,8 @@ pub(crate) struct Judge<'a> {
     pub(crate) inserts: Vec<(TableRef, bool)>,
     /// Declared relations whose native row-level security is off, or holds less than it should.
     pub(crate) unsecured: BTreeSet<TableRef>,
+    /// CTEs of the WITH clauses around that cannot be named yet, the next one last.
+    pub(crate) coming_ctes: Vec<String>,
     /// CTE names in use, for the second reading.
     pub(crate) cte_names: BTreeSet<String>,
     /// How many declared tables are read, and the barriers made for them: (table, with its children, locked, how its filter is
@@ -313,6 +315,7 @@ impl<'a> Judge<'a> {
             targets: Vec::new(),
             inserts: Vec::new(),
             unsecured: BTreeSet::new(),
+            coming_ctes: Vec::new(),
             cte_names: BTreeSet::new(),
             barriers: 0,
             barrier_trees: HashMap::new(),

@@ -367,6 +367,8 @@ pub struct Refusal {
     pub sqlstate: &'static str,
     /// The primary message, one sentence.
     pub message: String,
+    /// More, where PostgreSQL has more to say.
+    pub detail: Option<String>,
     /// What to do.
     pub hint: Option<String>,
     /// A short stable word for metrics (`foreign-relation`, `function`, `statement-kind`, …).

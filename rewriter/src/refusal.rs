@@ -10,6 +10,7 @@ impl Refusal {
         Self {
             sqlstate,
             message: message.into(),
+            detail: None,
             hint: None,
             reason,
             position: None,
@@ -18,6 +19,11 @@ impl Refusal {
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    pub(crate) fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
         self
     }
 

@@ -120,6 +120,19 @@ impl Judge<'_> {
         Err(Refusal::missing_relation(&shown, r.location))
     }
 
+    /// What PostgreSQL says besides where a missing relation has the name of a CTE that cannot be named here.
+    fn coming(&self, r: &RangeVar, missing: Refusal) -> Refusal {
+        if missing.sqlstate != "42P01" || !r.schemaname.is_empty() || !self.coming_ctes.contains(&r.relname) {
+            return missing;
+        }
+        missing
+            .detail(format!(
+                "There is a WITH item named \"{}\", but it cannot be referenced from this part of the query.",
+                r.relname
+            ))
+            .hint("Use WITH RECURSIVE, or re-order the WITH items to remove forward references.")
+    }
+
     /// A relation in FROM: its entry, and the node that stands in its place. `sample` is the TABLESAMPLE node that held it, if any; the
     /// node is then placed beneath the barrier with it.
     pub(crate) fn range_var(
@@ -144,7 +157,8 @@ impl Judge<'_> {
             entry.guarded = cte.guarded;
             return Ok((entry, None));
         }
-        match self.resolve(r)? {
+        let resolved = self.resolve(r).map_err(|missing| self.coming(r, missing))?;
+        match resolved {
             Target::Catalogue(schema, name) => {
                 self.reads_catalogue = true;
                 if r.alias.is_none() {

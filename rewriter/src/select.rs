@@ -152,6 +152,13 @@ impl Judge<'_> {
                 }
             }
         }
+        if !with.recursive {
+            self.coming_ctes
+                .extend(with.ctes.iter().rev().filter_map(|cte| match &cte.node {
+                    Some(NodeEnum::CommonTableExpr(c)) => Some(c.ctename.clone()),
+                    _ => None,
+                }));
+        }
         for cte in &mut with.ctes {
             let Some(NodeEnum::CommonTableExpr(c)) = &mut cte.node else {
                 return Err(Refusal::internal("WITH holds something else"));
@@ -191,6 +198,7 @@ impl Judge<'_> {
                     )
                     .at(c.location));
                 }
+                self.coming_ctes.pop();
                 scope.ctes.push(Cte {
                     name: name.into(),
                     runs_as,

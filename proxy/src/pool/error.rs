@@ -86,6 +86,7 @@ impl PoolError {
         Refusal {
             sqlstate,
             message: message.to_owned(),
+            detail: None,
             hint: Some(hint.to_owned()),
             reason: self.reason(),
             position: None,

@@ -35,7 +35,15 @@ impl Session {
                 let inner_stmt = self.prepared(inner, stmt.token.as_ref()).await?;
                 if arguments.len() != inner_stmt.params() {
                     let message = format!("wrong number of parameters for prepared statement \"{inner}\"");
-                    return Err(refusal("42601", "parameter", message).into());
+                    return Err(Refusal {
+                        detail: Some(format!(
+                            "Expected {} parameters but got {}.",
+                            inner_stmt.params(),
+                            arguments.len()
+                        )),
+                        ..refusal("42601", "parameter", message)
+                    }
+                    .into());
                 }
                 let inner_stmt = match &stmt.token {
                     // A token comment holds for what its statement runs.

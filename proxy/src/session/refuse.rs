@@ -76,6 +76,7 @@ pub(super) fn put_refusal(out: &mut BytesMut, severity: &str, refusal: &Refusal)
         (b'V', Some(severity)),
         (b'C', Some(refusal.sqlstate)),
         (b'M', Some(refusal.message.as_str())),
+        (b'D', refusal.detail.as_deref()),
         (b'H', refusal.hint.as_deref()),
         (b'P', position.as_deref()),
         // "The routine that reported it": what tells a refusal from an error of PostgreSQL's, which keeps no such field on its way.

@@ -55,6 +55,7 @@ pub(super) fn refusal(sqlstate: &'static str, reason: &'static str, message: imp
     Refusal {
         sqlstate,
         message: message.into(),
+        detail: None,
         hint: None,
         reason,
         position: None,

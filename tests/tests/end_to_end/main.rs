@@ -37,6 +37,7 @@ mod sequences;
 mod smithed;
 mod tamper;
 mod tls;
+mod undeclared;
 mod why;
 mod writes;
 mod written;
