@@ -8,6 +8,7 @@ use crate::expr::{Yield, string_constant};
 use crate::judge::Judge;
 use crate::plan::{Keeps, Refusal};
 use crate::scope::Scope;
+use crate::types::catalogue_relation_name;
 use crate::{allow, shared_names, tree};
 
 impl Judge<'_> {
@@ -263,7 +264,7 @@ impl Judge<'_> {
                 .hint("Name the relation by a constant.")
                 .at(f.location));
         };
-        if self.own_relation_name(name) {
+        if self.own_relation_name(name) || catalogue_relation_name(name) {
             return Ok(None);
         }
         // Count what is replaced: a constant behind at most one cast.

@@ -230,7 +230,7 @@ pub(crate) fn fold_qualified(literal: &str) -> Option<Vec<String>> {
 }
 
 /// Whether a literal names a relation of the catalogue that answers through a view.
-fn catalogue_relation_name(literal: &str) -> bool {
+pub(crate) fn catalogue_relation_name(literal: &str) -> bool {
     let parts = fold_qualified(literal).unwrap_or_default();
     match parts.as_slice() {
         [name] => allow::catalogue_view("pg_catalog", name).is_some(),

@@ -40,6 +40,7 @@ const ALIKE: &[&str] = &[
     "SELECT relid::text FROM pg_partition_ancestors('told_part')",
     "SELECT pg_partition_root('told_part')::text",
     "SELECT * FROM pg_partition_tree('told_nothing')",
+    "SELECT to_regclass('told_part'), to_regclass('pg_class'), to_regclass('pg_catalog.pg_class'), to_regclass('told_nothing')",
     "DROP TABLE told_parts",
 ];
 
