@@ -65,7 +65,8 @@ fn printed(text: &str, verbose: &str) -> Printed {
     if !failed {
         return printed;
     }
-    let mut lines = verbose.lines();
+    // With ECHO all psql prints the commands too.
+    let mut lines = verbose.lines().filter(|l| !l.starts_with('\\'));
     if let Some((sqlstate, message)) = lines
         .next()
         .and_then(|l| l.split_once(":  "))
@@ -264,6 +265,11 @@ mod tests {
                 .refusal
                 .is_some_and(|r| r.word == "construct" && r.sqlstate == "0A000" && r.message == "no")
         );
+        let echoed = answer(
+            "ERROR:  no\n",
+            "\\errverbose\nERROR:  0A000: no\nLOCATION:  construct, \n\\echo :postern_end 3\n",
+        );
+        assert!(echoed.refusal.is_some_and(|r| r.word == "construct" && r.message == "no"));
         assert!(answer("ERROR:  no\n", "ERROR:  0A000: no\n").refusal.is_none());
         assert!(
             answer("ERROR:  no\n", "ERROR:  22012: no\nLOCATION:  int4div, int.c:840\n")
