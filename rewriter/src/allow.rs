@@ -143,7 +143,7 @@ const RULES: &[(&str, SettingRule)] = &[
     ("datestyle", SettingRule::Free),
     ("default_table_access_method", SettingRule::Answered(&["heap"])),
     // What a module makes goes into its own.
-    ("default_tablespace", SettingRule::Answered(&[""])),
+    ("default_tablespace", SettingRule::Answered(&["", "pg_default"])),
     ("default_statistics_target", SettingRule::Free),
     ("default_toast_compression", SettingRule::Free),
     ("default_transaction_deferrable", SettingRule::Free),

@@ -6,7 +6,7 @@
 use pg_query::NodeEnum;
 use pg_query::protobuf::{self, Node, ObjectType};
 
-use crate::ddl::{anything, by_manifest};
+use crate::ddl::{anything, by_manifest, not_by};
 use crate::judge::Judge;
 use crate::plan::Refusal;
 use crate::{allow, tree};
@@ -100,6 +100,9 @@ impl Judge<'_> {
 
     /// The name of a type to be made: in the module's own schema, and none that PostgreSQL has.
     fn new_type(&self, names: &mut Vec<Node>) -> Result<(), Refusal> {
+        if !self.ask.undeclared {
+            return Err(not_by(self.ask));
+        }
         let own = self.ask.catalog.schema.as_str();
         let name = match tree::parts(names).as_deref() {
             Some([name]) => (*name).to_owned(),
@@ -124,6 +127,9 @@ impl Judge<'_> {
 
     /// The name of a type of the module's own; another's is missing.
     pub(crate) fn existing_type(&self, names: &mut Vec<Node>, missing_ok: bool) -> Result<(), Refusal> {
+        if !self.ask.undeclared {
+            return Err(not_by(self.ask));
+        }
         let catalog = self.ask.catalog;
         let own = catalog.schema.as_str();
         let Some(parts) = tree::parts(names) else {

@@ -40,7 +40,7 @@ pub(crate) fn plan(stmt: &Node, ask: &Ask<'_>) -> Result<Plan, Refusal> {
             | NodeEnum::CreateFunctionStmt(_)
             | NodeEnum::AlterFunctionStmt(_)
             | NodeEnum::AlterOwnerStmt(_)
-    );
+    ) || matches!(inner, NodeEnum::DefineStmt(d) if d.kind() == ObjectType::ObjectCollation);
     if !known {
         return Err(refused(stmt, ask));
     }
@@ -87,7 +87,7 @@ pub(crate) fn select_into(s: &protobuf::SelectStmt) -> Result<Node, Refusal> {
     ))))
 }
 
-fn not_by(ask: &Ask<'_>) -> Refusal {
+pub(crate) fn not_by(ask: &Ask<'_>) -> Refusal {
     Refusal::denied("ddl", format!("permission denied for schema {}", ask.catalog.schema))
         .hint("Change the schema with the module's migrator login, without a user's token.")
 }
@@ -213,6 +213,7 @@ impl Judge<'_> {
             Some(NodeEnum::CreateFunctionStmt(f)) => self.create_function(f),
             Some(NodeEnum::AlterFunctionStmt(f)) => self.alter_function(f),
             Some(NodeEnum::AlterOwnerStmt(o)) => self.change_owner(o),
+            Some(NodeEnum::DefineStmt(d)) => self.create_collation(d),
             _ => Err(Refusal::statement("This kind of statement")),
         }
     }
@@ -221,6 +222,13 @@ impl Judge<'_> {
         match r.rename_type() {
             ObjectType::ObjectType | ObjectType::ObjectDomain | ObjectType::ObjectDomconstraint => return self.rename_type(r),
             ObjectType::ObjectFunction => return self.rename_function(r),
+            ObjectType::ObjectCollation => {
+                let name = r
+                    .object
+                    .as_mut()
+                    .ok_or_else(|| Refusal::internal("a collation has no name"))?;
+                return self.existing_collation(name);
+            }
             ObjectType::ObjectTable
             | ObjectType::ObjectColumn
             | ObjectType::ObjectIndex
@@ -247,6 +255,10 @@ impl Judge<'_> {
 
     /// OWNER TO of a type or a function, in the form that dumps have.
     fn change_owner(&mut self, o: &mut protobuf::AlterOwnerStmt) -> Result<(), Refusal> {
+        if let (ObjectType::ObjectCollation, Some(name)) = (o.object_type(), &mut o.object) {
+            self.existing_collation(name)?;
+            return self.to_the_owner(o.newowner.as_ref());
+        }
         match (o.object_type(), o.object.as_mut().map(|n| &mut n.node)) {
             (ObjectType::ObjectType | ObjectType::ObjectDomain, Some(Some(NodeEnum::List(names)))) => {
                 self.existing_type(&mut names.items, false)?;
@@ -387,7 +399,7 @@ impl Judge<'_> {
         if let Some(ty) = &mut c.of_typename {
             self.type_name(ty, &anything())?;
         }
-        no_placement(&c.tablespacename, &c.access_method)?;
+        placement(&mut c.tablespacename, &c.access_method)?;
         storage_options(&c.options)?;
         for parent in &mut c.inh_relations {
             match &mut parent.node {
@@ -457,8 +469,9 @@ impl Judge<'_> {
             ConstrType::ConstrIdentity => self.sequence_options(&mut k.options)?,
             _ => storage_options(&k.options)?,
         }
-        if !k.indexspace.is_empty() || !k.exclusions.is_empty() {
-            return Err(Refusal::construct("A TABLESPACE of your own"));
+        own_tablespace(&mut k.indexspace)?;
+        if !k.exclusions.is_empty() {
+            return Err(Refusal::construct("An EXCLUDE constraint"));
         }
         self.plain_opt(k.raw_expr.as_mut(), &anything())?;
         self.plain_opt(k.where_clause.as_mut(), &anything())
@@ -476,7 +489,7 @@ impl Judge<'_> {
             return Err(Refusal::internal("CREATE TABLE AS has another form"));
         }
         let at_commit = into.on_commit();
-        no_placement(&into.table_space_name, &into.access_method)?;
+        placement(&mut into.table_space_name, &into.access_method)?;
         storage_options(&into.options)?;
         self.new_relation(into.rel.as_mut(), at_commit)?;
         self.outlives = outlives;
@@ -555,6 +568,10 @@ impl Judge<'_> {
             ObjectType::ObjectSequence => "sequence",
             ObjectType::ObjectType | ObjectType::ObjectDomain => {
                 return d.objects.iter_mut().try_for_each(|n| self.drop_type(n, d.missing_ok));
+            }
+            ObjectType::ObjectCollation => {
+                let behavior = d.behavior();
+                return d.objects.iter_mut().try_for_each(|n| self.drop_collation(n, behavior));
             }
             ObjectType::ObjectFunction => {
                 return d.objects.iter_mut().try_for_each(|n| self.drop_function(n, d.missing_ok));
@@ -692,12 +709,22 @@ pub(crate) fn anything() -> Scope<'static> {
     scope
 }
 
-fn no_placement(tablespace: &str, method: &str) -> Result<(), Refusal> {
-    if !tablespace.is_empty() {
-        return Err(
-            Refusal::denied("ddl", "permission denied for tablespace").hint("Leave TABLESPACE out: the module has its own.")
-        );
+/// TABLESPACE: to a module its own looks like the database's default, so whoever names that gets it, and no other can be named.
+pub(crate) fn own_tablespace(tablespace: &mut String) -> Result<(), Refusal> {
+    match tablespace.as_str() {
+        "" => Ok(()),
+        "pg_default" => {
+            tablespace.clear();
+            Ok(())
+        }
+        _ => {
+            Err(Refusal::denied("ddl", "permission denied for tablespace").hint("Leave TABLESPACE out: the module has its own."))
+        }
     }
+}
+
+fn placement(tablespace: &mut String, method: &str) -> Result<(), Refusal> {
+    own_tablespace(tablespace)?;
     if !matches!(method, "" | "heap") {
         return Err(Refusal::construct("This table access method"));
     }

@@ -237,7 +237,7 @@ impl Judge<'_> {
             NodeEnum::CollateClause(c) => {
                 self.seen.collations += 1;
                 match tree::parts(&c.collname).as_deref() {
-                    Some([_] | ["pg_catalog", _]) => {}
+                    Some(parts) if self.may_name_collation(parts) => {}
                     _ => return Err(Refusal::new("42704", "collation", "that collation does not exist").at(c.location)),
                 }
                 self.plain_opt(c.arg.as_mut(), scope)?;

@@ -4,7 +4,7 @@ use pg_query::NodeEnum;
 use pg_query::protobuf::{self, Node};
 
 use crate::catalog::RelationKind;
-use crate::ddl::{by_manifest, storage_options};
+use crate::ddl::{by_manifest, own_tablespace, storage_options};
 use crate::judge::Judge;
 use crate::plan::Refusal;
 use crate::relations::Target;
@@ -43,9 +43,10 @@ impl Judge<'_> {
                 ));
             }
         };
-        if !i.table_space.is_empty() || !i.exclude_op_names.is_empty() {
+        if !i.exclude_op_names.is_empty() {
             return Err(Refusal::construct("This form of CREATE INDEX"));
         }
+        own_tablespace(&mut i.table_space)?;
         if !matches!(
             i.access_method.as_str(),
             "" | "btree" | "hash" | "gin" | "gist" | "brin" | "spgist"
@@ -63,7 +64,11 @@ impl Judge<'_> {
                 raises_nothing(expr)?;
             }
             self.plain_opt(e.expr.as_mut(), &scope)?;
-            if !e.opclassopts.is_empty() || e.opclass.len() > 1 || e.collation.len() > 1 {
+            if !e.opclassopts.is_empty() || e.opclass.len() > 1 {
+                return Err(Refusal::construct("This form of an index column"));
+            }
+            let collation = tree::parts(&e.collation);
+            if !e.collation.is_empty() && !collation.is_some_and(|c| self.may_name_collation(&c)) {
                 return Err(Refusal::construct("This form of an index column"));
             }
             if let Some(table) = &table

@@ -19,7 +19,7 @@ use crate::create_function::Body;
 use crate::inside::Mentions;
 use crate::locks::Locked;
 use crate::plan::{Keeps, Param, Refusal, Rewritten};
-use crate::{allow, fence, parse, plan, tree};
+use crate::{allow, fence, plan, print, tree};
 
 /// What a statement is judged against.
 #[derive(Clone, Copy)]
@@ -235,7 +235,7 @@ fn second_reading(tree: Node, judge: &Judge<'_>) -> Result<Rewritten, Refusal> {
         stmt_location: 0,
         stmt_len: 0,
     };
-    let text = parse::deparse(&stmt)?;
+    let text = print::deparse(&stmt)?;
     let again = pg_query::parse(&text, 0).map_err(|_| Refusal::internal("the rewritten statement could not be read back"))?;
     let [read] = again.protobuf.stmts.as_slice() else {
         return Err(Refusal::internal("the rewritten statement reads back as several"));

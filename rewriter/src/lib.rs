@@ -10,6 +10,7 @@
 mod allow;
 pub mod catalog;
 mod census;
+mod collation;
 mod copy;
 mod copy_form;
 mod create_function;
@@ -36,6 +37,7 @@ pub mod plan;
 mod policies;
 mod position;
 mod preset;
+mod print;
 mod project;
 mod refusal;
 mod relations;

@@ -120,7 +120,7 @@ LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND N
 WHERE n.nspname = $1::text OR n.oid = pg_catalog.pg_my_temp_schema() \
 UNION ALL SELECT n.nspname::text, t.typname::text, 'T', NULL, 'nothing', NULL, NULL, NULL, 0 \
 FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace \
-WHERE n.nspname = $1::text AND t.typtype IN ('e', 'd', 'r', 'm', 'b') AND t.typrelid = 0 AND t.typcategory <> 'A' \
+WHERE n.nspname = $1::text AND t.typtype IN ('e', 'd', 'r', 'm', 'b') AND t.typrelid = 0 AND (t.typtype = 'd' OR t.typcategory <> 'A') \
 UNION ALL SELECT n.nspname::text, p.proname::text, 'F', NULL, 'nothing', NULL, \
 pg_catalog.concat_ws(' ', p.pronargs, p.pronargdefaults, (p.provariadic <> 0)::text), NULL, 0 \
 FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace \

@@ -206,12 +206,3 @@ fn place(sql: &str, message: &str) -> Option<usize> {
         .find(|(_, end)| matches!(pg_query::parse(&sql[..*end], 0), Err(pg_query::Error::Parse(m)) if m == message))
         .map(|(start, _)| start)
 }
-
-/// Prints one statement.
-pub(crate) fn deparse(stmt: &RawStmt) -> Result<String, Refusal> {
-    let tree = protobuf::ParseResult {
-        version: 0,
-        stmts: vec![stmt.clone()],
-    };
-    pg_query::deparse(&tree, Default::default()).map_err(|_| Refusal::internal("the statement could not be printed"))
-}

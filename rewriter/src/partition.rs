@@ -9,6 +9,7 @@ use pg_query::protobuf;
 use crate::ddl::anything;
 use crate::judge::Judge;
 use crate::plan::Refusal;
+use crate::tree;
 
 impl Judge<'_> {
     /// `PARTITION BY`.
@@ -17,7 +18,8 @@ impl Judge<'_> {
             let Some(NodeEnum::PartitionElem(e)) = &mut n.node else {
                 return Err(Refusal::internal("a partition key holds something else"));
             };
-            if e.collation.len() > 1 || e.opclass.len() > 1 {
+            let collation = tree::parts(&e.collation);
+            if !e.collation.is_empty() && !collation.is_some_and(|c| self.may_name_collation(&c)) || e.opclass.len() > 1 {
                 return Err(Refusal::construct("This form of a partition key"));
             }
             self.plain_opt(e.expr.as_mut(), &anything())?;

@@ -91,6 +91,13 @@ impl Judge<'_> {
     fn comment(&mut self, c: &mut protobuf::CommentStmt) -> Result<(), Refusal> {
         match c.objtype() {
             ObjectType::ObjectType | ObjectType::ObjectDomain => return self.comment_on_type(c.object.as_mut()),
+            ObjectType::ObjectCollation => {
+                let name = c
+                    .object
+                    .as_mut()
+                    .ok_or_else(|| Refusal::internal("COMMENT holds something else"))?;
+                return self.existing_collation(name);
+            }
             ObjectType::ObjectFunction => return self.comment_on_function(c.object.as_mut()),
             _ => {}
         }

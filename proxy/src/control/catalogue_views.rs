@@ -180,6 +180,8 @@ SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, t.oid FROM postern.seen_types 
 SELECT 'pg_catalog.pg_constraint'::pg_catalog.regclass, c.oid FROM postern.seen_constraints c WHERE c.own UNION ALL \
 SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, p.oid FROM pg_catalog.pg_proc p JOIN postern.seen_schemas s ON s.oid = p.pronamespace \
 WHERE s.own AND (NOT s.module OR EXISTS (SELECT FROM postern.sees_undeclared)) UNION ALL \
+SELECT 'pg_catalog.pg_collation'::pg_catalog.regclass, l.oid FROM pg_catalog.pg_collation l JOIN postern.seen_schemas s ON s.oid = l.collnamespace \
+WHERE s.own AND (NOT s.module OR EXISTS (SELECT FROM postern.sees_undeclared)) UNION ALL \
 SELECT 'pg_catalog.pg_namespace'::pg_catalog.regclass, s.oid FROM postern.seen_schemas s WHERE s.own UNION ALL \
 SELECT 'pg_catalog.pg_attrdef'::pg_catalog.regclass, a.oid FROM pg_catalog.pg_attrdef a JOIN postern.seen_relations r ON r.oid = a.adrelid \
 WHERE r.own UNION ALL \
@@ -277,7 +279,8 @@ pub(super) const CATALOG_VIEWS: &[CatalogueView] = &[
     },
     filtered(
         "pg_collation",
-        "WHERE x.collnamespace IN (SELECT s.oid FROM postern.seen_schemas s)",
+        "WHERE x.collnamespace IN (SELECT s.oid FROM postern.seen_schemas s WHERE NOT s.module OR EXISTS (SELECT FROM postern.sees_undeclared)) \
+         OR x.oid IN (SELECT a.attcollation FROM pg_catalog.pg_attribute a WHERE a.attrelid IN (SELECT d.oid FROM postern.declared_seen d))",
     ),
     CatalogueView {
         name: "pg_constraint",
@@ -412,7 +415,11 @@ pub(super) const CATALOG_VIEWS: &[CatalogueView] = &[
         "pg_sequence",
         "WHERE x.seqrelid IN (SELECT r.oid FROM postern.seen_relations r)",
     ),
-    filtered("pg_sequences", seen_name!("x.schemaname", "x.sequencename")),
+    CatalogueView {
+        name: "pg_sequences",
+        columns: &[("data_type", "pg_catalog.format_type(x.data_type, NULL)")],
+        tail: seen_name!("x.schemaname", "x.sequencename"),
+    },
     filtered("pg_settings", "WHERE x.name NOT LIKE 'postern.%'"),
     filtered("pg_shdepend", NONE),
     filtered("pg_shdescription", NONE),

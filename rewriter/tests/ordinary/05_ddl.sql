@@ -46,6 +46,10 @@ CREATE TABLE t (n int); CREATE OR REPLACE FUNCTION more(low int, OUT n int, OUT 
 CREATE TABLE t (n int); CREATE FUNCTION note(int) RETURNS void LANGUAGE sql BEGIN ATOMIC INSERT INTO t VALUES ($1); UPDATE t SET n = n + 1 WHERE n = $1; DELETE FROM t WHERE n < 0; END; SELECT note(1)
 CREATE FUNCTION f(VARIADIC ns int[]) RETURNS TABLE (a int, b int) LANGUAGE sql AS 'SELECT n, f.ns[1] FROM unnest(ns) AS n'; SELECT * FROM f(1, 2, 3); SELECT * FROM f(VARIADIC ARRAY[1, 2])
 CREATE FUNCTION f(anyelement) RETURNS anyarray LANGUAGE sql RETURN ARRAY[$1]; ALTER FUNCTION f(anyelement) STABLE SECURITY INVOKER; COMMENT ON FUNCTION f(anyelement) IS 'x'; ALTER FUNCTION f RENAME TO g; DROP FUNCTION IF EXISTS f(anyelement), h(int)
+CREATE TABLE t (a text); ALTER TABLE t ALTER COLUMN a TYPE varchar(10) COLLATE "sv-x-icu" USING a::varchar(10); ALTER TABLE "t" ALTER a TYPE text COLLATE "C" USING (CASE WHEN a = 'x' THEN 'y' COLLATE "POSIX" END), ALTER a SET NOT NULL, ADD b int
+CREATE COLLATION IF NOT EXISTS case_insensitive (provider=icu, locale='und-u-ks-level2', deterministic=false); CREATE TABLE t (a text COLLATE case_insensitive UNIQUE); CREATE INDEX ON t (a COLLATE sys_account.case_insensitive); DROP COLLATION IF EXISTS case_insensitive
+CREATE COLLATION c (lc_collate = 'C', lc_ctype = 'C'); COMMENT ON COLLATION c IS 'bytes'; ALTER COLLATION c RENAME TO d; ALTER COLLATION d OWNER TO sys_account_owner; CREATE COLLATION e FROM pg_catalog."C"; DROP COLLATION d, e
+CREATE TABLE t (a int, b text) TABLESPACE pg_default; CREATE INDEX i ON t (b text_pattern_ops) INCLUDE (a) TABLESPACE "pg_default"; ALTER TABLE t ADD CONSTRAINT u UNIQUE (a) USING INDEX TABLESPACE "pg_default"
 CREATE FUNCTION nothing() RETURNS void LANGUAGE sql AS ''
 -- lab
 CREATE TABLE region (a int); SELECT r::text, NULL::region FROM region r

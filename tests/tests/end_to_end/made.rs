@@ -94,23 +94,30 @@ fn the_second_lock_follows_what_is_made() {
             "CREATE TABLE step (id int, phase phase, at date) PARTITION BY RANGE (at)",
             "CREATE TABLE step_early PARTITION OF step FOR VALUES FROM (MINVALUE) TO ('2026-01-01')",
             "CREATE TABLE step_late PARTITION OF step DEFAULT",
+            "CREATE INDEX step_at ON step_late (at) TABLESPACE pg_default",
+            "CREATE SEQUENCE step_no AS smallint",
+            "CREATE COLLATION either (provider = icu, locale = 'und-u-ks-level2', deterministic = false)",
+            "CREATE TABLE step_word TABLESPACE pg_default AS SELECT 'Plan' COLLATE either AS word",
             "CREATE FUNCTION pledge(int) RETURNS bigint LANGUAGE sql STABLE AS 'SELECT count(*) FROM step WHERE id >= $1'",
         ],
         &[
-            "DROP TABLE disco.step",
+            "DROP TABLE disco.step, disco.step_word",
+            "DROP COLLATION disco.either",
+            "DROP SEQUENCE disco.step_no",
             "DROP FUNCTION disco.pledge(int)",
             "DROP TYPE disco.phase",
         ],
     );
     let owners = "SELECT DISTINCT owner FROM (SELECT pg_get_userbyid(relowner) FROM pg_class WHERE relname LIKE 'step%' \
                   AND relnamespace = 'disco'::regnamespace UNION ALL SELECT pg_get_userbyid(proowner) FROM pg_proc WHERE proname = 'pledge' \
-                  UNION ALL SELECT pg_get_userbyid(typowner) FROM pg_type WHERE typname = 'phase') x(owner)";
+                  UNION ALL SELECT pg_get_userbyid(typowner) FROM pg_type WHERE typname = 'phase' \
+                  UNION ALL SELECT pg_get_userbyid(collowner) FROM pg_collation WHERE collname = 'either') x(owner)";
     assert_eq!(
         stand.dba_connection().run(owners).good(owners).texts(),
         [[Some("disco_owner".to_owned())]]
     );
     let spaces = "SELECT DISTINCT coalesce(t.spcname, 'none') FROM pg_class c LEFT JOIN pg_tablespace t ON t.oid = c.reltablespace \
-                  WHERE c.relname IN ('step_early', 'step_late') AND c.relnamespace = 'disco'::regnamespace";
+                  WHERE c.relname IN ('step_early', 'step_late', 'step_at', 'step_word') AND c.relnamespace = 'disco'::regnamespace";
     let declared = "SELECT t.spcname FROM pg_class c JOIN pg_tablespace t ON t.oid = c.reltablespace WHERE c.oid = 'disco.survey_users'::regclass";
     assert_eq!(
         stand.dba_connection().run(spaces).good(spaces).texts(),
@@ -139,6 +146,17 @@ fn the_second_lock_follows_what_is_made() {
     // By the first lock, as missing; by the second, denied.
     let mut runtime = stand.connect("disco", Some("bob"));
     let mut other = stand.connect("evilmod.service", None);
+    let told = "SELECT count(*) FROM pg_collation WHERE collname = 'either'";
+    let told_to = [&mut service, &mut runtime, &mut other].map(|c| c.run(told).good(told).scalar());
+    assert_eq!(told_to.map(|n| n.unwrap_or_default()), ["1", "0", "0"]);
+    let sequence = "SELECT data_type, data_type = 'smallint' FROM pg_sequences WHERE sequencename = 'step_no'";
+    let smallint = [[Some("smallint".to_owned()), Some("t".to_owned())]];
+    assert_eq!(service.run(sequence).good(sequence).texts(), smallint);
+    assert!(other.run(sequence).good(sequence).texts().is_empty());
+    let word = "SELECT count(*) FROM step_word WHERE word = 'pLAN' AND 'a' = 'A' COLLATE disco.either";
+    assert_eq!(service.run(word).good(word).scalar().as_deref(), Some("1"));
+    let another = "SELECT 'a' = 'A' COLLATE disco.either";
+    assert_eq!(other.run(another).sqlstate(), "42704");
     for (c, schema) in [(&mut runtime, ""), (&mut other, "disco.")] {
         for (what, state) in [
             ("pledge(1)", "42883"),

@@ -163,7 +163,7 @@ fn view_state(view: &str) -> String {
 }
 
 /// A view cannot have a column of a pseudo-type, so `anyarray` is told as `text[]`. A reference to an object is told as its oid: among other
-/// values, one of a `reg…` type would make names of those. A view's column list is taken from the relation that it stands for on the
+/// values, one of a `reg…` type would make names of those. A sequence's type, which is one of three, is told as text. A view's column list is taken from the relation that it stands for on the
 /// server at hand, so that every major version fits; where clients join by `tableoid`, it stands last.
 fn step(from: &str, schema: &str, view: &CatalogueView) -> ProvisionStep {
     let (source, target) = (
@@ -185,15 +185,20 @@ fn step(from: &str, schema: &str, view: &CatalogueView) -> ProvisionStep {
         "DO $postern$\nDECLARE columns text;\nBEGIN\n  \
          SELECT pg_catalog.string_agg('(' || coalesce(c.sql, 'x.' || pg_catalog.quote_ident(a.attname)) || ')::' || CASE \
          WHEN a.atttypid = 'pg_catalog.anyarray'::pg_catalog.regtype THEN 'text[]' \
+         WHEN r.relname = 'pg_sequences' AND a.attname = 'data_type' THEN 'text' \
          WHEN t.typname LIKE 'reg%' AND t.typtype = 'b' THEN 'pg_catalog.oid' \
          ELSE pg_catalog.format_type(a.atttypid, a.atttypmod) END || ' AS ' || pg_catalog.quote_ident(a.attname), ', ' ORDER BY a.attnum) \
          || CASE WHEN pg_catalog.bool_or(a.attname = 'oid' AND r.relkind = 'r' AND r.relname <> 'pg_subscription') THEN ', x.tableoid' ELSE '' END INTO columns\n  \
          FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid JOIN pg_catalog.pg_class r ON r.oid = a.attrelid \
          LEFT JOIN ({computed}) c(name, sql) ON c.name = a.attname\n  \
          WHERE a.attrelid = '{source}'::pg_catalog.regclass AND a.attnum > 0 AND NOT a.attisdropped;\n  \
-         EXECUTE {} || columns || {};\nEND\n$postern$;",
+         columns := {} || columns || {};\n  \
+         BEGIN\n    EXECUTE columns;\n  \
+         EXCEPTION WHEN invalid_table_definition THEN\n    EXECUTE {};\n    EXECUTE columns;\n  END;\nEND\n$postern$;",
         quote_literal(&create),
-        quote_literal(&format!(" FROM {source} x {}", view.tail))
+        quote_literal(&format!(" FROM {source} x {}", view.tail)),
+        // It stands with other columns: of an earlier version of ours, or of PostgreSQL.
+        quote_literal(&format!("DROP VIEW {target}"))
     );
     ProvisionStep::recorded(
         format!("view {schema}.{}", view.name),
