@@ -3,7 +3,7 @@
 //! Nothing here looks at meaning. What is refused here would be dangerous even to parse: NUL bytes, texts beyond the bound, comments
 //! nested so deep that the scanner takes quadratic time.
 
-use pg_query::protobuf::{self, RawStmt};
+use pg_query::protobuf::RawStmt;
 
 use crate::census;
 use crate::newer;
