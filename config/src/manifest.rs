@@ -76,6 +76,8 @@ pub struct Table {
     pub unique: Vec<Vec<Ident>>,
     /// Foreign keys inside the module.
     pub foreign_keys: Vec<ForeignKey>,
+    /// By what its rows are laid out in partitions, if they are.
+    pub partition_by: Option<PartitionKey>,
     /// Policies; see [`crate::policy`] for how they combine.
     pub policies: Vec<Policy>,
     /// Restrictions, AND-ed to every operation (the configuration's own included).
@@ -87,6 +89,37 @@ pub struct Table {
     pub allow_lint: Option<Allowance>,
     /// Where its parts stand in the manifest.
     pub lines: TableLines,
+}
+
+/// `PARTITION BY`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionKey {
+    /// How values find their partition.
+    pub strategy: PartitionStrategy,
+    /// The columns, at least one; none is protected, and each is in every key of the table.
+    pub columns: Vec<Ident>,
+}
+
+/// How values find their partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PartitionStrategy {
+    /// By bounds.
+    Range,
+    /// By lists of values of one column.
+    List,
+    /// By remainders of a hash.
+    Hash,
+}
+
+impl PartitionStrategy {
+    /// As SQL spells it.
+    pub fn as_sql(self) -> &'static str {
+        match self {
+            Self::Range => "RANGE",
+            Self::List => "LIST",
+            Self::Hash => "HASH",
+        }
+    }
 }
 
 /// Lines of a table's parts in its manifest, from 1.

@@ -64,6 +64,19 @@ pub struct Relation {
     pub declared: Option<Arc<Table>>,
     /// What of its policies PostgreSQL holds by itself.
     pub native: Native,
+    /// Its place in a partitioned table.
+    pub partitioning: Partitioning,
+}
+
+/// A relation's place among partitions.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Partitioning {
+    /// It has partitions, and no rows of its own.
+    pub partitioned: bool,
+    /// Of a partition of a declared table ([`Relation::declared`] is that table then): its name and those of all partitions beneath it.
+    pub holds: Vec<Box<str>>,
+    /// Of such a partition: PostgreSQL shows nobody its rows by its own name.
+    pub closed: bool,
 }
 
 /// What of a table's policies native row-level security holds, for its owner too. Each holds what stands before it as well.
@@ -146,6 +159,7 @@ impl Catalog {
             columns: None,
             declared: None,
             native: Native::Nothing,
+            partitioning: Partitioning::default(),
         });
         let relations = manifest.tables.iter().map(|t| Relation {
             schema: t.name.schema.as_str().into(),
@@ -163,6 +177,10 @@ impl Catalog {
             ),
             declared: Some(Arc::new(t.clone())),
             native: Native::Rows,
+            partitioning: Partitioning {
+                partitioned: t.partition_by.is_some(),
+                ..Partitioning::default()
+            },
         });
         let mut catalog = Self::new(generation, manifest.schema.clone(), relations.chain(imports));
         catalog.second_lock_only_bodies = manifest.accepts_second_lock_only_bodies;
@@ -238,6 +256,11 @@ impl Relation {
     /// Whether its manifest says what it is, so that no client's DDL changes it.
     pub fn is_manifests(&self) -> bool {
         self.declared.is_some() || self.kind == RelationKind::Imported
+    }
+
+    /// Whether it is a partition of a declared table, whose rows are read by way of that table alone.
+    pub fn is_partition(&self) -> bool {
+        self.declared.is_some() && !self.partitioning.holds.is_empty()
     }
 
     /// Its name as an access-deciding reference, where its schema is a plain one.

@@ -46,6 +46,14 @@ fn of_relation(c: &CopyStmt, relation: &RangeVar, ask: &Ask<'_>) -> Result<Optio
     let target = Judge::scout(ask).resolve(relation);
     options(&c.options)?;
     let table = match target? {
+        Target::Own(own) if own.declared.is_some() && own.partitioning.partitioned => {
+            return Err(Refusal::new(
+                "42809",
+                "relation",
+                format!("cannot copy from partitioned table \"{}\"", own.name),
+            )
+            .hint("Try the COPY (SELECT ...) TO variant."));
+        }
         Target::Own(own) => match &own.declared {
             Some(table) => table.clone(),
             None => return Ok(None),
@@ -147,6 +155,9 @@ fn copy_in(c: &CopyStmt, stmt: &Node, ask: &Ask<'_>) -> Result<Plan, Refusal> {
     if let Target::Own(own) = Judge::scout(ask).resolve(relation)?
         && let Some(table) = &own.declared
     {
+        if own.is_partition() {
+            return Err(crate::partition::written(&own));
+        }
         return fill::plan(c, table, ask);
     }
     let judged = judged(stmt, ask, false, |judge, n| {

@@ -401,6 +401,9 @@ impl Judge<'_> {
         }
         placement(&mut c.tablespacename, &c.access_method)?;
         storage_options(&c.options)?;
+        if self.partition_of_declared(c)? {
+            return Ok(());
+        }
         for parent in &mut c.inh_relations {
             match &mut parent.node {
                 Some(NodeEnum::RangeVar(r)) => self.own_undeclared(Some(r))?,
@@ -625,6 +628,9 @@ impl Judge<'_> {
                 | ObjectType::ObjectType
         ) {
             return Err(Refusal::statement("This kind of ALTER"));
+        }
+        if self.detaches_from_declared(a)? {
+            return Ok(());
         }
         match (self.own_undeclared(a.relation.as_mut()), a.relation.as_mut()) {
             // Absent with IF EXISTS: PostgreSQL gives its notice for the name in the module's own schema.

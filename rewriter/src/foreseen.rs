@@ -1,9 +1,9 @@
 //! What the statements of one batch will have done to the catalogue by the time the next of them runs.
 
 use pg_query::NodeEnum;
-use pg_query::protobuf::{ObjectType, RangeVar, RawStmt};
+use pg_query::protobuf::{CreateStmt, ObjectType, RangeVar, RawStmt};
 
-use crate::catalog::{Catalog, Native, Relation, RelationKind, Signature};
+use crate::catalog::{Catalog, Native, Partitioning, Relation, RelationKind, Signature};
 use crate::ddl::named;
 use crate::judge::Ask;
 use crate::{create_function, tree};
@@ -39,6 +39,8 @@ pub(crate) fn foreseen(stmt: &RawStmt, ask: &Ask<'_>) -> Option<Change> {
     };
     let made = |r: Option<&RangeVar>, kind| r.map(place).map(|(s, n)| Change::Made(s, n, kind));
     match stmt.stmt.as_ref()?.node.as_ref()? {
+        // What a partition's table is was judged; by its own name it is missing until the catalogue was read again.
+        NodeEnum::CreateStmt(c) if c.partbound.is_some() && of_declared(c, ask) => None,
         NodeEnum::CreateStmt(c) => made(c.relation.as_ref(), RelationKind::Table),
         NodeEnum::SelectStmt(s) => made(crate::ddl::into_of(s)?.rel.as_ref(), RelationKind::Table),
         NodeEnum::CreateTableAsStmt(c) => made(c.into.as_ref()?.rel.as_ref(), RelationKind::Table),
@@ -68,6 +70,19 @@ pub(crate) fn foreseen(stmt: &RawStmt, ask: &Ask<'_>) -> Option<Change> {
     }
 }
 
+/// Whether a table to be made is a partition of a declared one.
+fn of_declared(c: &CreateStmt, ask: &Ask<'_>) -> bool {
+    let parents = c.inh_relations.iter().filter_map(|n| match &n.node {
+        Some(NodeEnum::RangeVar(r)) => Some(r),
+        _ => None,
+    });
+    let own = ask.catalog.schema.as_str();
+    parents.into_iter().any(|r| {
+        let schema = if r.schemaname.is_empty() { own } else { &r.schemaname };
+        ask.catalog.relation(schema, &r.relname).is_some_and(|p| p.declared.is_some())
+    })
+}
+
 impl Change {
     pub(crate) fn apply(self, catalog: &mut Catalog) {
         if !catalog.closed {
@@ -83,6 +98,7 @@ impl Change {
                         columns: None,
                         declared: None,
                         native: Native::Nothing,
+                        partitioning: Partitioning::default(),
                     };
                     catalog.insert(relation);
                 }

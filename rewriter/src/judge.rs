@@ -71,7 +71,7 @@ pub(crate) struct Judge<'a> {
     /// How many declared tables are read, and the barriers made for them: (table, with its children, locked, how its filter is
     /// printed).
     pub(crate) barriers: usize,
-    pub(crate) barrier_trees: HashMap<(TableRef, bool, bool, Subqueries), Node>,
+    pub(crate) barrier_trees: HashMap<(TableRef, Option<Box<str>>, bool, bool, Subqueries), Node>,
     /// Columns that the WHERE above the FROM being walked compares by `=`: (alias, name).
     pub(crate) equated: Vec<(Option<String>, String)>,
     /// The table that is being made, once its name is known: its own constraints may refer to it.

@@ -28,7 +28,8 @@ impl Rewritten {
     /// policies for everybody (`rows`, `writes` or `nothing`: a policy with `true` in place of a filter or check holds nothing there), attribute name or NULL, type spelling or NULL,
     /// whether it has a collation of its own or NULL; ordered by schema, relation, attribute number. `$1` is the schema. Types that are no
     /// relation's are of kind `T`; functions that its owner owns, and that run with the caller's rights, of kind `F`, with the numbers of their
-    /// arguments and defaults and whether they are variadic in place of a type; views that another schema's owner or the policies' role owns of kind `V`.
+    /// arguments and defaults and whether they are variadic in place of a type; views that another schema's owner or the policies' role owns of kind `V`;
+    /// partitions of kind `P`, and `Q` where they have partitions themselves.
     pub fn read_catalog() -> Self {
         Self::new(READ_CATALOG.to_owned())
     }
@@ -107,7 +108,7 @@ SELECT x.schema, x.name, x.kind, x.parents, x.native, x.attribute, x.type, x.col
 SELECT CASE WHEN n.oid = pg_catalog.pg_my_temp_schema() THEN 'pg_temp' ELSE n.nspname::text END, c.relname::text, \
 CASE WHEN c.relkind = 'v' AND n.oid <> pg_catalog.pg_my_temp_schema() AND c.relowner <> n.nspowner AND (pg_catalog.pg_get_userbyid(c.relowner) = 'postern_policy' \
 OR EXISTS (SELECT FROM pg_catalog.pg_namespace o WHERE o.nspowner = c.relowner AND o.nspname NOT LIKE 'pg\\_%' AND o.nspname <> 'public')) \
-THEN 'V' ELSE c.relkind::text END, \
+THEN 'V' WHEN c.relispartition AND c.relkind = 'r' THEN 'P' WHEN c.relispartition AND c.relkind = 'p' THEN 'Q' ELSE c.relkind::text END, \
 (WITH RECURSIVE up(oid) AS (SELECT i.inhparent FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid UNION \
 SELECT i.inhparent FROM up JOIN pg_catalog.pg_inherits i ON i.inhrelid = up.oid) SELECT pg_catalog.json_agg(p.relname)::text \
 FROM up JOIN pg_catalog.pg_class p ON p.oid = up.oid JOIN pg_catalog.pg_namespace m ON m.oid = p.relnamespace WHERE m.nspname = $1::text), \

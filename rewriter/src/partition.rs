@@ -1,15 +1,23 @@
-//! Partitions of tables that no manifest declares.
+//! Partitions: of tables that no manifest declares like any relation of the module's own, of declared tables with care.
 //!
-//! A declared table never becomes a partition, nor gets one, by a client's DDL: read under the other's name its rows would come without
-//! their filter.
+//! Rows of a declared table must never come without its filter, nor get there without its checks. So:
+//! - A partition of a declared table is read by its own name as that table is, limited to the rows that lie in it; what it is made, changed and
+//!   removed by is its table's name.
+//! - PostgreSQL keeps it closed: row-level security without a policy, and no right to write (`postern provision`, and where it may make event
+//!   triggers as soon as the partition is made).
+//! - A migrator makes partitions (`CREATE TABLE … PARTITION OF`), which are empty, and detaches them. What was detached stays closed.
+//! - ATTACH is refused: no check ever saw the rows that would come with it. Nor does a declared table become a partition, or get children.
 
 use pg_query::NodeEnum;
-use pg_query::protobuf;
+use pg_query::protobuf::{self, AlterTableType, Node};
 
-use crate::ddl::anything;
+use crate::catalog::Relation;
+use crate::ddl::{anything, by_manifest};
 use crate::judge::Judge;
 use crate::plan::Refusal;
+use crate::relations::Target;
 use crate::tree;
+use std::sync::Arc;
 
 impl Judge<'_> {
     /// `PARTITION BY`.
@@ -42,4 +50,140 @@ impl Judge<'_> {
             None => Ok(()),
         }
     }
+
+    /// The rest of `CREATE TABLE … PARTITION OF` a declared table: its columns and constraints are that table's. `false` for any other table.
+    pub(crate) fn partition_of_declared(&mut self, c: &mut protobuf::CreateStmt) -> Result<bool, Refusal> {
+        let (
+            Some(_),
+            [
+                Node {
+                    node: Some(NodeEnum::RangeVar(r)),
+                },
+            ],
+        ) = (&c.partbound, c.inh_relations.as_mut_slice())
+        else {
+            return Ok(false);
+        };
+        let Some(parent) = self.partitioned_and_declared(r)? else {
+            return Ok(false);
+        };
+        let Some(table) = &parent.declared else {
+            return Err(Refusal::internal("a declared table has no declaration"));
+        };
+        self.seen.range_vars += 1;
+        if !(c.table_elts.is_empty() && c.constraints.is_empty() && c.nnconstraints.is_empty() && c.of_typename.is_none()) {
+            return Err(by_manifest(&parent.name).hint("A partition's columns and constraints are its table's; name none."));
+        }
+        let by = c.partspec.iter().flat_map(|by| &by.part_params);
+        for n in by {
+            let Some(NodeEnum::PartitionElem(e)) = &n.node else {
+                return Err(Refusal::internal("a partition key holds something else"));
+            };
+            let plain = e.expr.is_none() && table.column(&e.name).is_some_and(|c| c.protection.is_none());
+            if !plain {
+                return Err(Refusal::construct("A partition key of this kind").hint("Name plain columns of the table."));
+            }
+        }
+        self.qualify_target(r, &parent);
+        Ok(true)
+    }
+
+    /// `ALTER TABLE … DETACH PARTITION` of a declared table. `false` for any other statement.
+    pub(crate) fn detaches_from_declared(&mut self, a: &mut protobuf::AlterTableStmt) -> Result<bool, Refusal> {
+        let (
+            Some(r),
+            [
+                Node {
+                    node: Some(NodeEnum::AlterTableCmd(command)),
+                },
+            ],
+        ) = (&mut a.relation, a.cmds.as_mut_slice())
+        else {
+            return Ok(false);
+        };
+        let subtype = command.subtype();
+        if !matches!(
+            subtype,
+            AlterTableType::AtAttachPartition | AlterTableType::AtDetachPartition | AlterTableType::AtDetachPartitionFinalize
+        ) {
+            return Ok(false);
+        }
+        let Some(parent) = self.partitioned_and_declared(r)? else {
+            return Ok(false);
+        };
+        if subtype == AlterTableType::AtAttachPartition {
+            return Err(Refusal::denied(
+                "ddl",
+                format!("permission denied to attach a partition to table \"{}\"", parent.name),
+            )
+            .hint("No policy has checked the rows that would come with it. Make the partition with CREATE TABLE … PARTITION OF and insert them."));
+        }
+        let Some(Some(NodeEnum::PartitionCmd(p))) = command.def.as_mut().map(|d| &mut d.node) else {
+            return Err(Refusal::internal("DETACH PARTITION holds something else"));
+        };
+        let Some(name) = &mut p.name else {
+            return Err(Refusal::internal("a relation has no name"));
+        };
+        self.seen.range_vars += 2;
+        let Target::Own(partition) = self.resolve(name)? else {
+            return Err(Refusal::missing_relation(&name.relname, -1));
+        };
+        let theirs = |r: &Relation| r.declared.as_ref().map(|t| t.name.clone());
+        if !partition.is_partition() || theirs(&partition) != theirs(&parent) {
+            return Err(Refusal::new(
+                "42P01",
+                "relation",
+                format!(
+                    "relation \"{}\" is not a partition of relation \"{}\"",
+                    partition.name, parent.name
+                ),
+            ));
+        }
+        if !partition.partitioning.closed {
+            return Err(Refusal::new(
+                "0A000",
+                "unsecured",
+                format!(
+                    "row-level security is off for partition {}, so whoever asked for it could read its rows",
+                    partition.name
+                ),
+            )
+            .hint("The database differs from the manifests; `postern provision` mends it."));
+        }
+        self.qualify_target(name, &partition);
+        self.qualify_target(r, &parent);
+        Ok(true)
+    }
+
+    /// A declared table that has partitions, or a partition of one that does; `None` for every other relation.
+    fn partitioned_and_declared(&mut self, r: &protobuf::RangeVar) -> Result<Option<Arc<Relation>>, Refusal> {
+        // A name that is missing is told by whoever reads it next.
+        Ok(match Judge::scout(self.ask).resolve(r) {
+            Ok(Target::Own(relation)) if relation.declared.is_some() && relation.partitioning.partitioned => {
+                self.resolve(r)?;
+                Some(relation)
+            }
+            _ => None,
+        })
+    }
+
+    /// Qualifies a declared relation whose definition the statement changes.
+    fn qualify_target(&mut self, r: &mut protobuf::RangeVar, relation: &Relation) {
+        self.targets.push((relation.schema.to_string(), relation.name.to_string()));
+        r.schemaname = relation.schema.to_string();
+    }
+}
+
+/// The refusal of a write by the name of a partition of a declared table.
+pub(crate) fn written(partition: &Relation) -> Refusal {
+    let table = partition.declared.as_ref().map_or("its table", |t| t.name.name.as_str());
+    Refusal::new(
+        "0A000",
+        "partition",
+        format!(
+            "rows of partition \"{}\" are written by the name of its table",
+            partition.name
+        ),
+    )
+    .hint(format!("Name \"{table}\" instead: PostgreSQL finds the partition."))
 }

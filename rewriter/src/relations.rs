@@ -72,7 +72,9 @@ impl Judge<'_> {
             if &*relation.schema == "pg_temp" {
                 self.keeps.add(Keeps::TEMPORARY_IN_BLOCK);
             }
-            if let Some(table) = relation.table_ref() {
+            // A partition is read by way of its table.
+            let stands_for = relation.declared.as_ref().map(|t| t.name.clone());
+            if let Some(table) = stands_for.or_else(|| relation.table_ref()) {
                 if relation.declared.is_some() && relation.native < Native::wanted(self.ask.enforce) {
                     if self.ask.enforce == Enforce::Rls {
                         return Err(Refusal::new(
@@ -183,7 +185,7 @@ impl Judge<'_> {
                 Some(table) => {
                     let table = table.clone();
                     let locked = self.locked.reaches(&alias);
-                    let node = self.barrier(&table, r, &alias, sample, locked)?;
+                    let node = self.barrier(&table, &relation.partitioning.holds, r, &alias, sample, locked)?;
                     let mut entry = barrier_entry(&table, &alias, &renames);
                     self.note_policies(&table, Operation::Select);
                     if locked {
@@ -215,10 +217,12 @@ impl Judge<'_> {
         }
     }
 
-    /// `(SELECT columns FROM table AS postern$t WHERE filter) AS alias`: the only way in which a declared table is read.
+    /// `(SELECT columns FROM table AS postern$t WHERE filter) AS alias`: the only way in which a declared table is read. `partitions` are
+    /// those whose rows alone are read; none means all of them.
     fn barrier(
         &mut self,
         table: &Table,
+        partitions: &[Box<str>],
         r: &RangeVar,
         alias: &str,
         sample: Option<&Node>,
@@ -240,11 +244,11 @@ impl Judge<'_> {
             Subqueries::Once if self.asks_by_key(table, alias) => Subqueries::Point,
             other => other,
         };
-        let key = (table.name.clone(), r.inh, locked, subqueries);
+        let key = (table.name.clone(), partitions.first().cloned(), r.inh, locked, subqueries);
         let mut from = match self.barrier_trees.get(&key) {
             Some(from) => from.clone(),
             None => {
-                let from = self.barrier_tree(table, r.inh, locked, subqueries)?;
+                let from = self.barrier_tree(table, partitions, r.inh, locked, subqueries)?;
                 self.barrier_trees.insert(key, from.clone());
                 from
             }
@@ -270,7 +274,14 @@ impl Judge<'_> {
     }
 
     /// A table's barrier, not yet named.
-    fn barrier_tree(&mut self, table: &Table, inherited: bool, locked: bool, subqueries: Subqueries) -> Result<Node, Refusal> {
+    fn barrier_tree(
+        &mut self,
+        table: &Table,
+        partitions: &[Box<str>],
+        inherited: bool,
+        locked: bool,
+        subqueries: Subqueries,
+    ) -> Result<Node, Refusal> {
         let fence = match self.ask.enforce {
             _ if locked => "",
             // Native row-level security keeps the client's predicates above the filter; where somebody has switched it off, nothing does.
@@ -303,12 +314,12 @@ impl Judge<'_> {
             columns.push(format!("(({filter}) IS TRUE) AS {}", quote_ident(SEEN)));
         }
         let text = format!(
-            "SELECT * FROM (SELECT {} FROM {}{} AS {} WHERE {}{fence}) AS {}",
+            "SELECT * FROM (SELECT {} FROM {}{} AS {} WHERE {}{filter}{fence}) AS {}",
             columns.join(", "),
-            if inherited { "" } else { "ONLY " },
+            if inherited || !partitions.is_empty() { "" } else { "ONLY " },
             table.name.quoted(),
             quote_ident(BARRIER),
-            filter,
+            in_partitions(table, partitions),
             quote_ident(BARRIER),
         );
         let parsed = pg_query::parse(&text, 0).map_err(|_| Refusal::internal("a table's filter could not be read"))?;
@@ -422,6 +433,22 @@ impl Judge<'_> {
             .any(|c| c.protection.is_some() || c.never || c.shown_when.is_some());
         entry.behind = Some(table.clone());
         Ok(entry)
+    }
+}
+
+/// That a row lies in one of these partitions, and AND behind it; empty where every row will do. A partition has neither policies nor rights
+/// of its own, so its rows are read by its table's name.
+fn in_partitions(table: &Table, partitions: &[Box<str>]) -> String {
+    let lies_in: Vec<String> = partitions
+        .iter()
+        .map(|name| {
+            let partition = quote_literal(&format!("{}.{}", table.name.schema.quoted(), quote_ident(name)));
+            format!("{}.tableoid = {partition}::pg_catalog.regclass", quote_ident(BARRIER))
+        })
+        .collect();
+    match lies_in.is_empty() {
+        true => String::new(),
+        false => format!("({}) AND ", lies_in.join(" OR ")),
     }
 }
 

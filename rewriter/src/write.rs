@@ -75,6 +75,9 @@ impl Judge<'_> {
                 entry: plain_entry(alias, columns),
             });
         };
+        if relation.is_partition() {
+            return Err(crate::partition::written(relation));
+        }
         self.targets.push((relation.schema.to_string(), relation.name.to_string()));
         let table = table.clone();
         let entry = self.target_entry(&table, alias)?;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::document::{At, Notes, Section};
 use super::exchange;
 use super::table::Draft;
-use crate::manifest::{Column, ForeignKey, Import, ImportKey, PresetValue, Protection, Table};
+use crate::manifest::{Column, ForeignKey, Import, ImportKey, PartitionKey, PartitionStrategy, PresetValue, Protection, Table};
 use crate::names::{Ident, TableRef};
 use crate::types::ColumnType;
 
@@ -16,6 +16,7 @@ pub(super) fn check(drafts: &mut [Draft<'_, '_>], imports: &[Import], notes: &mu
     for draft in drafts.iter_mut() {
         primary_key(draft, notes);
         unique(draft, notes);
+        partition_by(draft, notes);
     }
     for index in 0..drafts.len() {
         let sections = drafts[index].section.sections("foreign_key", notes);
@@ -96,6 +97,59 @@ fn unique(draft: &mut Draft<'_, '_>, notes: &mut Notes) {
             draft.table.lines.unique.push(written.line);
         }
     }
+}
+
+/// `partition_by = { range = ["at"] }`. PostgreSQL keeps a key within each partition, so every key holds the columns that choose one.
+fn partition_by(draft: &mut Draft<'_, '_>, notes: &mut Notes) {
+    let Some(mut section) = draft.section.section("partition_by", notes) else {
+        return;
+    };
+    let line = section.line();
+    let written: Vec<(PartitionStrategy, At<Vec<At<String>>>)> = [
+        ("range", PartitionStrategy::Range),
+        ("list", PartitionStrategy::List),
+        ("hash", PartitionStrategy::Hash),
+    ]
+    .into_iter()
+    .filter_map(|(key, strategy)| Some((strategy, section.texts(key, notes)?)))
+    .collect();
+    section.finish(notes);
+    let [(strategy, named)] = written.as_slice() else {
+        notes.add(
+            line,
+            "`partition_by` takes one of `range`, `list` and `hash`; write `partition_by = { range = [\"at\"] }`",
+        );
+        return;
+    };
+    let columns = draft.resolve(&named.value, "`partition_by`", notes);
+    if named.value.is_empty() || *strategy == PartitionStrategy::List && columns.len() > 1 {
+        notes.add(
+            line,
+            "`partition_by` takes at least one column, and `list` exactly one; name it",
+        );
+        return;
+    }
+    for name in &columns {
+        if draft.table.column(name.as_str()).is_some_and(|c| c.protection.is_some()) {
+            notes.add(
+                line,
+                format!(
+                    "`{name}` is protected, so the database cannot tell which partition a row belongs to; name a plain column"
+                ),
+            );
+        }
+        let keys = draft.table.unique.iter().chain([&draft.table.primary_key]);
+        if keys.filter(|key| !key.is_empty()).any(|key| !key.contains(name)) {
+            notes.add(
+                line,
+                format!("`{name}` chooses the partition, and PostgreSQL wants it in the primary key and in each entry of `unique`; add it there"),
+            );
+        }
+    }
+    draft.table.partition_by = Some(PartitionKey {
+        strategy: *strategy,
+        columns,
+    });
 }
 
 /// Keys over a sealed column lie on its equality tag.

@@ -131,6 +131,7 @@ pub(super) fn read<'d, 't>(
                 primary_key: Vec::new(),
                 unique: Vec::new(),
                 foreign_keys: Vec::new(),
+                partition_by: None,
                 policies: Vec::new(),
                 restrictions: Vec::new(),
                 bound: Vec::new(),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use postern_config::names::RESERVED_PREFIX;
 use postern_config::{ColumnType, Config, Manifest, ModuleName, Table};
-use postern_rewriter::catalog::{Catalog, Native, Relation, RelationColumn, RelationKind, Signature};
+use postern_rewriter::catalog::{Catalog, Native, Partitioning, Relation, RelationColumn, RelationKind, Signature};
 use postern_rewriter::plan::Rewritten;
 
 use super::{ControlError, Pool};
@@ -19,7 +19,8 @@ pub struct CatalogRow {
     pub schema: String,
     /// Relation.
     pub relation: String,
-    /// `relkind`; `T` for a type that is no relation's, `F` for a function, `V` for a view that another module's owner or the policies' role owns.
+    /// `relkind`; `T` for a type that is no relation's, `F` for a function, `V` for a view that another module's owner or the policies' role owns,
+    /// `P` for a partition and `Q` for one that has partitions itself.
     pub kind: char,
     /// What it is a partition or child of in the module's schema, however far up.
     pub parents: Vec<String>,
@@ -233,8 +234,8 @@ fn empty(module: &ModuleName) -> Catalog {
 }
 
 /// A snapshot from what the catalogue's reader answered (ordered by schema, relation, attribute number): hidden columns are left out,
-/// protected columns have their declared types. Not in it are partitions, children and parents of declared tables, which hold their
-/// rows without their filters, and what stands under a declared table's name but is none.
+/// protected columns have their declared types. A declared table's partitions have its declaration. Not in it are children and parents of
+/// declared tables, which hold their rows without their filters, and what stands under a declared table's name but is none.
 pub fn catalog_from_rows(rows: impl IntoIterator<Item = CatalogRow>, manifest: &Manifest, generation: u64) -> Catalog {
     let declared: HashMap<&str, Arc<Table>> = manifest
         .tables
@@ -243,6 +244,10 @@ pub fn catalog_from_rows(rows: impl IntoIterator<Item = CatalogRow>, manifest: &
         .collect();
     let rows: Vec<CatalogRow> = rows.into_iter().collect();
     let beneath = beneath(&rows, manifest, |name| declared.contains_key(name));
+    let partitions = partitions(&rows, manifest, |name| declared.contains_key(name));
+    let natives: HashMap<String, Native> = (rows.iter().filter(|r| r.schema == manifest.schema.as_str()))
+        .map(|r| (r.relation.clone(), r.native))
+        .collect();
     let mut relations: Vec<Relation> = Vec::new();
     let mut left_out = HashSet::new();
     let (mut types, mut functions) = (Vec::new(), Vec::new());
@@ -283,13 +288,24 @@ pub fn catalog_from_rows(rows: impl IntoIterator<Item = CatalogRow>, manifest: &
                 left_out.insert(row.relation.as_str().into());
                 continue;
             }
+            let partition = partitions.get(row.relation.as_str()).filter(|_| own);
+            let stands_for = partition.map_or(row.relation.as_str(), |p| p.table.as_str());
             relations.push(Relation {
                 schema: row.schema.as_str().into(),
                 name: row.relation.as_str().into(),
                 kind,
                 columns: Some(Vec::new()),
-                declared: declared.get(row.relation.as_str()).filter(|_| own).cloned(),
-                native: row.native,
+                declared: declared.get(stands_for).filter(|_| own).cloned(),
+                // What a partition holds is read by way of its table.
+                native: match partition {
+                    Some(p) => natives.get(&p.table).copied().unwrap_or(Native::Nothing),
+                    None => row.native,
+                },
+                partitioning: Partitioning {
+                    partitioned: matches!(row.kind, PARTITIONED | PARTITIONED_PARTITION),
+                    holds: partition.map(|p| p.holds.clone()).unwrap_or_default(),
+                    closed: partition.is_some() && row.native == Native::Rows,
+                },
             });
         }
         let (Some(relation), Some(name), Some(ty)) = (relations.last_mut(), row.column, row.ty) else {
@@ -325,6 +341,9 @@ const TYPE: char = 'T';
 const FUNCTION: char = 'F';
 /// A view that belongs to another module's owner, or to the policies' role.
 const FOREIGN_VIEW: char = 'V';
+const PARTITIONED: char = 'p';
+const PARTITION: char = 'P';
+const PARTITIONED_PARTITION: char = 'Q';
 
 /// `arguments defaults variadic`.
 fn signature(text: Option<&str>) -> Option<Signature> {
@@ -336,24 +355,66 @@ fn signature(text: Option<&str>) -> Option<Signature> {
     })
 }
 
-/// The relations of the module's schema that hold rows of a declared one without its filter: its partitions and children, and what it is a
-/// partition or child of.
+/// The relations of the module's schema that hold rows of a declared one without its filter: its children, unless they are partitions of it
+/// alone, and what it is a partition or child of.
 fn beneath(rows: &[CatalogRow], manifest: &Manifest, declared: impl Fn(&str) -> bool) -> HashSet<String> {
     let mut found = HashSet::new();
     for row in rows.iter().filter(|r| !r.parents.is_empty()) {
         let own = row.schema == manifest.schema.as_str();
         if own && declared(&row.relation) {
             found.extend(row.parents.iter().filter(|p| !declared(p)).cloned());
-        } else if row.parents.iter().any(|p| declared(p)) {
+        } else if row.parents.iter().any(|p| declared(p)) && !(own && partitioned_table(row, &declared).is_some()) {
             found.insert(row.relation.clone());
         }
     }
     found
 }
 
+/// A partition of a declared table.
+struct DeclaredPartition {
+    /// That table.
+    table: String,
+    /// Its own name and those of all partitions beneath it.
+    holds: Vec<Box<str>>,
+}
+
+/// The partitions of declared tables that are not declared themselves, by name.
+fn partitions(rows: &[CatalogRow], manifest: &Manifest, declared: impl Fn(&str) -> bool) -> HashMap<String, DeclaredPartition> {
+    let own = || {
+        rows.iter()
+            .filter(|r| r.schema == manifest.schema.as_str() && !declared(&r.relation))
+    };
+    let mut found: HashMap<String, DeclaredPartition> = own()
+        .filter_map(|row| {
+            let table = partitioned_table(row, &declared)?;
+            let holds = vec![row.relation.as_str().into()];
+            Some((row.relation.clone(), DeclaredPartition { table, holds }))
+        })
+        .collect();
+    for row in own() {
+        for parent in &row.parents {
+            if let Some(above) = found.get_mut(parent)
+                && !above.holds.iter().any(|name| **name == *row.relation)
+            {
+                above.holds.push(row.relation.as_str().into());
+            }
+        }
+    }
+    found
+}
+
+/// The one declared table that a relation is a partition of.
+fn partitioned_table(row: &CatalogRow, declared: impl Fn(&str) -> bool) -> Option<String> {
+    let mut tables = row.parents.iter().filter(|p| declared(p));
+    let one = tables
+        .next()
+        .filter(|_| matches!(row.kind, PARTITION | PARTITIONED_PARTITION))?;
+    tables.next().is_none().then(|| one.clone())
+}
+
 fn kind(relkind: char) -> Option<RelationKind> {
     Some(match relkind {
-        'r' | 'p' | 'f' => RelationKind::Table,
+        'r' | 'f' | PARTITIONED | PARTITION | PARTITIONED_PARTITION => RelationKind::Table,
         'v' | FOREIGN_VIEW => RelationKind::View,
         'm' => RelationKind::MaterialisedView,
         'S' => RelationKind::Sequence,

@@ -149,10 +149,17 @@ OR n.nspname = (SELECT l.schema FROM postern.login_schema l WHERE l.login = sess
 pub(super) const SEES_UNDECLARED: &str = "SELECT u.login FROM postern.undeclared_logins u WHERE u.login = session_user \
 AND (coalesce(pg_catalog.current_setting('postern.exp', true), '') = '' OR coalesce(pg_catalog.current_setting('postern.service', true), '') <> '')";
 
-/// Declared tables, the sequences that fill their columns, their indexes, and imported views.
+/// The partitions of declared tables, however far down: (oid, schema and name of the table).
+pub(super) const DECLARED_PARTITIONS: &str = "WITH RECURSIVE below(oid, schema, relation) AS (SELECT i.inhrelid, d.schema, d.relation \
+FROM postern.declared_relations d JOIN pg_catalog.pg_namespace n ON n.nspname = d.schema \
+JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = d.relation AND c.relkind = 'p' \
+JOIN pg_catalog.pg_inherits i ON i.inhparent = c.oid UNION SELECT i.inhrelid, b.schema, b.relation \
+FROM below b JOIN pg_catalog.pg_inherits i ON i.inhparent = b.oid) SELECT b.oid, b.schema, b.relation FROM below b";
+
+/// Declared tables, their partitions, the sequences that fill their columns, their indexes, and imported views.
 pub(super) const DECLARED_RELATIONS: &str = "WITH declared AS (SELECT c.oid FROM postern.declared_relations d \
 JOIN pg_catalog.pg_namespace n ON n.nspname = d.schema JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = d.relation \
-WHERE c.relkind IN ('r', 'p', 'S', 'v')) SELECT d.oid FROM declared d UNION ALL \
+WHERE c.relkind IN ('r', 'p', 'S', 'v') UNION ALL SELECT p.oid FROM postern.declared_partitions p) SELECT d.oid FROM declared d UNION ALL \
 SELECT i.indexrelid FROM declared d JOIN pg_catalog.pg_index i ON i.indrelid = d.oid";
 
 /// Relations that the session sees: (oid, whether its own or temporary).
@@ -215,7 +222,9 @@ OR e.grantee OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT r.oid FROM postern.seen_ro
 
 /// Declared types of protected columns by relation: (relation, attribute, type, typmod).
 pub(super) const DECLARED: &str = "SELECT c.oid AS relation, d.attribute, d.type_oid, d.typmod FROM postern.declared_columns d \
-JOIN pg_catalog.pg_namespace n ON n.nspname = d.schema JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = d.relation";
+JOIN pg_catalog.pg_namespace n ON n.nspname = d.schema JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = d.relation \
+UNION ALL SELECT p.oid, d.attribute, d.type_oid, d.typmod FROM postern.declared_partitions p \
+JOIN postern.declared_columns d ON d.schema = p.schema AND d.relation = p.relation";
 
 /// `pg_catalog`.
 pub(super) const CATALOG_VIEWS: &[CatalogueView] = &[

@@ -179,7 +179,8 @@ const QUESTIONS: &[Question] = &[
         area: Area::Reach,
         sql: "SELECT c.oid::pg_catalog.regclass::text, 'holds rows of ' || p.oid::pg_catalog.regclass::text || ' beneath its filter' \
               FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class p ON p.oid = i.inhparent JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid \
-              JOIN pg_catalog.pg_namespace n ON n.oid = p.relnamespace JOIN declared d ON d.schema = n.nspname AND d.name = p.relname",
+              JOIN pg_catalog.pg_namespace n ON n.oid = p.relnamespace JOIN declared d ON d.schema = n.nspname AND d.name = p.relname \
+              WHERE NOT (c.relispartition AND c.relnamespace = p.relnamespace AND c.relkind <> 'f')",
         fix: "no login may have a right on it; the proxy hides it",
     },
     Question {

@@ -26,6 +26,7 @@ mod made;
 mod misbehaving;
 mod noninterference;
 mod operations;
+mod partitions;
 mod policies;
 mod policy_test;
 mod pools;

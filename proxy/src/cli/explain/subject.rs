@@ -6,7 +6,7 @@ use std::fs;
 use postern_config::manifest::Default as ColumnDefault;
 use postern_config::settings::Enforce;
 use postern_config::{Config, Ident, Login, LoginKind, LoginName, Manifest, ModuleName};
-use postern_rewriter::catalog::{Catalog, Native, Relation, RelationColumn, RelationKind};
+use postern_rewriter::catalog::{Catalog, Native, Partitioning, Relation, RelationColumn, RelationKind};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
@@ -207,6 +207,10 @@ fn declared(manifest: &Manifest) -> Catalog {
             columns: Some(columns.collect()),
             declared: Some(Arc::new(table.clone())),
             native: Native::Rows,
+            partitioning: Partitioning {
+                partitioned: table.partition_by.is_some(),
+                ..Partitioning::default()
+            },
         });
         for column in table.columns.iter().filter(|c| c.default == Some(ColumnDefault::Serial)) {
             relations.push(Relation {
@@ -216,6 +220,7 @@ fn declared(manifest: &Manifest) -> Catalog {
                 columns: None,
                 declared: None,
                 native: Native::Nothing,
+                partitioning: Partitioning::default(),
             });
         }
     }
@@ -227,6 +232,7 @@ fn declared(manifest: &Manifest) -> Catalog {
             columns: None,
             declared: None,
             native: Native::Nothing,
+            partitioning: Partitioning::default(),
         });
     }
     let mut catalog = Catalog::new(0, manifest.schema.clone(), relations);

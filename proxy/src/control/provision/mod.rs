@@ -10,6 +10,7 @@ mod builtins;
 mod changes;
 mod claims;
 mod imports;
+mod partitions;
 mod passwords;
 mod policies;
 mod roles;
@@ -73,6 +74,7 @@ pub fn sql(config: &Config) -> Vec<ProvisionStep> {
     steps.extend(claims::steps(config));
     steps.extend(policies::function_steps(config));
     steps.extend(policies::steps(config));
+    steps.extend(partitions::steps(config));
     steps.extend(imports::steps(config));
     steps.extend(views::steps(config));
     steps.push(builtins::step());

@@ -161,15 +161,29 @@ fn create(manifest: &Manifest, table: &Table, space: &str) -> ProvisionStep {
         .into_iter()
         .map(|(column, definition)| format!("  {} {definition}", quote_ident(&column)))
         .collect();
+    let partitioned = table.partition_by.as_ref().map(|by| {
+        let columns: Vec<String> = by.columns.iter().map(|c| quote_ident(c.as_str())).collect();
+        format!(" PARTITION BY {} ({})", by.strategy.as_sql(), columns.join(", "))
+    });
     ProvisionStep::asked(
         format!("table {}", table.name),
         format!("SELECT {} IS NULL", relation_oid(&name)),
         format!(
-            "CREATE TABLE {name} (\n{}\n) TABLESPACE {space};\nALTER TABLE {name} OWNER TO {};",
+            "CREATE TABLE {name} (\n{}\n){}{};\nALTER TABLE {name} OWNER TO {};",
             columns.join(",\n"),
+            partitioned.unwrap_or_default(),
+            lies_in(table, " TABLESPACE", space),
             quote_ident(&manifest.owner_role())
         ),
     )
+}
+
+/// The clause that names the module's tablespace. PostgreSQL refuses the database's own by name where a table is partitioned.
+fn lies_in(table: &Table, clause: &str, space: &str) -> String {
+    match table.partition_by.is_some() && space == quote_ident("pg_default") {
+        true => String::new(),
+        false => format!("{clause} {space}"),
+    }
 }
 
 /// A column that the manifest gained after the table was made.
@@ -216,8 +230,9 @@ fn keys(table: &Table, space: &str) -> Vec<ProvisionStep> {
             table,
             &object_name(bare, "", "pkey"),
             &format!(
-                "PRIMARY KEY ({}) USING INDEX TABLESPACE {space}",
-                key_columns(table, &table.primary_key)
+                "PRIMARY KEY ({}){}",
+                key_columns(table, &table.primary_key),
+                lies_in(table, " USING INDEX TABLESPACE", space)
             ),
         ));
     }
@@ -225,7 +240,11 @@ fn keys(table: &Table, space: &str) -> Vec<ProvisionStep> {
         steps.push(constraint(
             table,
             &object_name(bare, &joined(unique), "key"),
-            &format!("UNIQUE ({}) USING INDEX TABLESPACE {space}", key_columns(table, unique)),
+            &format!(
+                "UNIQUE ({}){}",
+                key_columns(table, unique),
+                lies_in(table, " USING INDEX TABLESPACE", space)
+            ),
         ));
     }
     steps
@@ -252,7 +271,7 @@ fn foreign_keys(manifest: &Manifest, table: &Table) -> Vec<ProvisionStep> {
 }
 
 /// Runtime and service logins, quoted: those that touch rows in their own name.
-fn users(manifest: &Manifest) -> String {
+pub(super) fn users(manifest: &Manifest) -> String {
     let logins: Vec<String> = manifest
         .logins
         .iter()

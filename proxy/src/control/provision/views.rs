@@ -5,8 +5,8 @@ use postern_config::names::{quote_ident, quote_literal};
 
 use super::super::catalogue_functions::{CatalogueFunction, REFUSED, RELATION_SIZES, functions};
 use super::super::catalogue_views::{
-    CATALOG_VIEWS, CatalogueView, DECLARED, DECLARED_RELATIONS, INFORMATION_VIEWS, OWN_SIZE, SEEN_CONSTRAINTS, SEEN_NAMES,
-    SEEN_OBJECTS, SEEN_RELATIONS, SEEN_ROLES, SEEN_SCHEMAS, SEEN_TYPES, SEES_UNDECLARED, SHOWN_ACL,
+    CATALOG_VIEWS, CatalogueView, DECLARED, DECLARED_PARTITIONS, DECLARED_RELATIONS, INFORMATION_VIEWS, OWN_SIZE,
+    SEEN_CONSTRAINTS, SEEN_NAMES, SEEN_OBJECTS, SEEN_RELATIONS, SEEN_ROLES, SEEN_SCHEMAS, SEEN_TYPES, SEES_UNDECLARED, SHOWN_ACL,
 };
 use super::CATALOGUE_ROLE;
 use super::policies::function_state;
@@ -27,6 +27,7 @@ pub(super) fn steps(config: &Config) -> Vec<ProvisionStep> {
     for (name, body) in [
         ("seen_schemas", SEEN_SCHEMAS),
         ("sees_undeclared", SEES_UNDECLARED),
+        ("declared_partitions", DECLARED_PARTITIONS),
         ("declared_seen", DECLARED_RELATIONS),
         ("seen_relations", SEEN_RELATIONS),
         ("seen_names", SEEN_NAMES),

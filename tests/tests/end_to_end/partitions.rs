@@ -1,0 +1,216 @@
+//! A declared table in partitions: read, written, made, detached and dumped through the proxy, and closed at PostgreSQL.
+
+use std::process::Command;
+
+use postern_tests::attack::Family;
+use postern_tests::connection::Connection;
+use postern_tests::product::{run_postern, workspace};
+use postern_tests::rewriting::{Rewriting, native_alone};
+use postern_tests::stand::Stand;
+use postern_tests::target::Target;
+
+/// Partitions and rows, gone again at the end.
+struct Entries<'s>(&'s Stand);
+
+impl<'s> Entries<'s> {
+    fn laid_out(stand: &'s Stand) -> Self {
+        let this = Self(stand);
+        let mut migrator = Connection::open(&stand.through_gate("archive.migrator", None)).expect("a session");
+        for sql in [
+            "CREATE TABLE entries_2025 PARTITION OF entries FOR VALUES FROM ('2025-01-01') TO ('2026-01-01')",
+            "CREATE TABLE entries_rest PARTITION OF entries FOR VALUES FROM ('2026-01-01') TO (MAXVALUE) PARTITION BY RANGE (at)",
+            "CREATE TABLE entries_late PARTITION OF archive.entries_rest DEFAULT",
+        ] {
+            migrator.run(sql).good(sql);
+        }
+        for (who, sql) in [
+            (
+                "bob",
+                "INSERT INTO entries (id, at, owner, body, secret) VALUES (1, '2025-05-05', 'bob', 'one', 's1'), (3, '2026-05-05', 'bob', 'three', 's3')",
+            ),
+            (
+                "dora",
+                "INSERT INTO entries (id, at, owner, body, secret) VALUES (2, '2025-05-05', 'dora', 'shared', 's2'), (4, '2026-05-05', 'dora', 'four', 's4')",
+            ),
+        ] {
+            let mut user = Connection::open(&stand.through_gate("archive", Some(who))).expect("a session");
+            user.run(sql).good(sql);
+        }
+        this
+    }
+}
+
+impl Drop for Entries<'_> {
+    fn drop(&mut self) {
+        let mut dba = self.0.dba_connection();
+        for sql in [
+            "DROP TABLE IF EXISTS archive.entries_2025, archive.entries_rest, archive.entries_late",
+            "TRUNCATE archive.entries",
+        ] {
+            dba.run(sql);
+        }
+    }
+}
+
+#[test]
+fn attacks_on_partitions_fail_in_all_three_ways() {
+    let stand = Stand::shared();
+    let _alone = stand.alone();
+    let _entries = Entries::laid_out(stand);
+    let attack = |port: u16, way: &str| {
+        let family = Family::read(&workspace().join("tests/attacks/partitions.toml"));
+        let failures = family.run_through(stand, port);
+        assert!(
+            failures.is_empty(),
+            "{way}: {}\n\n{}\n",
+            failures.len(),
+            failures.join("\n\n")
+        );
+    };
+    attack(stand.gate().port, "both");
+    let native = native_alone(stand, "partitions-native");
+    attack(native.port, "rls");
+    drop(native);
+    let rewriting = Rewriting::start(stand, "partitions-rewrite");
+    attack(rewriting.proxy.port, "rewrite");
+}
+
+/// Somebody found an upstream password: a partition's own name shows no row and takes none. It does so as soon as it is made, and after it was
+/// detached.
+#[test]
+fn partitions_are_closed_at_postgresql() {
+    let stand = Stand::shared();
+    let _alone = stand.alone();
+    let _entries = Entries::laid_out(stand);
+    let straight = |login: &str| {
+        let through = stand.through_gate(login, None);
+        Connection::open(&Target {
+            user: through.user,
+            password: through.password,
+            ..stand.dba()
+        })
+        .expect("straight at PostgreSQL")
+    };
+    let closed = |name: &str| {
+        for login in ["archive", "archive.service", "archive.migrator"] {
+            let mut c = straight(login);
+            let read = format!("SELECT count(*) FROM archive.{name}");
+            assert_eq!(c.run(&read).good(&read).scalar().as_deref(), Some("0"), "{login}: {read}");
+            let write = format!("INSERT INTO archive.{name} (id, at, owner) VALUES (9, '2025-09-09', 'bob')");
+            assert_eq!(c.run(&write).sqlstate(), "42501", "{login}: {write}");
+        }
+    };
+    for name in ["entries_2025", "entries_rest", "entries_late"] {
+        closed(name);
+    }
+    let held = "SELECT count(*) FROM archive.entries_2025";
+    assert_eq!(stand.dba_connection().run(held).good(held).scalar().as_deref(), Some("2"));
+
+    let mut migrator = Connection::open(&stand.through_gate("archive.migrator", None)).expect("a session");
+    let detach = "ALTER TABLE entries DETACH PARTITION entries_2025";
+    migrator.run(detach).good(detach);
+    closed("entries_2025");
+    let mut service = Connection::open(&stand.through_gate("archive.service", None)).expect("a session");
+    let read = "SELECT count(*) FROM entries_2025";
+    assert_eq!(service.run(read).good(read).scalar().as_deref(), Some("0"), "no row is shown");
+    let mut bob = Connection::open(&stand.through_gate("archive", Some("bob"))).expect("a session");
+    assert_eq!(bob.run(read).sqlstate(), "42P01", "it is declared no longer");
+    let left = bob.run("SELECT id FROM entries").good("what is left").texts();
+    assert_eq!(left, [[Some("3".to_owned())]]);
+    // The twin: it is the migrator's to drop.
+    migrator.run("DROP TABLE entries_2025").good("DROP TABLE");
+}
+
+/// What the DBA opens is found, closed again, and until then no migrator detaches it.
+#[test]
+fn an_open_partition_is_found_and_closed() {
+    let stand = Stand::shared();
+    let _alone = stand.alone();
+    let _entries = Entries::laid_out(stand);
+    let config = stand.gate().config.to_str().expect("a path in UTF-8");
+    let doctor = || {
+        let output = run_postern(&["doctor", "--config", config]);
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+    };
+    assert!(!doctor().contains("partitions of declared tables"), "{}", doctor());
+    let mut dba = stand.dba_connection();
+    for sql in [
+        // The event trigger would close it at once.
+        "ALTER EVENT TRIGGER postern_partitions_closed DISABLE",
+        "ALTER TABLE archive.entries_2025 DISABLE ROW LEVEL SECURITY",
+        "GRANT ALL ON archive.entries_2025 TO archive_service",
+    ] {
+        dba.run(sql).good(sql);
+    }
+    assert!(doctor().contains("partitions of declared tables"), "{}", doctor());
+    let mut migrator = Connection::open(&stand.through_gate("archive.migrator", None)).expect("a session");
+    let detach = "ALTER TABLE entries DETACH PARTITION entries_2025";
+    let refused = postern_tests::stand::eventually(std::time::Duration::from_secs(10), || {
+        migrator.run("BEGIN");
+        let state = migrator.run(detach).sqlstate().to_owned();
+        migrator.run("ROLLBACK");
+        (state == "0A000").then_some(())
+    });
+    let provisioned = run_postern(&["provision", "--config", config]);
+    assert!(
+        provisioned.status.success(),
+        "{}",
+        String::from_utf8_lossy(&provisioned.stderr)
+    );
+    assert!(refused.is_some(), "an open partition was detached");
+    assert!(!doctor().contains("partitions of declared tables"), "{}", doctor());
+    let state = "SELECT relrowsecurity AND relforcerowsecurity, relacl::text NOT LIKE '%archive_service=a%' FROM pg_class WHERE relname = 'entries_2025'";
+    let yes = Some("t".to_owned());
+    assert_eq!(dba.run(state).good(state).texts(), [[yes.clone(), yes]]);
+}
+
+/// A user's dump holds the user's rows, each in its partition, and a plain PostgreSQL takes it.
+#[test]
+fn a_partitioned_table_is_dumped() {
+    let stand = Stand::shared();
+    let _alone = stand.alone();
+    let _entries = Entries::laid_out(stand);
+    let bob = stand.through_gate("archive", Some("bob"));
+    let output = Command::new("pg_dump")
+        .args(["--no-owner", "--no-acl", "--schema", "archive"])
+        .envs(bob.environment())
+        .output()
+        .expect("pg_dump starts");
+    let (dump, err) = (
+        String::from_utf8_lossy(&output.stdout).into_owned(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    );
+    assert!(output.status.success(), "{err}");
+    for part in [
+        "PARTITION BY RANGE (at)",
+        "COPY archive.entries_2025 ",
+        "\tbob\tone\ts1\n",
+        "\tbob\tthree\ts3\n",
+        "    secret text",
+        "ATTACH PARTITION archive.entries_2025",
+    ] {
+        assert!(dump.contains(part), "`{part}` is not in\n{dump}");
+    }
+    assert!(!dump.contains("dora") && !dump.contains("postern"), "{dump}");
+
+    let target = super::dump::plain_database(stand);
+    let file = postern_tests::product::fresh_directory("dump-partitions").join("archive.sql");
+    std::fs::write(&file, &dump).expect("writable");
+    let output = Command::new("psql")
+        .args(["--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", "--file"])
+        .arg(&file)
+        .envs(target.environment())
+        .output()
+        .expect("psql starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let rows = "SELECT tableoid::regclass::text, id, secret FROM archive.entries ORDER BY id";
+    let text = |t: &str| Some(t.to_owned());
+    assert_eq!(
+        super::dump::open(&target).run(rows).good(rows).texts(),
+        [
+            [text("archive.entries_2025"), text("1"), text("s1")],
+            [text("archive.entries_late"), text("3"), text("s3")]
+        ]
+    );
+    super::dump::forget_plain_database(stand);
+}
