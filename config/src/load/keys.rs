@@ -137,6 +137,7 @@ fn partition_by(draft: &mut Draft<'_, '_>, notes: &mut Notes) {
                     "`{name}` is protected, so the database cannot tell which partition a row belongs to; name a plain column"
                 ),
             );
+            continue;
         }
         let keys = draft.table.unique.iter().chain([&draft.table.primary_key]);
         if keys.filter(|key| !key.is_empty()).any(|key| !key.contains(name)) {

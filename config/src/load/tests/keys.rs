@@ -136,3 +136,35 @@ fn join_groups_share_a_type() {
     };
     twins(&with("text"), &with("int4"), 9, "give both one type");
 }
+
+#[test]
+fn partitions_stand_on_plain_columns_that_are_in_every_key() {
+    let by = |by: &str, rest: &str| {
+        table(&format!(
+            "primary_key = [\"id\", \"at\"]\npartition_by = {{ {by} }}\n{rest}\ncolumn = [{{ name = \"id\", type = \"int4\" }}, \
+             {{ name = \"at\", type = \"date\" }}, {{ name = \"s\", type = \"text\", protect = {{ search = [\"eq\"] }} }}, \
+             {{ name = \"p\", type = \"text\" }}]"
+        ))
+    };
+    let good = by("range = [\"at\"]", "");
+    let parsed = manifest(&good).unwrap();
+    let key = parsed.tables[0].partition_by.as_ref().unwrap();
+    assert_eq!(key.strategy, crate::manifest::PartitionStrategy::Range);
+    assert_eq!(key.columns.iter().map(ToString::to_string).collect::<Vec<_>>(), ["at"]);
+    let line = good.lines().position(|l| l.starts_with("partition_by")).unwrap() + 1;
+    for (bad, message) in [
+        (by("hash = [\"s\"]", ""), "is protected"),
+        (by("range = [\"p\"]", ""), "wants it in the primary key"),
+        (by("range = [\"at\"]", "unique = [[\"id\"]]"), "wants it in the primary key"),
+        (by("list = [\"id\", \"at\"]", ""), "`list` exactly one"),
+        (by("range = []", ""), "at least one column"),
+        (by("range = [\"at\"], hash = [\"id\"]", ""), "takes one of"),
+        (by("range = [\"nothing\"]", ""), "no column"),
+    ] {
+        twins(&good, &bad, line, message);
+    }
+    assert!(
+        manifest(&by("hash = [\"id\", \"at\"]", "unique = [[\"at\", \"id\"]]")).is_err(),
+        "that key is there already"
+    );
+}
