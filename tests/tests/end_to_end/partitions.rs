@@ -95,7 +95,11 @@ fn partitions_are_closed_at_postgresql() {
         for login in ["archive", "archive.service", "archive.migrator"] {
             let mut c = straight(login);
             let read = format!("SELECT count(*) FROM archive.{name}");
-            assert_eq!(c.run(&read).good(&read).scalar().as_deref(), Some("0"), "{login}: {read}");
+            let counted = c.run(&read);
+            match login {
+                "archive.migrator" => assert_eq!(counted.sqlstate(), "42501", "{login}: {read}"),
+                _ => assert_eq!(counted.good(&read).scalar().as_deref(), Some("0"), "{login}: {read}"),
+            }
             let write = format!("INSERT INTO archive.{name} (id, at, owner) VALUES (9, '2025-09-09', 'bob')");
             assert_eq!(c.run(&write).sqlstate(), "42501", "{login}: {write}");
         }
