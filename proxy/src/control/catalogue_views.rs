@@ -133,6 +133,14 @@ macro_rules! seen_name {
     };
 }
 
+/// Rights that the session's own roles have, PUBLIC included, or that were given on what is built in.
+macro_rules! seen_rights {
+    () => {
+        " AND (x.grantee::name IN (SELECT r.rolname FROM postern.seen_roles r) OR x.grantee::name = 'PUBLIC') \
+         AND (x.grantor::name IN (SELECT r.rolname FROM postern.seen_roles r) OR x.table_schema::name IN ('pg_catalog', 'information_schema'))"
+    };
+}
+
 /// Nothing that a module could own.
 const NONE: &str = "WHERE false";
 /// Built-in objects only.
@@ -507,6 +515,14 @@ pub(super) const CATALOG_VIEWS: &[CatalogueView] = &[
 /// `information_schema`; what a role may see there at all is still PostgreSQL's own rule for the session's role.
 pub(super) const INFORMATION_VIEWS: &[CatalogueView] = &[
     filtered("check_constraints", concat_constraint!("x.constraint_schema")),
+    filtered(
+        "column_privileges",
+        concat!(
+            seen_name!("x.table_schema", "x.table_name"),
+            seen_rights!(),
+            " AND x.column_name::text NOT LIKE 'postern$%'"
+        ),
+    ),
     CatalogueView {
         name: "columns",
         columns: &[
@@ -546,6 +562,21 @@ pub(super) const INFORMATION_VIEWS: &[CatalogueView] = &[
         tail: seen_name!("x.table_schema", "x.table_name"),
     },
     filtered("constraint_table_usage", seen_name!("x.table_schema", "x.table_name")),
+    filtered(
+        "domains",
+        "WHERE x.domain_schema::name IN (SELECT s.nspname FROM postern.seen_schemas s)",
+    ),
+    // What an array of a relation, a domain, a type or a function is made of.
+    filtered(
+        "element_types",
+        "WHERE CASE x.object_type::text WHEN 'TABLE' \
+         THEN (x.object_schema::name, x.object_name::name) IN (SELECT s.nspname, s.relname FROM postern.seen_names s) \
+         WHEN 'ROUTINE' THEN x.object_schema::name IN (SELECT s.nspname FROM postern.seen_schemas s \
+         WHERE NOT s.module OR EXISTS (SELECT FROM postern.sees_undeclared)) \
+         ELSE x.object_schema::name IN (SELECT s.nspname FROM postern.seen_schemas s) \
+         AND (x.object_schema::name, x.object_name::name) NOT IN (SELECT n.nspname, c.relname FROM pg_catalog.pg_class c \
+         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid NOT IN (SELECT r.oid FROM postern.seen_relations r)) END",
+    ),
     CatalogueView {
         name: "key_column_usage",
         columns: &[("column_name", SHOWN_COLUMN)],
@@ -563,6 +594,18 @@ pub(super) const INFORMATION_VIEWS: &[CatalogueView] = &[
         ),
     ),
     filtered(
+        "role_column_grants",
+        concat!(
+            seen_name!("x.table_schema", "x.table_name"),
+            seen_rights!(),
+            " AND x.column_name::text NOT LIKE 'postern$%'"
+        ),
+    ),
+    filtered(
+        "role_table_grants",
+        concat!(seen_name!("x.table_schema", "x.table_name"), seen_rights!()),
+    ),
+    filtered(
         "routines",
         "WHERE x.specific_schema::name IN (SELECT s.nspname FROM postern.seen_schemas s WHERE NOT s.module OR EXISTS (SELECT FROM postern.sees_undeclared))",
     ),
@@ -572,6 +615,10 @@ pub(super) const INFORMATION_VIEWS: &[CatalogueView] = &[
     ),
     filtered("sequences", seen_name!("x.sequence_schema", "x.sequence_name")),
     filtered("table_constraints", concat_constraint!("x.table_schema")),
+    filtered(
+        "table_privileges",
+        concat!(seen_name!("x.table_schema", "x.table_name"), seen_rights!()),
+    ),
     filtered("tables", seen_name!("x.table_schema", "x.table_name")),
     filtered("triggers", seen_name!("x.event_object_schema", "x.event_object_table")),
     CatalogueView {
