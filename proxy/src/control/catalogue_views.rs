@@ -120,6 +120,21 @@ macro_rules! shown_acl {
     };
 }
 
+/// An owner: of a view over what another module exports, which belongs to that module, the owner of the schema that it stands in.
+macro_rules! shown_owner {
+    ($owner:literal, $schema:literal) => {
+        concat!(
+            "CASE WHEN x.oid < 16384 OR ",
+            $owner,
+            " IN (SELECT r.oid FROM postern.seen_roles r) THEN ",
+            $owner,
+            " ELSE (SELECT n.nspowner FROM pg_catalog.pg_namespace n WHERE n.oid = ",
+            $schema,
+            ") END"
+        )
+    };
+}
+
 /// A relation that is told by its names.
 macro_rules! seen_name {
     ($schema:literal, $name:literal) => {
@@ -282,6 +297,7 @@ pub(super) const CATALOG_VIEWS: &[CatalogueView] = &[
     CatalogueView {
         name: "pg_class",
         columns: &[
+            ("relowner", shown_owner!("x.relowner", "x.relnamespace")),
             // Where things lie is the operator's business.
             ("reltablespace", "CASE WHEN x.oid < 16384 THEN x.reltablespace ELSE 0 END"),
             // How much there is tells of rows that one may not see.
@@ -500,7 +516,10 @@ pub(super) const CATALOG_VIEWS: &[CatalogueView] = &[
     ),
     CatalogueView {
         name: "pg_type",
-        columns: &[("typacl", shown_acl!("x.typacl", "pg_type", "x.oid", "0"))],
+        columns: &[
+            ("typowner", shown_owner!("x.typowner", "x.typnamespace")),
+            ("typacl", shown_acl!("x.typacl", "pg_type", "x.oid", "0")),
+        ],
         tail: "WHERE x.oid IN (SELECT t.oid FROM postern.seen_types t)",
     },
     filtered("pg_user", "WHERE x.usename IN (SELECT r.rolname FROM postern.seen_roles r)"),

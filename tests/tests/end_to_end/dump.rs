@@ -397,3 +397,75 @@ fn a_dump_is_filtered_like_any_other_reading() {
     assert_eq!(dumped, contents(&target, &[described, keys]));
     forget_plain_database(stand);
 }
+
+/// Views over declared tables come as they were made, without their filters; imports as queries of nothing. Neither stops a dump.
+#[test]
+fn views_over_declared_tables_and_imports_do_not_stop_a_dump() {
+    let stand = Stand::shared();
+    let _alone = stand.alone();
+    let migrator = stand.through_gate("lender.migrator", None);
+    let gone = ["DROP VIEW IF EXISTS dump_shelved", "DROP VIEW IF EXISTS dump_titles"];
+    runs(&migrator, &gone);
+    runs(
+        &migrator,
+        &[
+            "CREATE VIEW dump_titles AS SELECT id, title FROM books WHERE pages > 5",
+            "CREATE VIEW dump_shelved AS WITH w AS (SELECT id FROM shelves) SELECT b.id, s.id AS shelf, (SELECT count(*) FROM books) AS n FROM books b \
+             LEFT JOIN (SELECT id FROM shelves WHERE org_id = 'A') s ON s.id = b.shelf_id WHERE b.title <> 'x''( SELECT' AND EXISTS \
+             (SELECT 1 FROM w WHERE w.id = b.shelf_id) UNION ALL SELECT id, NULL, 1 FROM dump_titles",
+        ],
+    );
+    let arguments = |module: &'static str| ["--no-owner", "--no-acl", "--schema", module];
+    let (lender, _) = program("pg_dump", &stand.through_gate("lender.service", None), &arguments("lender"));
+    let (borrower, _) = program(
+        "pg_dump",
+        &stand.through_gate("borrower.service", None),
+        &arguments("borrower"),
+    );
+    runs(&migrator, &gone);
+    holds_the_module_alone(stand, "lender", &lender);
+    for line in [
+        "   FROM lender.books",
+        "  WHERE (books.pages > 5);",
+        "           FROM lender.shelves shelves",
+    ] {
+        assert!(
+            lender.lines().any(|l| l == line || l.starts_with(line)),
+            "`{line}` is not in\n{lender}"
+        );
+    }
+    assert!(!borrower.contains("postern") && !borrower.contains("lender"), "{borrower}");
+    assert!(
+        borrower.contains("CREATE VIEW borrower.lent AS\n SELECT NULL::text AS id"),
+        "{borrower}"
+    );
+
+    // A plain PostgreSQL takes both, and a view means there what it says.
+    let target = plain_database(stand);
+    let dir = fresh_directory("dump-views");
+    for (name, dump) in [("lender.sql", &lender), ("borrower.sql", &borrower)] {
+        let file = dir.join(name);
+        fs::write(&file, dump).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+        program(
+            "psql",
+            &target,
+            &["--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", "--file", path(&file)],
+        );
+    }
+    runs(
+        &target,
+        &[
+            "INSERT INTO lender.books (id, owner, shelf_id, title, pages) VALUES ('plain', 'nobody', NULL, 'Any', 6), ('thin', 'nobody', NULL, 'No', 5)",
+        ],
+    );
+    let queries = [
+        "SELECT id, title FROM lender.dump_titles",
+        "SELECT count(*) FROM borrower.lent",
+    ];
+    let text = |t: &str| Some(t.to_owned());
+    assert_eq!(
+        contents(&target, &queries),
+        [vec![vec![text("plain"), text("Any")]], vec![vec![text("0")]]]
+    );
+    forget_plain_database(stand);
+}

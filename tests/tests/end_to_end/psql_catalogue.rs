@@ -141,13 +141,14 @@ fn definitions_are_told_but_not_how_they_are_filtered() {
     let made = [
         "CREATE VIEW catalogue_w AS SELECT support_role_type_ref_id FROM support_role_values",
         r"\d+ catalogue_w",
-        "SELECT pg_get_viewdef('catalogue_w'::regclass) IS NULL AS hidden",
+        "SELECT pg_get_viewdef('catalogue_w'::regclass) LIKE '%FROM support_role_values support_role_values;' AS as_it_was_made",
         "SELECT definition FROM pg_views WHERE viewname = 'catalogue_w'",
         "DROP VIEW catalogue_w",
     ];
     let (out, err) = psql(stand, "disco.migrator", made.map(str::to_owned));
     assert_eq!(err, "");
     assert!(out.contains("support_role_type_ref_id|text"), "{out}");
+    assert!(out.contains("as_it_was_made\nt\n"), "{out}");
     assert!(!out.contains("postern"), "{out}");
 }
 
