@@ -8,6 +8,8 @@
 //! - A migrator makes partitions (`CREATE TABLE … PARTITION OF`), which are empty, and detaches them. What was detached stays closed.
 //! - ATTACH is refused: no check ever saw the rows that would come with it. Nor does a declared table become a partition, or get children.
 
+use std::sync::Arc;
+
 use pg_query::NodeEnum;
 use pg_query::protobuf::{self, AlterTableType, Node};
 
@@ -17,7 +19,6 @@ use crate::judge::Judge;
 use crate::plan::Refusal;
 use crate::relations::Target;
 use crate::tree;
-use std::sync::Arc;
 
 impl Judge<'_> {
     /// `PARTITION BY`.
