@@ -299,6 +299,7 @@ impl Connection {
     /// Loads rows by COPY in text format.
     pub fn copy_in(&mut self, statement: &str, data: &[u8]) -> Result<(), Failure> {
         self.send(b'Q', &cstring(statement))?;
+        let mut failed = None;
         loop {
             let frame = self.receive()?;
             match frame.kind {
@@ -306,8 +307,8 @@ impl Connection {
                     self.send(b'd', data)?;
                     self.send(b'c', b"")?;
                 }
-                b'E' => return Err(Failure::Server(error_fields(&frame.body))),
-                b'Z' => return Ok(()),
+                b'E' => failed = Some(error_fields(&frame.body)),
+                b'Z' => return failed.map_or(Ok(()), |e| Err(Failure::Server(e))),
                 _ => {}
             }
         }

@@ -2,7 +2,7 @@
 //! through the proxy.
 
 use postern_config::manifest::Default as ColumnDefault;
-use postern_config::names::{quote_ident, quote_literal};
+use postern_config::names::{TableRef, quote_ident, quote_literal};
 use postern_config::{Config, Manifest, Table};
 
 use crate::connection::Connection;
@@ -73,15 +73,38 @@ fn bare_table_sql(table: &Table, schema: &str) -> String {
     )
 }
 
-/// Makes a module's tables in a schema of that name, without keys, with these rows (in the order of the declared columns).
+/// What a module reads: its tables, and what it imports as tables of its own.
+///
+/// # Panics
+/// When there is no such module.
+pub fn relations(config: &Config, module: &str) -> Vec<Table> {
+    let manifest = |name: &str| config.modules.iter().find(|m| m.module.as_str() == name).expect("a module");
+    let own = manifest(module);
+    let imported = own.imports.iter().map(|import| {
+        let from = manifest(import.from.as_str());
+        let mut table = (from.tables.iter().find(|t| t.name.name == import.table))
+            .expect("a table")
+            .clone();
+        let column = |name| table.columns.iter().find(|c| c.name == *name).expect("a column").clone();
+        table.columns = import.columns.iter().map(column).collect();
+        table.name = TableRef {
+            schema: own.schema.clone(),
+            name: import.name.clone(),
+        };
+        table
+    });
+    own.tables.iter().cloned().chain(imported).collect()
+}
+
+/// Makes tables in a schema of that name, without keys, with these rows (in the order of the declared columns).
 ///
 /// # Panics
 /// When anything does not work.
-pub fn make_bare(copy: &mut Connection, module: &Manifest, schema: &str, mut rows: impl FnMut(&Table) -> Vec<Row>) {
+pub fn make_bare(copy: &mut Connection, tables: &[Table], schema: &str, mut rows: impl FnMut(&Table) -> Vec<Row>) {
     let mut all = format!("CREATE SCHEMA {};", quote_ident(schema));
-    all.extend(module.tables.iter().map(|t| bare_table_sql(t, schema) + ";"));
+    all.extend(tables.iter().map(|t| bare_table_sql(t, schema) + ";"));
     copy.run(&all).good(&all);
-    for table in &module.tables {
+    for table in tables {
         let load = format!("COPY {}.{} FROM STDIN", quote_ident(schema), table.name.name.quoted());
         if let Err(failure) = copy.copy_in(&load, &copy_text(&rows(table))) {
             panic!("{load}: {failure}");

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 
-use postern_config::Manifest;
+use postern_config::Table;
 use postern_config::names::quote_ident;
 
 use crate::connection::Connection;
@@ -46,11 +46,11 @@ pub enum Columns {
 }
 
 impl Smith {
-    /// Makes the database anew with one module's tables in it.
+    /// Makes the database anew with the relations of one module, in its schema, as tables in it.
     ///
     /// # Panics
     /// When that does not work.
-    pub fn new(server: &Target, manifest: &Manifest, columns: Columns) -> Self {
+    pub fn new(server: &Target, tables: &[Table], columns: Columns) -> Self {
         let mut dba = connect(&server.clone().in_database("postgres"));
         for sql in [
             format!("DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)"),
@@ -60,9 +60,9 @@ impl Smith {
         }
         let target = server.clone().in_database(DATABASE);
         let mut there = connect(&target);
-        let schema = manifest.schema.quoted();
-        let mut make = format!("CREATE SCHEMA {schema};");
-        for table in &manifest.tables {
+        let schema = &tables.first().expect("a module has tables").name.schema;
+        let mut make = format!("CREATE SCHEMA {};", schema.quoted());
+        for table in tables {
             let shown = table.columns.iter().filter(|c| match columns {
                 Columns::Plain => c.protection.is_none(),
                 Columns::Readable => !c.never,
@@ -80,7 +80,7 @@ impl Smith {
         unsteady.extend(BY_ORDER.split_whitespace().map(str::to_owned));
         Self {
             target,
-            module: manifest.schema.as_str().to_owned(),
+            module: schema.as_str().to_owned(),
             unsteady,
         }
     }

@@ -209,7 +209,7 @@ impl Asking<'_> {
         let plain = |c: &&postern_config::manifest::Column| c.protection.is_none() && !c.immutable;
         let assigned = self.table.columns.iter().skip(width).find(plain).map(|c| c.name.quoted());
         let raising = match self.table.columns[0].ty {
-            ColumnType::Int8 => format!("1 / ({} - 2) = 0", self.key()[0]),
+            ColumnType::Int2 | ColumnType::Int4 | ColumnType::Int8 => format!("1 / ({} - 2) = 0", self.key()[0]),
             _ => format!("1 / (length({}) - 4) = 0", self.key()[0]),
         };
         for condition in ["true".to_owned(), raising] {
@@ -249,7 +249,7 @@ impl Asking<'_> {
                     .map(|(n, column)| {
                         let unique = n < width || self.table.unique.iter().any(|u| u.contains(&column.name));
                         match (unique && fresh, &column.ty, &self.rows.rows[row][n]) {
-                            (true, ColumnType::Int8, _) => "777777".to_owned(),
+                            (true, ColumnType::Int2 | ColumnType::Int4 | ColumnType::Int8, _) => "777777".to_owned(),
                             (true, _, _) => format!("new-{n}"),
                             (false, _, Some(text)) => text.replace('\\', "\\\\"),
                             (false, _, None) => "\\N".to_owned(),
@@ -268,7 +268,7 @@ impl Asking<'_> {
                         let unique = n < width || self.table.unique.iter().any(|u| u.contains(&column.name));
                         let value = &self.rows.rows[row][n];
                         match (unique && fresh, &column.ty, value) {
-                            (true, ColumnType::Int8, _) => "777777".to_owned(),
+                            (true, ColumnType::Int2 | ColumnType::Int4 | ColumnType::Int8, _) => "777777".to_owned(),
                             (true, _, _) => format!("'new-{n}'"),
                             (false, _, Some(text)) => quote_literal(text),
                             (false, _, None) => "NULL".to_owned(),

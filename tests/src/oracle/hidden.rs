@@ -10,6 +10,7 @@ use postern_config::names::{eq_column, quote_ident, quote_literal};
 use postern_config::{ColumnType, Config, Table};
 
 use super::data::{Cell, Data, Rows};
+use super::own::{IMPORTED, Imported, seen_of_import};
 use super::people::Identity;
 use super::policies::{hidden_cells, never, seen};
 
@@ -29,13 +30,22 @@ const MORE: usize = 30;
 
 /// Everything that somebody sees.
 pub fn everything_seen(who: &Identity, data: &Data) -> Vec<Vec<Vec<Cell>>> {
-    let tables = data.0.iter().filter(|r| who.modules().contains(&r.module.as_str()));
-    tables.map(|r| seen(who, data, &r.module, &r.table)).collect()
+    let modules = who.modules();
+    let tables = data.0.iter().filter(|r| modules.contains(&r.module.as_str()));
+    let imports = IMPORTED.iter().filter(|i| modules.contains(&i.module));
+    let tables = tables.map(|r| seen(who, data, &r.module, &r.table));
+    tables.chain(imports.map(|i| seen_of_import(who, data, i))).collect()
 }
 
-/// The rows of a table that are hidden from somebody; all of them where they have no way to the module.
+/// The rows of a table that are hidden from somebody; all of them where they have no way to the module. None of a table of which another
+/// module shows them something of every row.
 pub fn hidden_rows(who: &Identity, data: &Data, rows: &Rows) -> Vec<usize> {
-    let reached = who.modules().contains(&rows.module.as_str());
+    let modules = who.modules();
+    let shown = |i: &Imported| i.all && (i.from, i.table) == (rows.module.as_str(), rows.table.as_str());
+    if !who.disabled && IMPORTED.iter().any(|i| shown(i) && modules.contains(&i.module)) {
+        return Vec::new();
+    }
+    let reached = modules.contains(&rows.module.as_str());
     let hidden = |row: &Vec<Cell>| !reached || hidden_cells(who, data, rows, row).is_none();
     (0..rows.rows.len()).filter(|&n| hidden(&rows.rows[n])).collect()
 }
@@ -306,14 +316,21 @@ fn literal(value: &Cell) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gate::GATE_MODULES;
     use crate::oracle::people::IDENTITIES;
-    use crate::product::workspace;
+    use crate::product::{copy_directory, fresh_directory, workspace};
 
     /// For whoever something is hidden from, every kind of change changes something, and nothing that they see (`change` asserts that).
     #[test]
     fn hidden_rows_change_and_seen_ones_do_not() {
-        let file = workspace().join("config/examples/postern.toml");
-        let config = postern_config::load(&file).unwrap_or_else(|e| panic!("{e:?}"));
+        let dir = fresh_directory("hidden");
+        copy_directory(&workspace().join("config/examples"), &dir);
+        for name in GATE_MODULES {
+            let from = workspace().join(format!("tests/gate/{name}.toml"));
+            std::fs::copy(&from, dir.join(format!("modules/{name}.toml"))).unwrap_or_else(|e| panic!("{name}: {e}"));
+        }
+        let config = postern_config::load(&dir.join("postern.toml")).unwrap_or_else(|e| panic!("{e:?}"));
+        std::fs::remove_dir_all(&dir).expect("the directory is ours");
         let before = Data::reference();
         for who in &IDENTITIES {
             for kind in [Change::Other, Change::More, Change::Gone] {

@@ -1,7 +1,19 @@
 //! Who asks: the people of the reference domain and the modules' own identities, with their claims written down by hand.
 
-/// The modules that have declared tables.
-pub const MODULES: [&str; 5] = ["sys_account", "sys_core", "disco", "chat", "evilmod"];
+/// The modules that have declared tables: the reference domain's, and those that the tests alone have.
+pub const MODULES: [&str; 8] = [
+    "sys_account",
+    "sys_core",
+    "disco",
+    "chat",
+    "evilmod",
+    "guild",
+    "lender",
+    "borrower",
+];
+
+/// Organisation A as a tenant of elsewhere.
+pub const TENANT: &str = "0a0a0a0a-0000-4000-8000-00000000000a";
 
 /// Somebody who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +36,10 @@ pub struct Identity {
     pub disabled: bool,
     /// Superadmin.
     pub superadmin: bool,
+    /// A number that policies compare with.
+    pub level: Option<i32>,
+    /// Tenants that they belong to.
+    pub tenants: &'static [&'static str],
 }
 
 const NOBODY: Identity = Identity {
@@ -36,12 +52,15 @@ const NOBODY: Identity = Identity {
     project_admin_of: &[],
     disabled: false,
     superadmin: false,
+    level: None,
+    tenants: &[],
 };
 
 const fn person(name: &'static str) -> Identity {
     Identity {
         name,
         sub: Some(name),
+        level: Some(2),
         ..NOBODY
     }
 }
@@ -55,9 +74,10 @@ const fn service(name: &'static str, module: &'static str) -> Identity {
 }
 
 /// Everybody.
-pub const IDENTITIES: [Identity; 13] = [
+pub const IDENTITIES: [Identity; 16] = [
     Identity {
         superadmin: true,
+        level: Some(5),
         ..person("root")
     },
     // An organisation's admin is a member and admin of each of its projects.
@@ -66,17 +86,22 @@ pub const IDENTITIES: [Identity; 13] = [
         org_admin_of: &["A"],
         project_member_of: &["PA1", "PA2"],
         project_admin_of: &["PA1", "PA2"],
+        level: Some(4),
+        tenants: &[TENANT],
         ..person("ana")
     },
     Identity {
         org_member_of: &["A"],
         project_member_of: &["PA1"],
         project_admin_of: &["PA1"],
+        level: Some(3),
+        tenants: &[TENANT],
         ..person("carl")
     },
     Identity {
         org_member_of: &["A"],
         project_member_of: &["PA1"],
+        tenants: &[TENANT],
         ..person("bob")
     },
     Identity {
@@ -89,6 +114,7 @@ pub const IDENTITIES: [Identity; 13] = [
         org_member_of: &["A"],
         project_member_of: &["PA1"],
         disabled: true,
+        tenants: &[TENANT],
         ..person("eve")
     },
     NOBODY,
@@ -97,6 +123,9 @@ pub const IDENTITIES: [Identity; 13] = [
     service("the service of disco", "disco"),
     service("the service of chat", "chat"),
     service("the service of evilmod", "evilmod"),
+    service("the service of guild", "guild"),
+    service("the service of lender", "lender"),
+    service("the service of borrower", "borrower"),
 ];
 
 impl Identity {
@@ -106,6 +135,11 @@ impl Identity {
             Some(module) => vec![module],
             None => MODULES.into(),
         }
+    }
+
+    /// Their address, as their token says it.
+    pub fn email(&self) -> Option<String> {
+        self.sub.map(|sub| format!("{sub}@people.example"))
     }
 
     /// The login in that module.

@@ -3,6 +3,7 @@
 //! A line of the domain's table stands above each arm. Where the table leaves something open, the comment says how it is read.
 
 use super::data::{Cell, Data, Rows};
+use super::own;
 use super::people::Identity;
 
 /// Columns that no role reads.
@@ -13,13 +14,13 @@ pub fn never(table: &str, column: &str) -> bool {
     NEVER.contains(&(table, column))
 }
 
-/// What somebody sees of a table: the rows, cells that are hidden from them NULL.
+/// What somebody sees of a table: the rows, cells that are hidden from them NULL or what the column's mask says.
 pub fn seen(who: &Identity, data: &Data, module: &str, table: &str) -> Vec<Vec<Cell>> {
     let rows = data.table(module, table);
     let shown = |row: &Vec<Cell>| {
         let hidden = hidden_cells(who, data, rows, row)?;
         let cell = |(column, cell): (&String, &Cell)| match never(table, column) || hidden.contains(&column.as_str()) {
-            true => None,
+            true => own::mask(module, table, column).map(str::to_owned),
             false => cell.clone(),
         };
         Some(rows.columns.iter().zip(row).map(cell).collect())
@@ -40,6 +41,7 @@ pub fn hidden_cells(who: &Identity, data: &Data, rows: &Rows, row: &[Cell]) -> O
     let at = |column: &str| rows.cell(row, column);
     let when = |seen: bool| seen.then_some(NOTHING);
     match (rows.module.as_str(), rows.table.as_str()) {
+        ("guild" | "lender" | "borrower", _) => own::hidden_cells(who, data, rows, row),
         // "public; contact masked to non-members"
         ("sys_account", "orgs") => {
             let member = who.superadmin || among(who.org_member_of, at("id")) || among(who.org_admin_of, at("id"));

@@ -1,7 +1,7 @@
-//! Where the oracle's rows are: a server of their own with the reference domain's manifests, three proxies before it (one for each way of
+//! Where the oracle's rows are: a server of their own with the manifests of the reference domain and of the tests' own modules, three proxies before it (one for each way of
 //! filtering), and beside it plain tables that hold what the oracle says somebody sees.
 //!
-//! The rows are loaded through a proxy whose manifests let anybody write anything, which seals the protected columns; then the domain's own
+//! The rows are loaded through a proxy whose manifests let anybody write anything and preset nothing, which seals the protected columns; then the domain's own
 //! manifests take that one's place. `enforce = "rewrite"` has a database to itself, in which PostgreSQL filters nothing.
 
 use std::fmt::Write as _;
@@ -13,6 +13,7 @@ use std::time::Duration;
 use postern_config::Config;
 
 use super::data::{Data, Rows};
+use super::own::{IMPORTED, seen_of_import};
 use super::people::{IDENTITIES, Identity};
 use super::policies::seen;
 use crate::cluster::{Cluster, Place};
@@ -74,7 +75,8 @@ impl Stage {
         }
         let database = stand.dba().database;
         let data = Data::reference();
-        let from = stand.config_file();
+        // The one that knows the tests' own modules.
+        let from = stand.gate().config.clone();
         let from = from.parent().expect("a file lies in a directory");
         let upstream = format!(
             "[upstream]\nhost = '127.0.0.1'\nport = {}\n[provision]\ntablespace_root = ''\n",
@@ -83,7 +85,9 @@ impl Stage {
         let directory = |name: &str, more: &str| {
             let to = place.dir.join(name);
             copy_directory(from, &to);
-            fs::remove_file(to.join("modules/lab.toml")).expect("the copy is ours");
+            for without in ["lab", "alltypes"] {
+                fs::remove_file(to.join(format!("modules/{without}.toml"))).expect("the copy is ours");
+            }
             settle(&to, &upstream);
             settle(&to, more);
             to
@@ -260,7 +264,8 @@ fn save(dba: &mut Connection, data: &Data) {
     dba.run(&all).good("saving the rows");
 }
 
-/// Lets everybody read and write everything. `true` reads no column, so values are sealed for the same columns as without it.
+/// Lets everybody read and write everything, and sets nothing itself. `true` reads no column, so values are sealed for the same columns as
+/// without it.
 fn open_to_everybody(manifest: &Path) {
     let text = fs::read_to_string(manifest).unwrap_or_else(|e| panic!("{}: {e}", manifest.display()));
     let mut module: toml::Table = text.parse().unwrap_or_else(|e| panic!("{}: {e}", manifest.display()));
@@ -276,6 +281,12 @@ fn open_to_everybody(manifest: &Path) {
     {
         let policies = table.get_mut("policy").and_then(toml::Value::as_array_mut);
         policies.expect("every table has policies").push(policy.clone().into());
+        let columns = table.get_mut("column").and_then(toml::Value::as_array_mut);
+        for column in columns.into_iter().flatten().filter_map(toml::Value::as_table_mut) {
+            for key in ["preset", "preset_on", "immutable"] {
+                column.remove(key);
+            }
+        }
     }
     fs::write(manifest, module.to_string()).unwrap_or_else(|e| panic!("{}: {e}", manifest.display()));
 }
@@ -301,13 +312,20 @@ fn load(c: &mut Connection, rows: &Rows) {
 fn fill_copies(copies: &mut Connection, config: &Config, data: &Data) {
     for who in &IDENTITIES {
         for module in who.modules() {
-            let manifest = config.modules.iter().find(|m| m.module.as_str() == module).expect("a module");
-            plain::make_bare(copies, manifest, &schema(who, module), |table| {
+            plain::make_bare(copies, &plain::relations(config, module), &schema(who, module), |table| {
                 let name = table.name.name.as_str();
                 let declared: Vec<&str> = table.columns.iter().map(|c| c.name.as_str()).collect();
-                assert_eq!(declared, data.table(module, name).columns, "{module}.{name}");
-                let rows = seen(who, data, module, name).into_iter();
-                rows.map(|row| row.into_iter().map(|cell| cell.map(String::into_bytes)).collect::<Row>())
+                let import = IMPORTED.iter().find(|i| (i.module, i.name) == (module, name));
+                let (columns, rows) = match import {
+                    Some(import) => (import.columns.to_vec(), seen_of_import(who, data, import)),
+                    None => {
+                        let columns = &data.table(module, name).columns;
+                        (columns.iter().map(String::as_str).collect(), seen(who, data, module, name))
+                    }
+                };
+                assert_eq!(declared, columns, "{module}.{name}");
+                rows.into_iter()
+                    .map(|row| row.into_iter().map(|cell| cell.map(String::into_bytes)).collect::<Row>())
                     .collect()
             });
         }

@@ -8,10 +8,11 @@ use postern_tests::stand::Stand;
 use postern_tests::target::Target;
 
 /// Rows of the two modules, gone again at the end.
-struct Lent<'s>(&'s Stand);
+pub(crate) struct Lent<'s>(&'s Stand);
 
 impl<'s> Lent<'s> {
-    fn rows(stand: &'s Stand) -> Self {
+    /// Writes them.
+    pub(crate) fn rows(stand: &'s Stand) -> Self {
         let this = Self(stand);
         let mut lender = Connection::open(&stand.through_gate("lender.service", None)).expect("a session");
         for sql in [

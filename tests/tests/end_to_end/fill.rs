@@ -6,8 +6,12 @@ use std::time::{Duration, Instant};
 
 use postern_tests::connection::Connection;
 use postern_tests::message::{Frame, bind_body, cstring, error_fields, message, parse_body};
+use postern_tests::product::write_secret;
 use postern_tests::proxy::Proxy;
-use postern_tests::stand::Stand;
+use postern_tests::stand::{Stand, eventually};
+use serde_json::json;
+
+use super::identity::{now, signed};
 
 const DONE: &[u8] = b"c\0\0\0\x04";
 const SYNC: &[u8] = b"S\0\0\0\x04";
@@ -341,4 +345,75 @@ fn it_streams_and_whoever_leaves_has_loaded_nothing() {
     // The twin.
     assert!(copied(&mut c, "COPY notes FROM STDIN", &[b"fill-left\tx\n"]).ends_with("C(COPY 1)Z"));
     c.run("DELETE FROM notes WHERE id = 'fill-left'").good("DELETE");
+}
+
+/// Whoever's token ends, or is revoked, while their rows are taken has loaded none of them.
+#[test]
+fn a_token_that_ends_meanwhile_ends_it() {
+    let stand = Stand::shared();
+    // The list of revoked tokens is everybody's.
+    let _alone = stand.alone();
+    let row = |n: u32| data(format!("fill-token-{n}\tbob\t2\n").as_bytes());
+    let copy = "COPY roles (id, account_id, role) FROM STDIN";
+    let open = |token: &str| Connection::open(&stand.login("sys_account").with_token(token)).unwrap_or_else(|e| panic!("{e}"));
+    let ends = signed(stand, |c| drop(c.insert("exp".to_owned(), json!(now() + 6))));
+    let revoked = signed(stand, |c| drop(c.insert("jti".to_owned(), json!("revoked-while-it-copies"))));
+    let good = signed(stand, |_| {});
+    let mut under_way = Vec::new();
+    for token in [&ends, &revoked, &good] {
+        for extended in [false, true] {
+            for in_transaction in [false, true] {
+                for more in [row(2), Vec::new()] {
+                    let mut c = open(token);
+                    if in_transaction {
+                        c.run("BEGIN").good("BEGIN");
+                    }
+                    let asked = if extended { whole(copy) } else { query(copy) };
+                    c.send_raw(&[asked, row(1)].concat()).expect("sent");
+                    if extended {
+                        c.send_raw(b"H\0\0\0\x04").expect("sent");
+                    }
+                    c.skip_to(b'G').expect("rows are asked for");
+                    let sync = if extended { SYNC } else { &[] };
+                    let last = [&more, DONE, sync].concat();
+                    let what = format!(
+                        "extended {extended}, in a transaction {in_transaction}, {} more bytes",
+                        more.len()
+                    );
+                    under_way.push((token, what, in_transaction, last, c));
+                }
+            }
+        }
+    }
+    let list = stand.secrets_dir().join("revoked-tokens");
+    write_secret(&list, "revoked-while-it-copies\n");
+    for token in [&ends, &revoked] {
+        let over = || {
+            let tried = Connection::open(&stand.login("sys_account").with_token(token));
+            tried.is_err_and(|e| e.sqlstate() == "28000").then_some(())
+        };
+        assert!(eventually(Duration::from_secs(15), over).is_some(), "it does not end");
+    }
+    let mut dba = stand.dba_connection();
+    let mut problems = Vec::new();
+    for (token, what, in_transaction, last, mut c) in under_way {
+        c.send_raw(&last).expect("sent");
+        let told = kinds(&mut c);
+        let count = "SELECT count(*) FROM sys_account.roles WHERE id LIKE 'fill-token-%'";
+        let there = dba.run(count).good(count).scalar();
+        let rows = if last.len() > 30 { 2 } else { 1 };
+        let (kind, status, left) = match (token == &good, in_transaction) {
+            (true, true) => (format!("C(COPY {rows})Z"), 'T', 0),
+            (true, false) => (format!("C(COPY {rows})Z"), 'I', rows),
+            (false, true) => ("E(28000)Z".to_owned(), 'E', 0),
+            (false, false) => ("E(28000)Z".to_owned(), 'I', 0),
+        };
+        if (&told, c.status, there.as_deref()) != (&kind, status, Some(left.to_string().as_str())) {
+            problems.push(format!("{what}: {told}, {}, {there:?}", c.status));
+        }
+        let gone = "DELETE FROM sys_account.roles WHERE id LIKE 'fill-token-%'";
+        dba.run(gone).good(gone);
+    }
+    std::fs::remove_file(&list).expect("the list is ours");
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
 }

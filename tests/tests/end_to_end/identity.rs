@@ -39,14 +39,16 @@ fn issuer_key(stand: &Stand) -> EncodingKey {
     EncodingKey::from_ed_pem(&pem).expect("the issuer's key is Ed25519")
 }
 
-fn signed(stand: &Stand, change: impl FnOnce(&mut Map<String, Value>)) -> String {
+/// A token of bob's for `sys_account`, with other claims.
+pub(crate) fn signed(stand: &Stand, change: impl FnOnce(&mut Map<String, Value>)) -> String {
     let mut claims = claims(stand);
     claims.insert("jti".to_owned(), json!(format!("test-{:?}", SystemTime::now())));
     change(&mut claims);
     encode(&Header::new(Algorithm::EdDSA), &claims, &issuer_key(stand)).expect("claims can be signed")
 }
 
-fn now() -> u64 {
+/// Seconds since 1970.
+pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs()
 }
 

@@ -21,6 +21,7 @@ mod fill;
 mod generated;
 mod hostile;
 mod identity;
+mod inserted;
 mod introspection;
 mod made;
 mod misbehaving;

@@ -257,7 +257,14 @@ fn batch(stage: &Stage, families: &[Family], who: &Identity, extent: &Extent, ra
 /// The attacks, with values of these rows.
 fn families(stage: &Stage) -> Vec<Family> {
     let mut dba = stage.dba(&stage.ways[0].database);
-    let names = ["isolation.toml", "filters_reading.toml", "filters_writing.toml", "masks.toml"];
+    let names = [
+        "isolation.toml",
+        "filters_reading.toml",
+        "filters_writing.toml",
+        "masks.toml",
+        "policies.toml",
+        "exchange.toml",
+    ];
     let mut all: Vec<Family> = names
         .iter()
         .map(|name| Family::read(&workspace().join("tests/attacks").join(name)))

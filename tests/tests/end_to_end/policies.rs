@@ -7,7 +7,7 @@ use postern_tests::rewriting::{Rewriting, native_alone};
 use postern_tests::stand::Stand;
 
 /// The rows of which the attacks speak, written through the proxy by those whose they are.
-fn fill(stand: &Stand) {
+pub(crate) fn fill(stand: &Stand) {
     // It is what makes the module's tables.
     stand.gate();
     let say = |who: &str, sql: &str| {

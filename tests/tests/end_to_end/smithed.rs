@@ -11,6 +11,7 @@ use std::time::Instant;
 use postern_tests::oracle::people::{IDENTITIES, Identity, MODULES};
 use postern_tests::oracle::stage::Stage;
 use postern_tests::oracle::tally::Tally;
+use postern_tests::plain::relations;
 use postern_tests::sqlsmith::{Columns, Smith};
 
 use super::generated::seed;
@@ -32,15 +33,8 @@ fn in_all_ways(seed: u64, made: usize, people: usize) -> usize {
         (Columns::Plain, made, COMPARED),
         (Columns::Readable, made / 2, COMPARED_READABLE),
     ] {
-        let queries = MODULES.map(|module| {
-            let manifest = stage
-                .config
-                .modules
-                .iter()
-                .find(|m| m.module.as_str() == module)
-                .expect("a module");
-            Smith::new(&stage.copies(), manifest, columns).queries(seed, made)
-        });
+        let queries =
+            MODULES.map(|module| Smith::new(&stage.copies(), &relations(&stage.config, module), columns).queries(seed, made));
         for (n, way) in stage.ways.iter().enumerate() {
             let began = Instant::now();
             let mut tally = Tally::default();

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use postern_tests::attack::{Family, Pooled};
+use postern_tests::attack::{FILES, Family, Pooled};
 use postern_tests::connection::Connection;
 use postern_tests::product::workspace;
 use postern_tests::proxy::Proxy;
@@ -10,6 +10,9 @@ use postern_tests::stand::Stand;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::super::attacks::beside_undeclared;
+use super::super::exchange::Lent;
+use super::super::policies::fill;
 use super::{SYNC, TWO, group, ids, parse, run_prepared};
 
 const WHO: &str = "SELECT id FROM accounts ORDER BY id";
@@ -139,15 +142,11 @@ fn clients_of_few_connections_never_cross_10_000_times() {
     take_turns(10_000, 4, "pools-turns-long", 2_500);
 }
 
-/// The attacks of `attacks/*.toml`, where the server connection is not the client's.
-fn attacks(purpose: &str, through: impl Fn(u16) -> Pooled) {
-    let stand = Stand::shared();
-    let _beside = stand.beside_others();
-    let proxy = Proxy::start(stand, purpose, TWO);
-    let pooled = through(proxy.port);
-    for name in ["isolation.toml", "filters_reading.toml", "filters_writing.toml", "masks.toml"] {
+/// The attacks of these files and their twins, where the server connection is not the client's.
+fn attacks(stand: &Stand, pooled: &Pooled, files: &[&str]) {
+    for name in files {
         let family = Family::read(&workspace().join("tests/attacks").join(name));
-        let failures = family.run_pooled(stand, &pooled);
+        let failures = family.run_pooled(stand, pooled);
         assert!(
             failures.is_empty(),
             "{} of {name}:\n\n{}\n",
@@ -159,11 +158,29 @@ fn attacks(purpose: &str, through: impl Fn(u16) -> Pooled) {
 
 #[test]
 fn some_attacks_on_a_shared_connection() {
-    attacks("pools-some-attacks", |port| Pooled::one_in(12, 25, port));
+    let stand = Stand::shared();
+    let _beside = stand.beside_others();
+    let proxy = Proxy::start(stand, "pools-some-attacks", TWO);
+    attacks(stand, &Pooled::one_in(12, 25, proxy.port), &FILES);
 }
 
 #[test]
 #[ignore = "three minutes: make test-full"]
 fn attacks_on_a_shared_connection() {
-    attacks("pools-attacks", Pooled::whole);
+    let stand = Stand::shared();
+    let _beside = stand.beside_others();
+    let proxy = Proxy::start(stand, "pools-attacks", TWO);
+    attacks(stand, &Pooled::whole(proxy.port), &FILES);
+}
+
+/// The same on the tests' own modules and the catalogue, whole.
+#[test]
+fn attacks_on_policies_imports_and_the_catalogue_on_a_shared_connection() {
+    let stand = Stand::shared();
+    let _alone = stand.alone();
+    fill(stand);
+    let _rows = Lent::rows(stand);
+    let proxy = Proxy::start(stand, "pools-own-attacks", TWO);
+    attacks(stand, &Pooled::whole(proxy.port), &["policies.toml", "exchange.toml"]);
+    beside_undeclared(stand, || attacks(stand, &Pooled::whole(proxy.port), &["catalogue.toml"]));
 }
