@@ -3,12 +3,15 @@
 //! It generates by the catalogue of a database of its own, which holds one module's tables without rows. It prints and runs nothing.
 //! A LIMIT of a whole row set is taken out, one that picks a value gets its order, samples become whole tables. What calls a function that
 //! is not immutable, or an aggregate or window function that looks at the order of rows, is left out, and so is what locks or writes.
+//!
+//! Of a protected column Postern carries little more than equality, and most of what can be said of its type is refused. So that more is
+//! compared than refusals, [`Columns::Sealed`] gives such columns types of their own, which have no function and no operator but `=`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Command, Stdio};
 
-use postern_config::Table;
 use postern_config::names::quote_ident;
+use postern_config::{Column, Table};
 
 use crate::connection::Connection;
 use crate::target::Target;
@@ -34,6 +37,10 @@ pub struct Smith {
     module: String,
     /// Functions whose answers other things than their arguments determine.
     unsteady: BTreeSet<String>,
+    /// Types that were made for protected columns, and the columns' own.
+    sealed: BTreeMap<String, String>,
+    /// Tables' plain keys, where rows are to be told apart by them: protected columns have no order.
+    keys: BTreeMap<String, String>,
 }
 
 /// Which columns queries are made of.
@@ -43,6 +50,27 @@ pub enum Columns {
     Plain,
     /// Protected ones too, of which most expressions are refused.
     Readable,
+    /// Protected ones too, of which only equality is asked, and that only where they are searched by it.
+    Sealed,
+}
+
+/// A type like another one, by the catalogue alone: no value is ever made of it.
+fn sealed_type(name: &str, ty: &str, number: usize, eq: bool) -> String {
+    let oid = 900_000 + number;
+    let mut all = format!(
+        "CREATE TEMP TABLE made AS SELECT * FROM pg_catalog.pg_type WHERE oid = '{ty}'::regtype; \
+         UPDATE made SET oid = {oid}, typname = '{name}', typarray = 0; \
+         INSERT INTO pg_catalog.pg_type SELECT * FROM made; DROP TABLE made;"
+    );
+    if eq {
+        all += &format!(
+            "CREATE TEMP TABLE made AS SELECT * FROM pg_catalog.pg_operator \
+             WHERE oprname = '=' AND oprleft = '{ty}'::regtype AND oprright = '{ty}'::regtype; \
+             UPDATE made SET oid = {oid}, oprleft = {oid}, oprright = {oid}, oprcom = {oid}, oprnegate = 0; \
+             INSERT INTO pg_catalog.pg_operator SELECT * FROM made; DROP TABLE made;"
+        );
+    }
+    all
 }
 
 impl Smith {
@@ -61,13 +89,32 @@ impl Smith {
         let target = server.clone().in_database(DATABASE);
         let mut there = connect(&target);
         let schema = &tables.first().expect("a module has tables").name.schema;
-        let mut make = format!("CREATE SCHEMA {};", schema.quoted());
+        let mut make = format!("CREATE SCHEMA {}; SET allow_system_table_mods = on;", schema.quoted());
+        let (mut sealed, mut keys) = (BTreeMap::new(), BTreeMap::new());
         for table in tables {
+            let key = |c: &&Column| table.primary_key.contains(&c.name);
+            if columns == Columns::Sealed && table.columns.iter().filter(key).all(|c| c.protection.is_none()) {
+                let names: Vec<String> = table.columns.iter().filter(key).map(|c| c.name.quoted()).collect();
+                keys.insert(table.name.name.as_str().to_owned(), names.join(", "));
+            }
             let shown = table.columns.iter().filter(|c| match columns {
                 Columns::Plain => c.protection.is_none(),
-                Columns::Readable => !c.never,
+                Columns::Readable | Columns::Sealed => !c.never,
             });
-            let columns: Vec<String> = shown.map(|c| format!("{} {}", c.name.quoted(), c.ty)).collect();
+            let mut ty = |c: &Column| match &c.protection {
+                Some(p) if columns == Columns::Sealed => {
+                    let whole = c.ty.to_string();
+                    let ty = whole.split('(').next().expect("a text has a first part").to_owned();
+                    let name = format!("sealed_{ty}{}", if p.eq() { "_eq" } else { "" });
+                    if !sealed.contains_key(&name) {
+                        make += &sealed_type(&name, &ty, sealed.len(), p.eq());
+                        sealed.insert(name.clone(), ty);
+                    }
+                    name
+                }
+                _ => c.ty.to_string(),
+            };
+            let columns: Vec<String> = shown.map(|c| format!("{} {}", c.name.quoted(), ty(c))).collect();
             make += &format!("CREATE TABLE {} ({});", table.name.quoted(), columns.join(", "));
         }
         there.run(&make).good(&make);
@@ -82,6 +129,8 @@ impl Smith {
             target,
             module: schema.as_str().to_owned(),
             unsteady,
+            sealed,
+            keys,
         }
     }
 
@@ -122,7 +171,8 @@ impl Smith {
             match *token {
                 // `limit 1 offset N` picks a value of a column.
                 "limit" if next(2) == "offset" => {
-                    out.push(format!("order by 1 limit {} offset {}", next(1), next(3)));
+                    let key = out.last().and_then(|table| self.keys.get(table)).map_or("1", String::as_str);
+                    out.push(format!("order by {key} limit {} offset {}", next(1), next(3)));
                     taken = 4;
                 }
                 "limit" => taken = 2,
@@ -144,7 +194,7 @@ impl Smith {
                     }
                     match schema == self.module || schema == quote_ident(&self.module) {
                         true => out.push(name.to_owned()),
-                        false => out.push(other.to_owned()),
+                        false => out.push(self.sealed.get(other).cloned().unwrap_or_else(|| other.to_owned())),
                     }
                 }
             }
@@ -186,6 +236,8 @@ mod tests {
             target: Target::parse("postgresql://u:p@127.0.0.1:1/smith"),
             module: "disco".to_owned(),
             unsteady: BTreeSet::from(["now".to_owned(), "string_agg".to_owned()]),
+            sealed: BTreeMap::from([("sealed_text_eq".to_owned(), "text".to_owned())]),
+            keys: BTreeMap::from([("accounts".to_owned(), "id".to_owned())]),
         }
     }
 
@@ -203,6 +255,14 @@ mod tests {
         assert_eq!(
             made("select 1 from disco.a as s tablesample bernoulli (9.1) where pg_catalog.upper(cast(s.b as text)) is not NULL"),
             Some("select 1 from a as s where pg_catalog.upper ( cast ( s.b as text ) ) is not NULL".to_owned())
+        );
+        assert_eq!(
+            made("select cast(null as sealed_text_eq) as c0, s.email from disco.a as s"),
+            Some("select cast ( null as text ) as c0 , s.email from a as s".to_owned())
+        );
+        assert_eq!(
+            made("select (select email from disco.accounts limit 1 offset 2) as c0 from disco.a"),
+            Some("select ( select email from accounts order by id limit 1 offset 2 ) as c0 from a".to_owned())
         );
     }
 

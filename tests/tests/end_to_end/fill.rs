@@ -350,70 +350,87 @@ fn it_streams_and_whoever_leaves_has_loaded_nothing() {
 /// Whoever's token ends, or is revoked, while their rows are taken has loaded none of them.
 #[test]
 fn a_token_that_ends_meanwhile_ends_it() {
+    struct UnderWay {
+        what: String,
+        holds: bool,
+        in_transaction: bool,
+        last: Vec<u8>,
+        rows: u32,
+        connection: Connection,
+    }
     let stand = Stand::shared();
     // The list of revoked tokens is everybody's.
     let _alone = stand.alone();
-    let row = |n: u32| data(format!("fill-token-{n}\tbob\t2\n").as_bytes());
     let copy = "COPY roles (id, account_id, role) FROM STDIN";
-    let open = |token: &str| Connection::open(&stand.login("sys_account").with_token(token)).unwrap_or_else(|e| panic!("{e}"));
-    let ends = signed(stand, |c| drop(c.insert("exp".to_owned(), json!(now() + 6))));
+    let target = |token: &str| stand.login("sys_account").with_token(token);
+    let ends = signed(stand, |c| drop(c.insert("exp".to_owned(), json!(now() + 8))));
     let revoked = signed(stand, |c| drop(c.insert("jti".to_owned(), json!("revoked-while-it-copies"))));
     let good = signed(stand, |_| {});
     let mut under_way = Vec::new();
-    for token in [&ends, &revoked, &good] {
+    for (name, token) in [("ends", &ends), ("is revoked", &revoked), ("holds", &good)] {
         for extended in [false, true] {
             for in_transaction in [false, true] {
-                for more in [row(2), Vec::new()] {
-                    let mut c = open(token);
+                // All rows were sent before, or one more comes afterwards.
+                for rows in [1, 2] {
+                    let number = under_way.len();
+                    let row = |n: u32| data(format!("fill-token-{number}-{n}\tbob\t2\n").as_bytes());
+                    let mut c = Connection::open(&target(token)).unwrap_or_else(|e| panic!("{e}"));
                     if in_transaction {
                         c.run("BEGIN").good("BEGIN");
                     }
-                    let asked = if extended { whole(copy) } else { query(copy) };
+                    let (asked, sync) = match extended {
+                        true => ([whole(copy), b"H\0\0\0\x04".to_vec()].concat(), SYNC),
+                        false => (query(copy), &SYNC[..0]),
+                    };
                     c.send_raw(&[asked, row(1)].concat()).expect("sent");
-                    if extended {
-                        c.send_raw(b"H\0\0\0\x04").expect("sent");
-                    }
                     c.skip_to(b'G').expect("rows are asked for");
-                    let sync = if extended { SYNC } else { &[] };
-                    let last = [&more, DONE, sync].concat();
-                    let what = format!(
-                        "extended {extended}, in a transaction {in_transaction}, {} more bytes",
-                        more.len()
-                    );
-                    under_way.push((token, what, in_transaction, last, c));
+                    let more = if rows == 2 { row(2) } else { Vec::new() };
+                    under_way.push(UnderWay {
+                        what: format!("it {name}; extended {extended}, in a transaction {in_transaction}, {rows} rows"),
+                        holds: name == "holds",
+                        in_transaction,
+                        last: [more.as_slice(), DONE, sync].concat(),
+                        rows,
+                        connection: c,
+                    });
                 }
             }
         }
     }
     let list = stand.secrets_dir().join("revoked-tokens");
     write_secret(&list, "revoked-while-it-copies\n");
-    for token in [&ends, &revoked] {
-        let over = || {
-            let tried = Connection::open(&stand.login("sys_account").with_token(token));
-            tried.is_err_and(|e| e.sqlstate() == "28000").then_some(())
+    let over = [&ends, &revoked].map(|token| {
+        let refused = || {
+            let tried = Connection::open(&target(token)).err();
+            tried.filter(|e| e.sqlstate() == "28000").map(drop)
         };
-        assert!(eventually(Duration::from_secs(15), over).is_some(), "it does not end");
-    }
+        eventually(Duration::from_secs(20), refused)
+    });
     let mut dba = stand.dba_connection();
     let mut problems = Vec::new();
-    for (token, what, in_transaction, last, mut c) in under_way {
-        c.send_raw(&last).expect("sent");
+    for (number, one) in under_way.into_iter().enumerate() {
+        let mut c = one.connection;
+        c.send_raw(&one.last).expect("sent");
         let told = kinds(&mut c);
-        let count = "SELECT count(*) FROM sys_account.roles WHERE id LIKE 'fill-token-%'";
-        let there = dba.run(count).good(count).scalar();
-        let rows = if last.len() > 30 { 2 } else { 1 };
-        let (kind, status, left) = match (token == &good, in_transaction) {
-            (true, true) => (format!("C(COPY {rows})Z"), 'T', 0),
-            (true, false) => (format!("C(COPY {rows})Z"), 'I', rows),
-            (false, true) => ("E(28000)Z".to_owned(), 'E', 0),
-            (false, false) => ("E(28000)Z".to_owned(), 'I', 0),
+        let count = format!("SELECT count(*) FROM sys_account.roles WHERE id LIKE 'fill-token-{number}-%'");
+        let there = dba.run(&count).good(&count).scalar().unwrap_or_default();
+        let (wanted, left) = match (one.holds, one.in_transaction) {
+            (true, true) => (format!("C(COPY {})Z", one.rows), 0),
+            (true, false) => (format!("C(COPY {})Z", one.rows), one.rows),
+            (false, _) => ("E(28000)Z".to_owned(), 0),
         };
-        if (&told, c.status, there.as_deref()) != (&kind, status, Some(left.to_string().as_str())) {
-            problems.push(format!("{what}: {told}, {}, {there:?}", c.status));
+        let status = match (one.holds, one.in_transaction) {
+            (_, false) => 'I',
+            (true, true) => 'T',
+            (false, true) => 'E',
+        };
+        if (&told, c.status, &there) != (&wanted, status, &left.to_string()) {
+            problems.push(format!("{}: {told}, {}, {there} rows", one.what, c.status));
         }
-        let gone = "DELETE FROM sys_account.roles WHERE id LIKE 'fill-token-%'";
-        dba.run(gone).good(gone);
     }
+    dba.run("DELETE FROM sys_account.roles WHERE id LIKE 'fill-token-%'")
+        .good("DELETE");
     std::fs::remove_file(&list).expect("the list is ours");
+    assert_eq!(over, [Some(()); 2], "they did not end");
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }

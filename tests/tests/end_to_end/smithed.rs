@@ -18,7 +18,9 @@ use super::generated::seed;
 
 /// Of a hundred queries over plain columns at least so many must be compared.
 const COMPARED: usize = 50;
-/// The same with protected columns, of which little more than equality can be asked.
+/// The same with protected columns, of which only equality is asked.
+const COMPARED_SEALED: usize = 30;
+/// The same with protected columns of which anything is asked that their types have.
 const COMPARED_READABLE: usize = 5;
 /// A statement on the copy has so many seconds.
 const SECONDS: u32 = 5;
@@ -31,7 +33,8 @@ fn in_all_ways(seed: u64, made: usize, people: usize) -> usize {
     let _turn = stage.turn();
     for (columns, made, compared) in [
         (Columns::Plain, made, COMPARED),
-        (Columns::Readable, made / 2, COMPARED_READABLE),
+        (Columns::Sealed, made / 2, COMPARED_SEALED),
+        (Columns::Readable, made / 6, COMPARED_READABLE),
     ] {
         let queries =
             MODULES.map(|module| Smith::new(&stage.copies(), &relations(&stage.config, module), columns).queries(seed, made));
