@@ -192,7 +192,7 @@ impl Judge<'_> {
                 }
                 if !same_type(to, ty) || !to.array_bounds.is_empty() {
                     return Err(Refusal::new(
-                        "42804",
+                        "0A000",
                         "sealed-operation",
                         format!("a value for a protected column of type {ty} is cast to another type"),
                     )
@@ -291,7 +291,7 @@ fn constant_text(k: &protobuf::AConst, ty: &ColumnType) -> Result<String, Refusa
         None if *ty == ColumnType::Bool => "f".to_owned(),
         _ => {
             return Err(Refusal::new(
-                "42804",
+                "0A000",
                 "sealed-operation",
                 format!("a constant does not suit a protected column of type {ty}"),
             )

@@ -52,6 +52,8 @@ SELECT origin_ip, account_email, total_attempts FROM login_attempts WHERE ban_pe
 SELECT a.total_attempts, b.total_attempts FROM login_attempts a JOIN login_attempts b ON a.account_email = b.account_email AND a.total_attempts < b.total_attempts;
 SELECT a.origin_ip FROM login_attempts a WHERE a.account_email IN (SELECT b.account_email FROM login_attempts b WHERE b.total_attempts = 11);
 SELECT a.origin_ip, b.origin_ip FROM login_attempts a JOIN login_attempts b ON a.account_email = b.account_email WHERE a.total_attempts = 1 AND b.total_attempts = 2;
+-- later: 0A000 a constant of another type than the protected column
+SELECT count(*) FROM login_attempts WHERE account_email = CAST(NULL AS name);
 -- later: 0A000 USING over a protected column
 SELECT a.origin_ip, b.origin_ip FROM login_attempts a JOIN login_attempts b USING (account_email) WHERE a.total_attempts = 1 AND b.total_attempts = 2;
 BEGIN;
