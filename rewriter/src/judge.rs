@@ -227,6 +227,19 @@ pub(crate) fn judged<T>(
     })
 }
 
+/// Reads printed text, which must be the same tree.
+fn read_back(text: &str, stmt: &RawStmt) -> Result<RawStmt, Refusal> {
+    let again = pg_query::parse(text, 0).map_err(|_| Refusal::internal("the rewritten statement could not be read back"))?;
+    let mut all = again.protobuf.stmts.into_iter();
+    let (Some(read), None) = (all.next(), all.next()) else {
+        return Err(Refusal::internal("the rewritten statement reads back as several"));
+    };
+    match census::shape(&read.stmt)? == census::shape(&stmt.stmt)? {
+        true => Ok(read),
+        false => Err(Refusal::internal("the rewritten statement reads back differently")),
+    }
+}
+
 /// Prints the tree, reads the text with PostgreSQL's parser, requires the same tree, and judges what will really run: every relation is
 /// one that may be named, and every declared one stands beneath its barrier or is the target of a write that was filtered.
 fn second_reading(tree: Node, judge: &Judge<'_>) -> Result<Rewritten, Refusal> {
@@ -235,14 +248,15 @@ fn second_reading(tree: Node, judge: &Judge<'_>) -> Result<Rewritten, Refusal> {
         stmt_location: 0,
         stmt_len: 0,
     };
-    let text = print::deparse(&stmt)?;
-    let again = pg_query::parse(&text, 0).map_err(|_| Refusal::internal("the rewritten statement could not be read back"))?;
-    let [read] = again.protobuf.stmts.as_slice() else {
-        return Err(Refusal::internal("the rewritten statement reads back as several"));
+    let printed = print::deparse(&stmt)?;
+    let (text, read) = match read_back(&printed, &stmt) {
+        Ok(read) => (printed, read),
+        Err(refusal) => {
+            let text = print::with_unbounded_chars(&printed).ok_or(refusal)?;
+            let read = read_back(&text, &stmt)?;
+            (text, read)
+        }
     };
-    if census::shape(&read.stmt)? != census::shape(&stmt.stmt)? {
-        return Err(Refusal::internal("the rewritten statement reads back differently"));
-    }
     let mut targets = judge.targets.clone();
     for (schema, name, alias) in census::survey(&read.stmt)?.relations {
         if schema.is_empty() {

@@ -1,7 +1,7 @@
-//! From a tree to its text: PostgreSQL's own printer, and the one form that it prints so that it reads back as another.
+//! From a tree to its text: PostgreSQL's own printer, and the forms that it prints so that they read back as others.
 
 use pg_query::NodeEnum;
-use pg_query::protobuf::{self, AlterTableCmd, AlterTableType, Node, RawStmt};
+use pg_query::protobuf::{self, AlterTableCmd, AlterTableType, Node, RawStmt, Token};
 
 use crate::plan::Refusal;
 use crate::tree;
@@ -99,4 +99,65 @@ fn expression(value: Node) -> Result<String, Refusal> {
         ..protobuf::SelectStmt::default()
     })))))?;
     Ok(select.strip_prefix("SELECT ").ok_or_else(cannot_be_printed)?.to_owned())
+}
+
+/// Printed text with every `char` that has no length as `pg_catalog.bpchar`; `None` where there is none. PostgreSQL's `bpchar` without a
+/// length holds any, but it is printed as `char`, which is read as `char(1)`, and before a constant as a literal's type, which only
+/// strings have. Whether the new text means what the tree says is for whoever reads it back.
+pub(crate) fn with_unbounded_chars(text: &str) -> Option<String> {
+    let tokens = pg_query::scan(text).ok()?.tokens;
+    let kind = |n: usize| tokens.get(n).map(|t| t.token());
+    let place = |n: usize| {
+        let token = tokens.get(n)?;
+        Some((usize::try_from(token.start).ok()?, usize::try_from(token.end).ok()?))
+    };
+    let (mut out, mut copied) = (String::with_capacity(text.len() + 16), 0);
+    for n in 0..tokens.len() {
+        let before = if n > 0 { kind(n - 1) } else { None };
+        let casts = matches!(before, Some(Token::Typecast | Token::As));
+        let (from, to) = place(n)?;
+        match (kind(n), kind(n + 1)) {
+            (Some(Token::CharP), Some(Token::Ascii40)) => {}
+            // A column is called so.
+            (Some(Token::CharP), next) if before == Some(Token::As) && next != Some(Token::Ascii41) => {}
+            // `char 'x'` is read as it was meant.
+            (Some(Token::CharP), Some(Token::Sconst)) if !casts => {}
+            (Some(Token::CharP), Some(Token::NullP | Token::Iconst | Token::Fconst | Token::TrueP | Token::FalseP)) if !casts => {
+                let (value, end) = place(n + 1)?;
+                out.push_str(text.get(copied..from)?);
+                out.push_str(&format!("({}::pg_catalog.bpchar)", text.get(value..end)?));
+                copied = end;
+            }
+            (Some(Token::CharP), _) => {
+                out.push_str(text.get(copied..from)?);
+                out.push_str("pg_catalog.bpchar");
+                copied = to;
+            }
+            _ => {}
+        }
+    }
+    if copied == 0 {
+        return None;
+    }
+    out.push_str(text.get(copied..)?);
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_unbounded_chars;
+
+    #[test]
+    fn a_char_without_length_holds_any() {
+        let named = |text: &str| with_unbounded_chars(text);
+        assert_eq!(named("SELECT a::char(3), char 'x', 'char' AS char"), None);
+        assert_eq!(named("SELECT a::char").as_deref(), Some("SELECT a::pg_catalog.bpchar"));
+        assert_eq!(
+            named("SELECT char NULL = char 'é', (b || 'char')::char, char 5, CAST(a AS char)").as_deref(),
+            Some(
+                "SELECT (NULL::pg_catalog.bpchar) = char 'é', (b || 'char')::pg_catalog.bpchar, (5::pg_catalog.bpchar), \
+                 CAST(a AS pg_catalog.bpchar)"
+            )
+        );
+    }
 }

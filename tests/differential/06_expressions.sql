@@ -5,6 +5,8 @@ SELECT id, CASE unit_of_measures WHEN 'hours' THEN 1 WHEN 'beds' THEN 2 END FROM
 SELECT id, coalesce(comment, description, '-'), nullif(name, 'Host') FROM support_role_types ORDER BY id;
 SELECT greatest(1, 2, 3), least('b', 'a'), greatest(NULL, 1);
 SELECT '12'::int, 12::text, '1.5'::numeric(5,2), 'true'::bool, '2026-02-03'::date, CAST('7' AS bigint), int2 '4', '{1,2}'::int[];
+SELECT 'a  '::bpchar = 'a', length(name::bpchar), NULL::bpchar IS NULL, 5::bpchar, CAST(name || 'char' AS bpchar), (upper(name)::bpchar)::char(3), bpchar 'x  ' || 'y', coalesce(NULL::bpchar, true::text::bpchar) FROM support_role_types ORDER BY id;
+SELECT name AS "char", CASE WHEN name::bpchar <> 'Host  ' THEN NULL::bpchar ELSE 'x  ' END FROM support_role_types ORDER BY id;
 SELECT upper(name) || '/' || lower(unit_of_measures), length(name), substr(name, 2, 3), left(name, 2), right(name, 2) FROM support_role_types ORDER BY id;
 SELECT id FROM support_role_types WHERE name ILIKE '%st%' ORDER BY id;
 SELECT id FROM support_role_types WHERE name LIKE 'H_st' OR name SIMILAR TO 'D(r|x)%' ORDER BY id;
