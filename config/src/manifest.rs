@@ -28,6 +28,19 @@ pub struct Manifest {
     pub accepts_second_lock_only_bodies: bool,
     /// Every predicate as it was written, for the proof that PostgreSQL reads it as the same tree.
     pub predicates: Vec<Written>,
+    /// Its roles, for those who want to be told by role. Policies say already what they mean.
+    pub roles: Vec<Role>,
+}
+
+/// Who somebody is, in whatever scope.
+#[derive(Debug, Clone)]
+pub struct Role {
+    /// Its name.
+    pub name: Ident,
+    /// Who has it; its columns are what it is scoped by.
+    pub when: Expr,
+    /// The roles that whoever has it has too.
+    pub inherits: Vec<Ident>,
 }
 
 /// A predicate of the manifest beside what was made of it.

@@ -64,11 +64,13 @@ pub(super) fn read(
             expr: expr.clone(),
         });
     }
+    let mut said = Vec::new();
     if let Some(module) = &module {
         let places = roles.place(&drafts, module, &shapes, claims, &mut predicates, notes);
         for (number, draft) in drafts.iter_mut().enumerate() {
             policies::read(draft, number, module, &shapes, &places, &mut predicates, notes);
         }
+        said = places.said();
         keys::bind(&mut drafts, notes);
     }
     let tables = drafts.into_iter().map(|draft| draft.finish(notes)).collect();
@@ -85,6 +87,7 @@ pub(super) fn read(
         import_keys,
         accepts_second_lock_only_bodies: accepts,
         predicates,
+        roles: said,
     };
     exchange::check(&manifest, notes);
     Some(Read {

@@ -15,7 +15,7 @@ use super::module::identifier;
 use super::nearest;
 use super::table::{Draft, Through};
 use crate::expr::{Claim, Expr, InSelect};
-use crate::manifest::Written;
+use crate::manifest::{self, Written};
 use crate::names::{Ident, ModuleName, TableRef, quote_ident};
 use crate::policy::any;
 use crate::predicate::{self, Scope, Shape, ShapeColumn};
@@ -42,6 +42,8 @@ pub(super) struct Places<'r> {
     places: Vec<Place>,
     /// Roles of which everything wrong has been said already, by number.
     broken: Vec<usize>,
+    /// What each of the others says.
+    whens: Vec<(usize, Expr)>,
 }
 
 #[derive(Default)]
@@ -184,15 +186,18 @@ impl Roles {
         predicates: &mut Vec<Written>,
         notes: &mut Notes,
     ) -> Places<'r> {
-        let mut broken = Vec::new();
+        let (mut broken, mut whens) = (Vec::new(), Vec::new());
         for (number, role) in self.roles.iter().enumerate() {
             let shape = role.shape(None, module);
             match predicate::parse(&role.when.value, role.scope_in(&shape, module, shapes, claims)) {
-                Ok(expr) => predicates.push(Written {
-                    line: role.when.line,
-                    text: role.when.value.clone(),
-                    expr,
-                }),
+                Ok(expr) => {
+                    whens.push((number, expr.clone()));
+                    predicates.push(Written {
+                        line: role.when.line,
+                        text: role.when.value.clone(),
+                        expr,
+                    });
+                }
                 Err(complaints) => {
                     broken.push(number);
                     for complaint in complaints {
@@ -221,6 +226,7 @@ impl Roles {
             claims,
             places,
             broken,
+            whens,
         }
     }
 
@@ -373,6 +379,20 @@ impl Places<'_> {
     /// The claims that predicates may read.
     pub(super) fn claims(&self) -> &[Claim] {
         self.claims
+    }
+
+    /// The roles by themselves.
+    pub(super) fn said(&self) -> Vec<manifest::Role> {
+        let all = &self.roles.roles;
+        let role = |(number, when): &(usize, Expr)| {
+            let below = (0..all.len()).filter(|other| other != number && all[*other].held_by.contains(number));
+            manifest::Role {
+                name: all[*number].name.clone(),
+                when: when.clone(),
+                inherits: below.map(|other| all[other].name.clone()).collect(),
+            }
+        };
+        self.whens.iter().map(role).collect()
     }
 
     /// Who has one of these roles for a row of table number `table`. `None` where something is wrong, and noted.

@@ -75,5 +75,6 @@ pub(super) fn manifest() -> Manifest {
         import_keys: Vec::new(),
         accepts_second_lock_only_bodies: false,
         predicates: Vec::new(),
+        roles: Vec::new(),
     }
 }

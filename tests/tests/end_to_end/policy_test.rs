@@ -1,7 +1,7 @@
 //! `postern policy test`: the examples' cases hold against the demo, a wrong expectation is told, and nothing that a case does stays.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use postern_tests::product::{fresh_directory, run_postern, workspace};
 use postern_tests::stand::Stand;
@@ -14,7 +14,10 @@ struct Said {
 }
 
 fn policy_test(stand: &Stand, arguments: &[&str]) -> Said {
-    let config = stand.config_file();
+    said(&stand.config_file(), arguments)
+}
+
+fn said(config: &Path, arguments: &[&str]) -> Said {
     let config = config.to_str().expect("UTF-8");
     let output = run_postern(&[&["policy", "test", "--config", config], arguments].concat());
     let out = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -140,6 +143,50 @@ fn a_wrong_expectation_fails_with_what_differs() {
     ] {
         assert!(said.text.contains(line), "no `{line}` in\n{}", said.text);
     }
+}
+
+/// A module with roles is told by them: who stands in which, whom policies let through in it, and of which no case tells.
+#[test]
+fn coverage_is_told_by_role() {
+    let stand = Stand::shared();
+    let _alone = stand.alone();
+    let insert = |who: &str, project: &str, org: &str, expect: &str| {
+        format!(
+            "[[case]]\nname = \"{who} in {project}\"\nas = \"{who}\"\nsql = \"INSERT INTO halls (id, project, org_id, title) \
+             VALUES ('policy-test', '{project}', '{org}', 'x')\"\nexpect = {{ {expect} }}\n"
+        )
+    };
+    let cases = [
+        insert("carl", "PA1", "B", "count = 1"),
+        insert("carl", "PB1", "B", "denied = true"),
+        insert("root", "PB1", "B", "count = 1"),
+        insert("bob", "PA1", "B", "denied = true"),
+        insert("gus", "PA1", "A", "denied = true"),
+    ];
+    let file = written(&format!("module = \"guild\"\n{}", cases.join("")));
+    let path = file.to_str().expect("UTF-8");
+    let told = said(&stand.gate().config, &[path]);
+    let json = said(&stand.gate().config, &[path, "--format", "json"]);
+    let _ = fs::remove_dir_all(file.parent().expect("a directory"));
+    assert_eq!(told.code, Some(0), "{}", told.text);
+    let roles = "insert admins           let through: carl, root; not let through: bob, carl, gus\n           by role          \
+                 let through: project_admin, superadmin; not let through: member, project_admin, user; no case: org_admin\n";
+    assert!(told.out.contains(roles), "{}", told.text);
+    assert!(
+        told.out
+            .contains("by role          let through: never; not let through: never; no case: member, org_admin, project_admin"),
+        "{}",
+        told.text
+    );
+    let report: Value = serde_json::from_str(&json.out).unwrap_or_else(|e| panic!("{e}: {}", json.text));
+    let lines = report["coverage"]["policies"].as_array().expect("policies");
+    let of = |module: &str, operation: &str| {
+        let found = (lines.iter()).find(|l| l["module"] == module && l["operation"] == operation);
+        found.expect("a policy")["roles"].clone()
+    };
+    assert_eq!(of("guild", "insert")["untold"], serde_json::json!(["org_admin"]));
+    // The twin: a module without roles is not told by any.
+    assert_eq!(of("disco", "insert"), Value::Null);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use postern_config::expr::{Claim, Expr};
-use postern_config::manifest::{Operation, Policy};
+use postern_config::manifest::{Operation, Policy, Role};
 use postern_config::policy::access::{Identities, service_claims};
 use postern_config::policy::fold::{Folded, Known, fold};
 use postern_config::{Config, Ident, LoginKind, Manifest, ModuleName, Table, TableRef};
@@ -38,6 +38,45 @@ pub(super) struct Line {
     pub(super) denied: BTreeSet<String>,
     /// It lets everybody through, so nobody can be shown whom it does not.
     pub(super) public: bool,
+    /// The same by the module's roles, where it has any.
+    pub(super) by_role: Option<ByRole>,
+}
+
+/// In which roles people were let through, and in which not: a person's are those that they have in some scope and that none of their
+/// others inherits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ByRole {
+    all: Vec<Ident>,
+    allowed: BTreeSet<String>,
+    denied: BTreeSet<String>,
+}
+
+impl ByRole {
+    fn of(manifest: &Manifest) -> Option<Self> {
+        let all: Vec<Ident> = manifest.roles.iter().map(|r| r.name.clone()).collect();
+        (!all.is_empty()).then(|| Self {
+            all,
+            allowed: BTreeSet::new(),
+            denied: BTreeSet::new(),
+        })
+    }
+
+    /// The roles of which no case tells.
+    fn untold(&self) -> BTreeSet<String> {
+        let names = self.all.iter().map(Ident::to_string);
+        names
+            .filter(|n| !self.allowed.contains(n) && !self.denied.contains(n))
+            .collect()
+    }
+}
+
+/// The roles that somebody stands in.
+fn standing(manifest: &Manifest, known: &Known) -> Vec<String> {
+    let has = |r: &&Role| fold(&r.when, known) != Folded::None;
+    let held: Vec<&Role> = manifest.roles.iter().filter(has).collect();
+    let inherited = |name: &Ident| held.iter().any(|r| r.inherits.contains(name));
+    let highest = held.iter().filter(|r| !inherited(&r.name));
+    highest.map(|r| r.name.to_string()).collect()
 }
 
 /// All policies of a configuration.
@@ -70,6 +109,7 @@ impl Coverage {
                     allowed: BTreeSet::new(),
                     denied: BTreeSet::new(),
                     public: table.restrictions.is_empty() && decides.is_some_and(|e| identities.always(e)),
+                    by_role: ByRole::of(manifest),
                 });
             }
         }
@@ -100,10 +140,14 @@ impl Coverage {
             });
             let Some(line) = line else { continue };
             let alone = *folded == Folded::All || (possible == 1 && !hopeless(folded));
-            if through && alone {
-                line.allowed.insert(exercised.who.clone());
-            } else if !through {
-                line.denied.insert(exercised.who.clone());
+            let (people, roles) = match (through, &mut line.by_role) {
+                (true, _) if !alone => continue,
+                (true, roles) => (&mut line.allowed, roles.as_mut().map(|r| &mut r.allowed)),
+                (false, roles) => (&mut line.denied, roles.as_mut().map(|r| &mut r.denied)),
+            };
+            people.insert(exercised.who.clone());
+            if let Some(roles) = roles {
+                roles.extend(exercised.roles.iter().cloned());
             }
         }
     }
@@ -140,6 +184,17 @@ impl Coverage {
                 line.policy.as_str(),
                 names(&line.allowed),
             ));
+            if let Some(roles) = &line.by_role {
+                let untold = match roles.untold() {
+                    none if none.is_empty() => String::new(),
+                    some => format!("; no case: {}", names(&some)),
+                };
+                text.push_str(&format!(
+                    "           by role          let through: {}; not let through: {}{untold}\n",
+                    names(&roles.allowed),
+                    names(&roles.denied),
+                ));
+            }
         }
         text
     }
@@ -150,6 +205,8 @@ impl Coverage {
             .0
             .iter()
             .map(|l| {
+                let roles = l.by_role.as_ref();
+                let roles = roles.map(|r| json!({ "allowed": r.allowed, "denied": r.denied, "untold": r.untold() }));
                 json!({
                     "module": l.module.as_str(),
                     "table": l.table.to_string(),
@@ -158,6 +215,7 @@ impl Coverage {
                     "allowed": l.allowed,
                     "denied": l.denied,
                     "public": l.public,
+                    "roles": roles,
                 })
             })
             .collect();
@@ -189,6 +247,7 @@ pub(super) struct Exercised<'c> {
     table: &'c Table,
     operation: Operation,
     who: String,
+    roles: Vec<String>,
     /// The table's policies for the operation, with what the case's claims leave of each.
     policies: Vec<(&'c Policy, Folded)>,
 }
@@ -212,6 +271,7 @@ pub(super) fn exercised<'c>(
             table,
             operation,
             who,
+            roles: standing(manifest, &known),
             policies: left.collect(),
         })
     };
