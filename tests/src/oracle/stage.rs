@@ -280,7 +280,12 @@ fn open_to_everybody(manifest: &Path) {
         .flatten()
     {
         let policies = table.get_mut("policy").and_then(toml::Value::as_array_mut);
-        policies.expect("every table has policies").push(policy.clone().into());
+        let policies = policies.expect("every table has policies");
+        for own in policies.iter_mut().filter_map(toml::Value::as_table_mut) {
+            // What was preset must be said.
+            own.remove("insert_columns");
+        }
+        policies.push(policy.clone().into());
         let columns = table.get_mut("column").and_then(toml::Value::as_array_mut);
         for column in columns.into_iter().flatten().filter_map(toml::Value::as_table_mut) {
             for key in ["preset", "preset_on", "immutable"] {
