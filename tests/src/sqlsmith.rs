@@ -7,6 +7,7 @@
 //! Of a protected column Postern carries little more than equality, and most of what can be said of its type is refused. So that more is
 //! compared than refusals, [`Columns::Sealed`] gives such columns types of their own, which have no function and no operator but `=`.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Command, Stdio};
 
@@ -106,9 +107,10 @@ impl Smith {
                     let whole = c.ty.to_string();
                     let ty = whole.split('(').next().expect("a text has a first part").to_owned();
                     let name = format!("sealed_{ty}{}", if p.eq() { "_eq" } else { "" });
-                    if !sealed.contains_key(&name) {
-                        make += &sealed_type(&name, &ty, sealed.len(), p.eq());
-                        sealed.insert(name.clone(), ty);
+                    let number = sealed.len();
+                    if let Entry::Vacant(new) = sealed.entry(name.clone()) {
+                        make += &sealed_type(&name, &ty, number, p.eq());
+                        new.insert(ty);
                     }
                     name
                 }
