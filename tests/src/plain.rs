@@ -3,7 +3,7 @@
 
 use postern_config::manifest::Default as ColumnDefault;
 use postern_config::names::{TableRef, quote_ident, quote_literal};
-use postern_config::{Config, Manifest, Table};
+use postern_config::{Config, Ident, Manifest, Table};
 
 use crate::connection::Connection;
 
@@ -85,7 +85,7 @@ pub fn relations(config: &Config, module: &str) -> Vec<Table> {
         let mut table = (from.tables.iter().find(|t| t.name.name == import.table))
             .expect("a table")
             .clone();
-        let column = |name| table.columns.iter().find(|c| c.name == *name).expect("a column").clone();
+        let column = |name: &Ident| table.columns.iter().find(|c| c.name == *name).expect("a column").clone();
         table.columns = import.columns.iter().map(column).collect();
         table.name = TableRef {
             schema: own.schema.clone(),

@@ -109,7 +109,7 @@ fn everybody_sees_the_rows_and_cells_that_the_domain_gives_them() {
                     (&*rows.table, columns, seen(who, &stage.data, module, &rows.table).len())
                 });
                 let imports = IMPORTED.iter().filter(|i| i.module == module).map(|i| {
-                    let columns = i.columns.iter().map(|c| format!("\"{c}\"")).collect();
+                    let columns: Vec<String> = i.columns.iter().map(|c| format!("\"{c}\"")).collect();
                     (i.name, columns, seen_of_import(who, &stage.data, i).len())
                 });
                 for (table, columns, count) in tables.chain(imports) {
