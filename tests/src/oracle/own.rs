@@ -134,7 +134,7 @@ pub(super) fn hidden_cells(who: &Identity, data: &Data, rows: &Rows, row: &[Cell
             let below = number(at("level")).is_some_and(|level| who.level.is_some_and(|mine| level <= mine));
             when(below || among(who.tenants, at("tenant")))
         }
-        ("guild", "contacts") => when(of_address(who, data, at("id"))),
+        ("guild", "contacts") => when(who.email().is_some() && at("email") == who.email().as_deref()),
         ("guild", "calls") => when(of_address(who, data, at("contact"))),
         ("lender", "shelves") => when(who.service == Some("lender")),
         // Its owner's, those on shelves of one's organisations, the module's; titles are shown to the owner and the module.
@@ -191,7 +191,12 @@ pub(super) fn may_insert(who: &Identity, data: &Data, rows: &Rows, row: &[Cell],
         ("guild", "halls") => has(who, Role::ProjectAdmin, at("project"), at("org_id")),
         // Whoever makes one names the hall, the seats and a note; an admin of the hall what they like.
         ("guild", "bookings") => {
-            let own = named.iter().all(|c| ["id", "hall_id", "seats", "note"].contains(c));
+            // Naming what would be there anyway says nothing.
+            let said = |c: &&&str| **c != "state" || at("state") != Some("asked");
+            let own = named
+                .iter()
+                .filter(said)
+                .all(|c| ["id", "hall_id", "seats", "note"].contains(c));
             who.sub.is_some() && own || has_by_hall(who, data, Role::ProjectAdmin, at("hall_id"))
         }
         ("guild", "letters" | "stamps") => who.sub.is_some(),
