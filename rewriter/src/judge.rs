@@ -46,6 +46,9 @@ pub(crate) const BARRIER: &str = "postern$t";
 /// Alias of the table in a policy's subquery, as the policy is printed.
 const POLICY_SUBQUERY: &str = "postern$in";
 
+/// What a barrier depends on: the table, the partition that it is read by, with its children, locked, how its filter is printed.
+type BarrierKey = (TableRef, Option<Box<str>>, bool, bool, Subqueries);
+
 /// One walk's state.
 pub(crate) struct Judge<'a> {
     pub(crate) ask: &'a Ask<'a>,
@@ -68,10 +71,9 @@ pub(crate) struct Judge<'a> {
     pub(crate) coming_ctes: Vec<String>,
     /// CTE names in use, for the second reading.
     pub(crate) cte_names: BTreeSet<String>,
-    /// How many declared tables are read, and the barriers made for them: (table, with its children, locked, how its filter is
-    /// printed).
+    /// How many declared tables are read, and the barriers made for them.
     pub(crate) barriers: usize,
-    pub(crate) barrier_trees: HashMap<(TableRef, Option<Box<str>>, bool, bool, Subqueries), Node>,
+    pub(crate) barrier_trees: HashMap<BarrierKey, Node>,
     /// Columns that the WHERE above the FROM being walked compares by `=`: (alias, name).
     pub(crate) equated: Vec<(Option<String>, String)>,
     /// The table that is being made, once its name is known: its own constraints may refer to it.

@@ -62,7 +62,6 @@ SAVEPOINT later;
 -- later: 0A000 a protected column filled from a query
 INSERT INTO support_role_values (id, survey_user_ref_id, support_role_type_ref_id, pledged, comment) SELECT 'srv-m' || t.id, 'su-n1', t.id, 3, NULL FROM support_role_types t WHERE t.survey_project_ref_id = 'sp-PA1' RETURNING id, pledged, comment;
 ROLLBACK TO later;
--- later: 0A000 a number for a protected text
 INSERT INTO support_role_values (id, survey_user_ref_id, support_role_type_ref_id, pledged, comment) VALUES ('srv-k', 'su-n1', 'srt-PA1-0', 1, 5) RETURNING comment;
 ROLLBACK TO later;
 INSERT INTO support_role_values (id, survey_user_ref_id, support_role_type_ref_id, pledged, comment) VALUES ('srv-n', 'su-n1', 'srt-PA1-0', 1, E'two\nlines and a tab\t and ''quotes''') RETURNING comment;

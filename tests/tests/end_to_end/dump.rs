@@ -436,7 +436,7 @@ fn views_over_declared_tables_and_imports_do_not_stop_a_dump() {
     }
     assert!(!borrower.contains("postern") && !borrower.contains("lender"), "{borrower}");
     assert!(
-        borrower.contains("CREATE VIEW borrower.lent AS\n SELECT NULL::text AS id"),
+        borrower.contains("CREATE VIEW borrower.lent WITH (security_barrier='true') AS\n SELECT NULL::text AS id"),
         "{borrower}"
     );
 
