@@ -175,6 +175,7 @@ fn attacks_on_a_shared_connection() {
 
 /// The same on the tests' own modules and the catalogue, whole.
 #[test]
+#[ignore = "minutes: make test-full"]
 fn attacks_on_policies_imports_and_the_catalogue_on_a_shared_connection() {
     let stand = Stand::shared();
     let _alone = stand.alone();
