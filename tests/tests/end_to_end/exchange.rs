@@ -125,6 +125,16 @@ fn a_cascade_across_modules_is_carried_out_and_found() {
     let found = run_postern(&["policy", "lint", "--config", config]);
     let text = String::from_utf8_lossy(&found.stdout).into_owned() + &String::from_utf8_lossy(&found.stderr);
     assert_eq!(text.matches("P016").count(), 2, "{text}");
+    // What a foreign key tells of rows that the other module hides; an import of all rows, or one without `references`, hides none.
+    assert_eq!(text.matches("to the imported lent may be written").count(), 2, "{text}");
+    assert!(!text.contains("to the imported shelves"), "{text}");
+    assert!(text.contains("rows of lender.books may be removed"), "{text}");
+    assert!(
+        !text.contains(
+            "rows of lender.shelves may be removed, or their key changed, by somebody who does not see the rows of other"
+        ),
+        "{text}"
+    );
     assert!(
         text.contains("on_delete = \"cascade\"") && text.contains("on_update = \"set null\""),
         "{text}"
