@@ -466,11 +466,12 @@ async fn catalogue_views_show_a_module_itself_and_plain_types() {
             )
         };
         // A view cannot have a column of a pseudo-type; a reference to a catalogue object would print names past the views, so it is an
-        // oid there; and a view has no system columns, so `tableoid` is one of its own.
+        // oid there, but for a sequence's type, which is one of three; and a view has no system columns, so `tableoid` is one of its own.
         let wanted: Vec<String> = rows(&dba, &shape(from))
             .await
             .into_iter()
             .map(|c| match c.split_once("|reg") {
+                Some(("data_type", _)) => "data_type|text|100".to_owned(),
                 Some((name, ty)) if ty.contains("[]") => format!("{name}|oid[]|0"),
                 Some((name, _)) => format!("{name}|oid|0"),
                 None => c.replace("|anyarray|0", "|text[]|100"),
