@@ -14,7 +14,7 @@ use pg_query::NodeEnum;
 use pg_query::protobuf::{self, AlterTableType, Node};
 
 use crate::catalog::Relation;
-use crate::ddl::{anything, by_manifest};
+use crate::ddl::{anything, by_manifest, not_by};
 use crate::judge::Judge;
 use crate::plan::Refusal;
 use crate::relations::Target;
@@ -112,6 +112,9 @@ impl Judge<'_> {
         let Some(parent) = self.partitioned_and_declared(r)? else {
             return Ok(false);
         };
+        if !self.ask.undeclared {
+            return Err(not_by(self.ask));
+        }
         if subtype == AlterTableType::AtAttachPartition {
             return Err(Refusal::denied(
                 "ddl",
