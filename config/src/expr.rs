@@ -357,13 +357,26 @@ pub struct InSelect {
 pub enum Subqueries {
     /// As a subquery in place. A claim is read where it stands: for each row.
     Inline,
+    /// As [`Subqueries::Inline`], and lists and tags of claims are scalar subqueries, which PostgreSQL evaluates once per statement: taking a
+    /// list apart costs a microsecond or two for each row, and planning costs the same either way.
+    Lists,
     /// As [`Subqueries::Inline`], and what depends on claims alone is a scalar subquery, which PostgreSQL evaluates once per statement.
     Once,
     /// As [`Subqueries::Once`] within subqueries; without, claims are read where they stand. For statements that ask for a row or so by
     /// its key: there a scalar subquery costs more to plan than it saves.
     Point,
-    /// As a call of the owner function of [`InSelect::function_name`] in schema `postern`, which sees unfiltered rows under native RLS.
+    /// As a call of the owner function of [`InSelect::function_name`] in schema `postern`, which sees unfiltered rows under native RLS;
+    /// claims as by [`Subqueries::Lists`].
     Functions,
+}
+
+impl Subqueries {
+    fn reads_lists_once(self) -> bool {
+        match self {
+            Self::Lists | Self::Once | Self::Functions => true,
+            Self::Inline | Self::Point => false,
+        }
+    }
 }
 
 impl InSelect {
@@ -384,7 +397,7 @@ impl InSelect {
 
     /// The subquery itself, inner subqueries in place.
     pub fn body_sql(&self) -> String {
-        self.body(Subqueries::Inline)
+        self.body(Subqueries::Lists)
     }
 
     fn body(&self, subqueries: Subqueries) -> String {
@@ -421,6 +434,7 @@ impl Expr {
             Expr::Column(c) => qualified(alias, c),
             Expr::Claim(c) => c.sql(),
             Expr::Tag(c) => format!("{}.{}", quote_ident(alias), quote_ident(&eq_column(c))),
+            Expr::ClaimTag(tag) if subqueries.reads_lists_once() => format!("(SELECT {})", tag.sql()),
             Expr::ClaimTag(tag) => tag.sql(),
             Expr::Const(c) => c.sql(),
             Expr::Compare(op, a, b) => format!("({} {} {})", go(a), op.sql(), go(b)),
@@ -437,12 +451,12 @@ impl Expr {
                 )
             }
             // The cast makes it one array; `= ANY (SELECT …)` would compare with each row of a result.
-            Expr::AnyClaim(e, claim) if subqueries == Subqueries::Once => {
+            Expr::AnyClaim(e, claim) if subqueries.reads_lists_once() => {
                 format!("({} = ANY ((SELECT {})::{}))", go(e), claim.sql(), claim.ty().sql())
             }
             Expr::AnyClaim(e, claim) => format!("({} = ANY ({}))", go(e), claim.sql()),
             Expr::InSelect(s) => match subqueries {
-                Subqueries::Inline => format!("({} IN ({}))", go(&s.value), s.body_sql()),
+                Subqueries::Inline | Subqueries::Lists => format!("({} IN ({}))", go(&s.value), s.body(subqueries)),
                 Subqueries::Once | Subqueries::Point => format!("({} IN ({}))", go(&s.value), s.body(Subqueries::Once)),
                 Subqueries::Functions => {
                     format!("({} IN (SELECT postern.{}()))", go(&s.value), quote_ident(&s.function_name()))

@@ -6,7 +6,7 @@ use pg_query::protobuf::{Node, RangeVar};
 use crate::judge::Judge;
 use crate::locks::unguarded;
 use crate::plan::Refusal;
-use crate::relations::names_of;
+use crate::relations::{Listed, names_of, rename};
 use crate::scope::{Col, Entry, Nature, Origin, Scope};
 use crate::select::Mode;
 use crate::tree;
@@ -66,7 +66,7 @@ impl Judge<'_> {
                     return Err(unguarded("A lock on a subquery")
                         .hint("Write FOR UPDATE within the subquery, or name the tables to lock."));
                 }
-                let (columns, guarded) = projection.derived(&names);
+                let (columns, guarded) = projection.derived(&names, Listed::table(&alias))?;
                 let mut entry = Entry::plain(&alias, columns);
                 entry.guarded = guarded;
                 if alias.is_empty() && guarded {
@@ -143,7 +143,7 @@ impl Judge<'_> {
             Some(a) => (a.aliasname.clone(), names_of(&a.colnames)?),
             None => ("xmltable".to_owned(), Vec::new()),
         };
-        let columns = crate::relations::rename(Some(columns), &names);
+        let columns = rename(Some(columns), &names, Listed::table(&alias))?;
         self.add(scope, Entry::plain(&alias, columns))
     }
 
@@ -271,7 +271,7 @@ impl Judge<'_> {
                 return Err(Refusal::construct("An alias for a join over protected columns").hint("Alias the joined relations."));
             }
             let known: Option<Vec<Col>> = shown.iter().map(|s| s.name().map(Col::plain)).collect();
-            let columns = crate::relations::rename(known, &names_of(&alias.colnames)?);
+            let columns = rename(known, &names_of(&alias.colnames)?, Listed::join(&alias.aliasname))?;
             scope.entries.truncate(first);
             return self.add(scope, Entry::plain(&alias.aliasname, columns));
         }

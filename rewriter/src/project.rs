@@ -9,6 +9,7 @@ use crate::expr::{SealedRef, Yield};
 use crate::from::{Star, stars_of};
 use crate::judge::Judge;
 use crate::plan::{DoorCheck, Field, Open, Output, Refusal, Sealed};
+use crate::relations::Listed;
 use crate::scope::{Col, Nature, Scope, SealedCol};
 use crate::sealed::Matched;
 use crate::select::Mode;
@@ -122,8 +123,12 @@ impl Projection {
     }
 
     /// As the columns of a derived table, renamed by position; and whether it has something to hide.
-    pub(crate) fn derived(&self, names: &[String]) -> (Option<Vec<Col>>, bool) {
-        let Some(columns) = &self.columns else { return (None, false) };
+    pub(crate) fn derived(&self, names: &[String], listed: Listed<'_>) -> Result<(Option<Vec<Col>>, bool), Refusal> {
+        // A `*` over unknown columns stands beside nothing protected, so nothing is hidden behind it.
+        let Some(columns) = &self.columns else {
+            return Ok((None, false));
+        };
+        listed.within(columns.len(), names)?;
         let cols = columns
             .iter()
             .enumerate()
@@ -155,7 +160,7 @@ impl Projection {
                 }
             })
             .collect();
-        (Some(cols), self.carries_sealed())
+        Ok((Some(cols), self.carries_sealed()))
     }
 
     /// How the proxy reads the rows; `None` where they pass unread.

@@ -155,7 +155,8 @@ impl Judge<'_> {
                 r.alias.get_or_insert_with(|| tree::alias(&alias));
                 r.relname = cte.runs_as.to_string();
             }
-            let mut entry = Entry::plain(&alias, rename(cte.columns.clone(), &renames));
+            let columns = rename(cte.columns.clone(), &renames, Listed::table(&alias))?;
+            let mut entry = Entry::plain(&alias, columns);
             entry.guarded = cte.guarded;
             return Ok((entry, None));
         }
@@ -186,6 +187,8 @@ impl Judge<'_> {
                     let table = table.clone();
                     let locked = self.locked.reaches(&alias);
                     let node = self.barrier(&table, &relation.partitioning.holds, r, &alias, sample, locked)?;
+                    let shown = table.columns.iter().filter(|c| !c.never).count();
+                    Listed::table(&alias).within(shown, &renames)?;
                     let mut entry = barrier_entry(&table, &alias, &renames);
                     self.note_policies(&table, Operation::Select);
                     if locked {
@@ -209,7 +212,8 @@ impl Judge<'_> {
                         .columns
                         .as_ref()
                         .map(|cs| cs.iter().map(|c| Col::plain(&c.name)).collect());
-                    let mut entry = Entry::plain(&alias, rename(columns, &renames));
+                    let columns = rename(columns, &renames, Listed::table(&alias))?;
+                    let mut entry = Entry::plain(&alias, columns);
                     entry.system_columns = true;
                     Ok((entry, None))
                 }
@@ -432,6 +436,7 @@ impl Judge<'_> {
             .iter()
             .any(|c| c.protection.is_some() || c.never || c.shown_when.is_some());
         entry.behind = Some(table.clone());
+        entry.direct = true;
         Ok(entry)
     }
 }
@@ -590,9 +595,64 @@ pub(crate) fn names_of(nodes: &[Node]) -> Result<Vec<String>, Refusal> {
         .collect()
 }
 
+/// Where a list of column names stands.
+pub(crate) struct Listed<'n> {
+    what: &'static str,
+    name: &'n str,
+    location: i32,
+}
+
+impl<'n> Listed<'n> {
+    /// Behind an alias in FROM.
+    pub(crate) fn table(name: &'n str) -> Self {
+        Self {
+            what: "table",
+            name,
+            location: -1,
+        }
+    }
+
+    /// Behind the name of a WITH query.
+    pub(crate) fn with_query(name: &'n str, location: i32) -> Self {
+        Self {
+            what: "WITH query",
+            name,
+            location,
+        }
+    }
+
+    /// Behind the alias of a join.
+    pub(crate) fn join(name: &'n str) -> Self {
+        Self {
+            what: "join expression",
+            name,
+            location: -1,
+        }
+    }
+
+    /// That the list names visible columns alone. What a relation offers behind them (tags, what values are bound to) has names that no client
+    /// can write; a longer list would give it others.
+    pub(crate) fn within(&self, visible: usize, names: &[String]) -> Result<(), Refusal> {
+        if names.len() <= visible {
+            return Ok(());
+        }
+        let Self { what, name, location } = self;
+        Err(Refusal::new(
+            "42P10",
+            "column",
+            format!(
+                "{what} \"{name}\" has {visible} columns available but {} columns specified",
+                names.len()
+            ),
+        )
+        .at(*location))
+    }
+}
+
 /// Renames visible columns by position.
-pub(crate) fn rename(columns: Option<Vec<Col>>, names: &[String]) -> Option<Vec<Col>> {
-    let mut columns = columns?;
+pub(crate) fn rename(columns: Option<Vec<Col>>, names: &[String], listed: Listed<'_>) -> Result<Option<Vec<Col>>, Refusal> {
+    let Some(mut columns) = columns else { return Ok(None) };
+    listed.within(columns.len(), names)?;
     for (column, name) in columns.iter_mut().zip(names) {
         column.name = name.as_str().into();
         if let Nature::Sealed(sealed) = &column.nature {
@@ -609,5 +669,5 @@ pub(crate) fn rename(columns: Option<Vec<Col>>, names: &[String]) -> Option<Vec<
             }));
         }
     }
-    Some(columns)
+    Ok(Some(columns))
 }

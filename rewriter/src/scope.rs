@@ -94,6 +94,8 @@ pub(crate) struct Entry {
     pub(crate) named: Vec<Box<str>>,
     /// The table whose barrier it is; its columns are that table's, in order.
     pub(crate) behind: Option<Arc<Table>>,
+    /// PostgreSQL sees the declared table itself there, with system columns that nobody may name.
+    pub(crate) direct: bool,
     /// It is a barrier that is locked, without a fence ([`crate::locks`]).
     pub(crate) locked: bool,
 }
@@ -194,6 +196,7 @@ impl<'o> Scope<'o> {
     pub(crate) fn bare(&self, name: &str, location: i32) -> Result<Found<'_>, Refusal> {
         // A level between with columns that are not known may hold the name too. What PostgreSQL will take is then not known here.
         let mut unknown = false;
+        let mut direct = false;
         let mut level = Some(self);
         while let Some(scope) = level {
             match scope.own_column(name, location)? {
@@ -209,12 +212,15 @@ impl<'o> Scope<'o> {
                 None => {}
             }
             unknown |= scope.entries.iter().any(|e| !e.qualified_only && e.columns.is_none());
+            direct |= scope.entries.iter().any(|e| e.direct);
             level = scope.outer;
         }
         match self.entry(name) {
             Some(entry) if unknown && entry.guarded => {
                 Err(Refusal::new("42702", "column", format!("column reference \"{name}\" is ambiguous")).at(location))
             }
+            // Where no unknown relation has such a column, PostgreSQL takes the written table's.
+            _ if direct && SYSTEM_COLUMNS.contains(&name) => Err(Refusal::missing_column(&format!("\"{name}\""), location)),
             _ if unknown => Ok(Found::Plain),
             Some(entry) => Ok(Found::Row(entry)),
             None => Err(Refusal::missing_column(&format!("\"{name}\""), location)),
@@ -284,6 +290,7 @@ impl Entry {
             origin: Origin::Rows,
             named: Vec::new(),
             behind: None,
+            direct: false,
             locked: false,
         }
     }

@@ -8,7 +8,7 @@ use crate::judge::Judge;
 use crate::locks::Locked;
 use crate::plan::Refusal;
 use crate::project::{Doors, Projection, Shown};
-use crate::relations::names_of;
+use crate::relations::{Listed, names_of};
 use crate::scope::{Col, Cte, Scope, TagKey};
 use crate::{allow, inside, tree};
 
@@ -178,7 +178,7 @@ impl Judge<'_> {
             if with.recursive && projection.carries_sealed() {
                 return Err(Refusal::construct("A protected column in a WITH RECURSIVE query").at(c.location));
             }
-            let (mut columns, guarded) = projection.derived(&names);
+            let (mut columns, guarded) = projection.derived(&names, Listed::with_query(&c.ctename, c.location))?;
             if let Some(columns) = &mut columns {
                 columns.extend(added);
             }

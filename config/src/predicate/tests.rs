@@ -410,6 +410,25 @@ fn claims_are_read_once_and_columns_for_each_row() {
 }
 
 #[test]
+fn lists_of_claims_are_taken_apart_once_where_postgresql_filters() {
+    let sub = Claim::Sub.sql();
+    let orgs = "(SELECT (NULLIF(pg_catalog.current_setting('postern.org_admin_of'::text, true), ''::text))::text[])::text[]";
+    for (text, once) in [
+        ("id = ANY(claim.org_admin_of)", format!("(t.id = ANY ({orgs}))")),
+        ("id = claim.sub", format!("(t.id = {sub})")),
+        (
+            "claim.sub = 'y' OR NOT id = ANY(claim.org_admin_of)",
+            format!("(({sub} = 'y') OR (NOT (t.id = ANY ({orgs}))))"),
+        ),
+    ] {
+        let expr = read(text).unwrap();
+        for printed in [Subqueries::Lists, Subqueries::Functions] {
+            assert_eq!(expr.sql("t", printed).replace('"', ""), once, "{text}");
+        }
+    }
+}
+
+#[test]
 fn empty_claims_are_null() {
     for claim in Claim::BUILT_IN {
         let sql = claim.sql();
