@@ -510,8 +510,14 @@ impl Judge<'_> {
         }
         self.outlives = true;
         match &mut v.query {
-            Some(q) if matches!(q.node, Some(NodeEnum::SelectStmt(_))) => walk_data(self, q, &Mode::Values).map(|_| ())?,
-            _ => return Err(Refusal::internal("a view has no query")),
+            Some(q) => match &q.node {
+                Some(NodeEnum::SelectStmt(s)) if into_of(s).is_some() => {
+                    return Err(Refusal::new("0A000", "construct", "views must not contain SELECT INTO"));
+                }
+                Some(NodeEnum::SelectStmt(_)) => walk_data(self, q, &Mode::Values).map(|_| ())?,
+                _ => return Err(Refusal::internal("a view has no query")),
+            },
+            None => return Err(Refusal::internal("a view has no query")),
         }
         match &mut v.view {
             // A view over a temporary relation is one too, unless its schema was written: PostgreSQL says so, and puts it there.
