@@ -328,10 +328,7 @@ impl Judge<'_> {
         };
         self.seen.range_vars += 1;
         // As PostgreSQL's own utility statements do, without saying where.
-        match self.resolve(r).map_err(|refusal| Refusal {
-            position: None,
-            ..refusal
-        })? {
+        match self.resolve(r).map_err(Refusal::placeless)? {
             Target::Own(relation) if relation.is_manifests() => Err(by_manifest(&relation.name)),
             Target::Own(relation) => {
                 r.schemaname = relation.schema.to_string();
@@ -397,7 +394,7 @@ impl Judge<'_> {
             self.partition_bound(bound)?;
         }
         if let Some(ty) = &mut c.of_typename {
-            self.type_name(ty, &anything())?;
+            self.type_name(ty, &anything()).map_err(Refusal::placeless)?;
         }
         placement(&mut c.tablespacename, &c.access_method)?;
         storage_options(&c.options)?;

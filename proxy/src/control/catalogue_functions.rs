@@ -117,7 +117,8 @@ fn spelling() -> Vec<CatalogueFunction> {
     };
     let unqualified = |name: &str, kind: &Kind, unquoted: &str| {
         let body = format!(
-            "SELECT CASE WHEN $1 = '-' THEN 0::oid WHEN $1 ~ '^[0-9]+$' THEN $1::oid ELSE \
+            "SELECT CASE WHEN $1 = '-' THEN 0::oid WHEN $1 ~ '^[0-9]+$' THEN $1::oid \
+             WHEN pg_catalog.array_length(pg_catalog.parse_ident($1), 1) > 1 THEN postern_catalog.refused('42602', 'invalid name syntax') ELSE \
              (SELECT o.oid FROM postern_catalog.{} o WHERE o.{} = {unquoted}) END",
             kind.view, kind.name
         );
