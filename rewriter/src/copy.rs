@@ -112,6 +112,9 @@ fn copy_out(stmt: &Node, ask: &Ask<'_>) -> Result<Plan, Refusal> {
         match (&mut c.relation, &mut c.query) {
             (Some(relation), None) => judge.copied_relation(relation).map(|()| Projection::of_names(Vec::new())),
             (None, Some(query)) => match &query.node {
+                Some(NodeEnum::SelectStmt(s)) if ddl::into_of(s).is_some() => {
+                    Err(Refusal::new("0A000", "construct", "COPY (SELECT INTO) is not supported"))
+                }
                 Some(NodeEnum::SelectStmt(_)) => walk_data(judge, query, &Mode::Client),
                 _ => Err(Refusal::statement("COPY of this kind of statement").hint("Copy a SELECT or VALUES.")),
             },

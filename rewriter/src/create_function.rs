@@ -314,7 +314,14 @@ impl Judge<'_> {
 
     fn argument(&mut self, p: &mut protobuf::FunctionParameter) -> Result<(), Refusal> {
         if let Some(ty) = &mut p.arg_type {
-            self.pseudo_type(ty)?;
+            // In PostgreSQL's words, which has no quotes around an argument's type.
+            self.pseudo_type(ty).map_err(|refusal| match refusal.sqlstate {
+                "42704" => Refusal {
+                    message: refusal.message.replace('"', ""),
+                    ..refusal
+                },
+                _ => refusal,
+            })?;
         }
         let before = std::mem::replace(&mut self.keeps, Keeps::NOTHING);
         self.plain_opt(p.defexpr.as_mut(), &Scope::new(None))?;
@@ -333,7 +340,7 @@ impl Judge<'_> {
                 ty.names = vec![tree::string("pg_catalog"), tree::string(&name)];
                 Ok(())
             }
-            _ => self.type_name(ty, &Scope::new(None)),
+            _ => self.type_name(ty, &Scope::new(None)).map_err(Refusal::placeless),
         }
     }
 

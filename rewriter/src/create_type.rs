@@ -37,7 +37,7 @@ impl Judge<'_> {
         r.schemaname = self.ask.catalog.schema.as_str().to_owned();
         for n in &mut c.coldeflist {
             match &mut n.node {
-                Some(NodeEnum::ColumnDef(d)) => self.column_def(d)?,
+                Some(NodeEnum::ColumnDef(d)) => self.column_def(d).map_err(Refusal::placeless)?,
                 _ => return Err(Refusal::internal("a composite type holds something else")),
             }
         }
@@ -49,7 +49,7 @@ impl Judge<'_> {
         let Some(ty) = &mut d.type_name else {
             return Err(Refusal::internal("a domain has no type"));
         };
-        self.type_name(ty, &anything())?;
+        self.type_name(ty, &anything()).map_err(Refusal::placeless)?;
         self.collation(&mut d.coll_clause)?;
         for n in &mut d.constraints {
             match &mut n.node {

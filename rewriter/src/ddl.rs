@@ -328,10 +328,7 @@ impl Judge<'_> {
         };
         self.seen.range_vars += 1;
         // As PostgreSQL's own utility statements do, without saying where.
-        match self.resolve(r).map_err(|refusal| Refusal {
-            position: None,
-            ..refusal
-        })? {
+        match self.resolve(r).map_err(Refusal::placeless)? {
             Target::Own(relation) if relation.is_manifests() => Err(by_manifest(&relation.name)),
             Target::Own(relation) => {
                 r.schemaname = relation.schema.to_string();
@@ -397,7 +394,7 @@ impl Judge<'_> {
             self.partition_bound(bound)?;
         }
         if let Some(ty) = &mut c.of_typename {
-            self.type_name(ty, &anything())?;
+            self.type_name(ty, &anything()).map_err(Refusal::placeless)?;
         }
         placement(&mut c.tablespacename, &c.access_method)?;
         storage_options(&c.options)?;
@@ -510,8 +507,14 @@ impl Judge<'_> {
         }
         self.outlives = true;
         match &mut v.query {
-            Some(q) if matches!(q.node, Some(NodeEnum::SelectStmt(_))) => walk_data(self, q, &Mode::Values).map(|_| ())?,
-            _ => return Err(Refusal::internal("a view has no query")),
+            Some(q) => match &q.node {
+                Some(NodeEnum::SelectStmt(s)) if into_of(s).is_some() => {
+                    return Err(Refusal::new("0A000", "construct", "views must not contain SELECT INTO"));
+                }
+                Some(NodeEnum::SelectStmt(_)) => walk_data(self, q, &Mode::Values).map(|_| ())?,
+                _ => return Err(Refusal::internal("a view has no query")),
+            },
+            None => return Err(Refusal::internal("a view has no query")),
         }
         match &mut v.view {
             // A view over a temporary relation is one too, unless its schema was written: PostgreSQL says so, and puts it there.

@@ -37,8 +37,8 @@ impl Judge<'_> {
                 self.declared_source(i, &table, &scope)?;
             }
             None => {
-                for c in &i.cols {
-                    assigned_name(c)?;
+                for c in &mut i.cols {
+                    self.inserted_name(c, &scope)?;
                 }
                 self.plain_source(i.select_stmt.as_deref_mut(), &scope)?;
             }
@@ -50,6 +50,17 @@ impl Judge<'_> {
             self.on_conflict(conflict, table.as_deref(), &mut level)?;
         }
         self.returning(i.returning_clause.as_mut(), &level, Doors::default(), mode)
+    }
+
+    /// A column of an INSERT's list, where it stands, and whether only part of it is named: the subscripts and fields behind it are judged.
+    fn inserted_name<'n>(&mut self, n: &'n mut Node, scope: &Scope<'_>) -> Result<(&'n str, i32, bool), Refusal> {
+        match &mut n.node {
+            Some(NodeEnum::ResTarget(t)) if t.val.is_none() => {
+                self.indirection(&mut t.indirection, scope)?;
+                Ok((&t.name, t.location, !t.indirection.is_empty()))
+            }
+            _ => Err(Refusal::internal("a column list holds something else")),
+        }
     }
 
     /// VALUES or a query whose values go into plain columns.
@@ -79,9 +90,13 @@ impl Judge<'_> {
 
     fn declared_source(&mut self, i: &mut InsertStmt, table: &Table, scope: &Scope<'_>) -> Result<(), Refusal> {
         let mut columns: Vec<&Column> = Vec::with_capacity(table.columns.len());
-        for c in &i.cols {
-            let (name, location) = assigned_name(c)?;
-            columns.push(column_of(table, name, location)?);
+        for c in &mut i.cols {
+            let (name, location, part) = self.inserted_name(c, scope)?;
+            let column = column_of(table, name, location)?;
+            if part && (column.protection.is_some() || table.has_protected() && table.bound.contains(&column.name)) {
+                return Err(part_of_sealed());
+            }
+            columns.push(column);
         }
         let presets = presets(table, Operation::Insert);
         let implicit = columns.is_empty();
@@ -372,8 +387,10 @@ impl Judge<'_> {
                     return Err(Refusal::internal("ON CONFLICT holds something else"));
                 };
                 self.plain_opt(e.expr.as_mut(), level)?;
-                if !e.collation.is_empty() || !e.opclass.is_empty() {
-                    return Err(Refusal::construct("A collation or operator class in ON CONFLICT"));
+                let special = !e.collation.is_empty() || !e.opclass.is_empty();
+                let collation = tree::parts(&e.collation);
+                if e.opclass.len() > 1 || !e.collation.is_empty() && !collation.is_some_and(|c| self.may_name_collation(&c)) {
+                    return Err(unknown_arbiter());
                 }
                 if e.name.is_empty() {
                     continue;
@@ -388,6 +405,10 @@ impl Judge<'_> {
                         ));
                     }
                     if let Some(protection) = &column.protection {
+                        // What orders and compares is the tag.
+                        if special {
+                            return Err(unknown_arbiter());
+                        }
                         if !protection.eq() {
                             return Err(Refusal::new(
                                 "42P10",
@@ -436,9 +457,6 @@ impl Judge<'_> {
             let Some(NodeEnum::ResTarget(t)) = &mut assignment.node else {
                 return Err(Refusal::internal("SET holds something else"));
             };
-            if !t.indirection.is_empty() {
-                return Err(Refusal::construct("Assigning part of a column"));
-            }
             let column = column_of(table, &t.name, t.location)?;
             may_assign(table, column)?;
             let limits = table.policies.iter().filter(|p| p.operations.contains(&Operation::Update));
@@ -461,6 +479,9 @@ impl Judge<'_> {
                 self.plain_assignment(assignment, &mut source, level)?;
                 continue;
             };
+            if !t.indirection.is_empty() {
+                return Err(part_of_sealed());
+            }
             let Some(val) = &mut t.val else {
                 return Err(Refusal::internal("an expression is empty"));
             };
@@ -597,6 +618,16 @@ pub(crate) fn assigned_name(n: &Node) -> Result<(&str, i32), Refusal> {
         Some(NodeEnum::ResTarget(_)) => Err(Refusal::construct("Assigning part of a column")),
         _ => Err(Refusal::internal("a column list holds something else")),
     }
+}
+
+/// The refusal of a part of what is sealed as a whole.
+fn part_of_sealed() -> Refusal {
+    Refusal::construct("Assigning part of a column that is protected, or that protected values are bound to")
+        .hint("Write the whole value.")
+}
+
+fn unknown_arbiter() -> Refusal {
+    Refusal::construct("This collation or operator class in ON CONFLICT")
 }
 
 pub(crate) fn tree_target(name: &str) -> Node {

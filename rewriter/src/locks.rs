@@ -14,7 +14,7 @@
 //! beside a locked table LATERAL, functions in FROM that are given columns, and USING or NATURAL over columns whose comparison may raise.
 
 use pg_query::NodeEnum;
-use pg_query::protobuf::{LimitOption, Node, SelectStmt};
+use pg_query::protobuf::{LimitOption, LockClauseStrength, Node, SelectStmt};
 use postern_config::settings::Enforce;
 
 use crate::census;
@@ -128,6 +128,19 @@ impl Judge<'_> {
             return Ok(());
         }
         Err(unguarded("A locking read over this USING or NATURAL join").hint("Write the join condition with ON."))
+    }
+}
+
+/// What a locking clause is called.
+pub(crate) fn name(clause: &Node) -> &'static str {
+    match &clause.node {
+        Some(NodeEnum::LockingClause(l)) => match l.strength() {
+            LockClauseStrength::LcsForkeyshare => "FOR KEY SHARE",
+            LockClauseStrength::LcsForshare => "FOR SHARE",
+            LockClauseStrength::LcsFornokeyupdate => "FOR NO KEY UPDATE",
+            _ => "FOR UPDATE",
+        },
+        _ => "FOR UPDATE",
     }
 }
 

@@ -65,10 +65,12 @@ fn lexeme(sql: &str, t: &ScanToken) -> Option<Lexeme> {
     let text = match t.token() {
         // However it is quoted.
         Token::Sconst | Token::Usconst => format!("'{}", value(text)),
-        Token::Ident | Token::Uident if text.contains('"') => text
-            .trim_start_matches(['U', 'u', '&'])
-            .trim_matches('"')
-            .replace("\"\"", "\""),
+        Token::Ident if text.contains('"') => text.trim_matches('"').replace("\"\"", "\""),
+        // It is escaped as a literal would be.
+        Token::Uident => {
+            let name = text.trim_start_matches(['U', 'u', '&']).trim_matches('"');
+            value(&format!("U&'{}'", name.replace("\"\"", "\"").replace('\'', "''")))
+        }
         _ => text.to_lowercase(),
     };
     Some(Lexeme { start, text })

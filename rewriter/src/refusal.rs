@@ -33,6 +33,11 @@ impl Refusal {
         self
     }
 
+    /// Takes the place away, where PostgreSQL says none.
+    pub(crate) fn placeless(self) -> Self {
+        Self { position: None, ..self }
+    }
+
     /// Turns a byte position into PostgreSQL's count of characters.
     pub(crate) fn in_characters(mut self, sql: &str) -> Self {
         self.position = self.position.and_then(|p| {

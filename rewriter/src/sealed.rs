@@ -9,6 +9,7 @@ use crate::judge::Judge;
 use crate::plan::{Param, Refusal, Value};
 use crate::scope::{Scope, SealedCol};
 use crate::tree;
+use crate::types::registry_type;
 
 /// An equality that the database answers by tag, to be checked on the opened value where its rows are returned.
 pub(crate) struct Matched {
@@ -30,6 +31,7 @@ impl Judge<'_> {
     pub(crate) fn comparison(&mut self, e: &mut protobuf::AExpr, scope: &Scope<'_>) -> Result<Option<Matched>, Refusal> {
         self.operator_name(e)?;
         let kind = e.kind();
+        let named = references_by_name(e);
         let operator = tree::parts(&e.name)
             .and_then(|p| p.last().map(|o| (*o).to_owned()))
             .unwrap_or_default();
@@ -68,6 +70,8 @@ impl Judge<'_> {
                     mixed(&r)
                 });
             }
+            // They are no types of the client's.
+            self.seen.type_names -= named;
             return Ok(None);
         };
         if asks == Asks::Other {
@@ -317,4 +321,34 @@ fn same_type(name: &protobuf::TypeName, ty: &ColumnType) -> bool {
         (ColumnType::Numeric(_), ColumnType::Numeric(_)) => true,
         (a, b) => a == b,
     }
+}
+
+/// `reference IN ('name', 'name')`: PostgreSQL reads several literals in the type of what they stand beside (one by itself is an oid). Says that of each of them, and
+/// how many there are.
+fn references_by_name(e: &mut protobuf::AExpr) -> usize {
+    let (AExprKind::AexprIn, Some(left), Some(right)) = (e.kind(), &e.lexpr, &mut e.rexpr) else {
+        return 0;
+    };
+    let (Some(NodeEnum::TypeCast(cast)), Some(NodeEnum::List(list))) = (&left.node, &mut right.node) else {
+        return 0;
+    };
+    let literal = |n: &Node| matches!(&n.node, Some(NodeEnum::AConst(k)) if string_constant(k).is_some());
+    let Some(ty) = cast
+        .type_name
+        .as_ref()
+        .filter(|ty| registry_type(ty) && ty.array_bounds.is_empty())
+    else {
+        return 0;
+    };
+    if list.items.len() < 2 || !list.items.iter().all(literal) {
+        return 0;
+    }
+    for item in &mut list.items {
+        *item = tree::node(NodeEnum::TypeCast(Box::new(protobuf::TypeCast {
+            arg: Some(Box::new(std::mem::take(item))),
+            type_name: Some(ty.clone()),
+            location: cast.location,
+        })));
+    }
+    list.items.len()
 }

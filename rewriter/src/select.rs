@@ -5,7 +5,7 @@ use pg_query::protobuf::{Node, SelectStmt, SetOperation};
 
 use crate::expr::{SealedRef, Yield};
 use crate::judge::Judge;
-use crate::locks::Locked;
+use crate::locks::{self, Locked};
 use crate::plan::Refusal;
 use crate::project::{Doors, Projection, Shown};
 use crate::relations::{Listed, names_of};
@@ -46,8 +46,10 @@ impl Judge<'_> {
     }
 
     fn select_level(&mut self, s: &mut SelectStmt, outer: Option<&Scope<'_>>, mode: &Mode) -> Result<Projection, Refusal> {
-        if s.into_clause.is_some() {
-            return Err(Refusal::construct("SELECT INTO").hint("Use CREATE TABLE … AS with a login that may run DDL."));
+        if let Some(into) = &s.into_clause {
+            // Where it may stand the statement is a CREATE TABLE AS by now.
+            let location = into.rel.as_ref().map_or(-1, |r| r.location);
+            return Err(Refusal::syntax("SELECT ... INTO is not allowed here").at(location));
         }
         let locked_above = std::mem::take(&mut self.locked);
         let mut scope = Scope::new(outer);
@@ -237,6 +239,10 @@ impl Judge<'_> {
     }
 
     fn set_operation(&mut self, s: &mut SelectStmt, scope: &Scope<'_>, mode: &Mode) -> Result<Projection, Refusal> {
+        if let Some(clause) = s.locking_clause.first() {
+            let message = format!("{} is not allowed with UNION/INTERSECT/EXCEPT", locks::name(clause));
+            return Err(Refusal::new("0A000", "construct", message));
+        }
         let (Some(left), Some(right)) = (&mut s.larg, &mut s.rarg) else {
             return Err(Refusal::internal("a set operation lacks an arm"));
         };
@@ -280,9 +286,6 @@ impl Judge<'_> {
         }
         self.plain_opt(s.limit_offset.as_mut(), scope)?;
         self.plain_opt(s.limit_count.as_mut(), scope)?;
-        if !s.locking_clause.is_empty() {
-            return Err(Refusal::construct("FOR UPDATE over a set operation"));
-        }
         Ok(left)
     }
 

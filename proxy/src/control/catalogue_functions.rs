@@ -57,14 +57,17 @@ const fn kind(view: &'static str, name: &'static str, reference: &'static str) -
 impl Kind {
     /// Whether the session sees the object with the oid `oid`.
     pub(super) fn seen(&self, oid: &str) -> String {
-        let view = format!(
-            "EXISTS (SELECT FROM postern_catalog.{} seen WHERE seen.oid = {oid})",
-            self.view
-        );
+        let among = |further: &str| {
+            format!(
+                "EXISTS (SELECT FROM postern_catalog.{} seen WHERE seen.oid = {oid}{further})",
+                self.view
+            )
+        };
         match self.view {
-            // Databases and tablespaces with low oids may hold what is not this session's.
-            "pg_database" | "pg_tablespace" => view,
-            _ => format!("({oid} < 16384 OR {view})"),
+            // Databases and tablespaces with low oids may hold what is not this session's. Of other databases there is nothing to ask but their names.
+            "pg_database" => among(" AND seen.datname = pg_catalog.current_database()"),
+            "pg_tablespace" => among(""),
+            _ => format!("({oid} < 16384 OR {})", among("")),
         }
     }
 }
@@ -117,7 +120,8 @@ fn spelling() -> Vec<CatalogueFunction> {
     };
     let unqualified = |name: &str, kind: &Kind, unquoted: &str| {
         let body = format!(
-            "SELECT CASE WHEN $1 = '-' THEN 0::oid WHEN $1 ~ '^[0-9]+$' THEN $1::oid ELSE \
+            "SELECT CASE WHEN $1 = '-' THEN 0::oid WHEN $1 ~ '^[0-9]+$' THEN $1::oid \
+             WHEN pg_catalog.array_length(pg_catalog.parse_ident($1), 1) > 1 THEN postern_catalog.refused('42602', 'invalid name syntax') ELSE \
              (SELECT o.oid FROM postern_catalog.{} o WHERE o.{} = {unquoted}) END",
             kind.view, kind.name
         );

@@ -135,6 +135,19 @@ macro_rules! shown_owner {
     };
 }
 
+/// A database's column: as it is of the session's own, and what another had at first.
+macro_rules! own_database_or {
+    ($own:literal, $at_first:literal) => {
+        concat!(
+            "CASE WHEN x.datname = pg_catalog.current_database() THEN ",
+            $own,
+            " ELSE ",
+            $at_first,
+            " END"
+        )
+    };
+}
+
 /// A relation that is told by its names.
 macro_rules! seen_name {
     ($schema:literal, $name:literal) => {
@@ -329,13 +342,30 @@ pub(super) const CATALOG_VIEWS: &[CatalogueView] = &[
     // The session's own; what PostgreSQL runs for one is the rewritten text, and the one without a name may be how Postern runs a simple statement.
     CatalogueView {
         name: "pg_cursors",
-        columns: &[("statement", "NULL::pg_catalog.text")],
+        columns: &[(
+            "statement",
+            "CASE WHEN pg_catalog.starts_with(x.statement, '/*postern declared as ') \
+             THEN pg_catalog.convert_from(pg_catalog.decode(pg_catalog.split_part(x.statement, ' ', 4), 'hex'), 'UTF8') END",
+        )],
         tail: "WHERE x.name <> '' AND x.name NOT LIKE 'postern$%'",
     },
     CatalogueView {
+    // The session's own, and those that every cluster begins with, as it begins with them: what became of them since is not told.
         name: "pg_database",
-        columns: &[("datacl", "NULL")],
-        tail: "WHERE x.datname = pg_catalog.current_database()",
+        columns: &[
+            ("datdba", own_database_or!("x.datdba", "10")),
+            (
+                "datistemplate",
+                own_database_or!("x.datistemplate", "x.datname <> 'postgres'"),
+            ),
+            ("datallowconn", own_database_or!("x.datallowconn", "x.datname <> 'template0'")),
+            ("datconnlimit", own_database_or!("x.datconnlimit", "-1")),
+            ("datfrozenxid", own_database_or!("x.datfrozenxid", "'0'::pg_catalog.xid")),
+            ("datminmxid", own_database_or!("x.datminmxid", "'0'::pg_catalog.xid")),
+            ("dattablespace", own_database_or!("x.dattablespace", "1663")),
+            ("datacl", "NULL"),
+        ],
+        tail: "WHERE x.datname IN (pg_catalog.current_database(), 'postgres', 'template0', 'template1')",
     },
     filtered("pg_db_role_setting", NONE),
     filtered("pg_default_acl", NONE),
