@@ -264,6 +264,7 @@ fn families(stage: &Stage) -> Vec<Family> {
         "masks.toml",
         "policies.toml",
         "exchange.toml",
+        "lookups.toml",
     ];
     let mut all: Vec<Family> = names
         .iter()
