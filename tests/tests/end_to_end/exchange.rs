@@ -2,7 +2,7 @@
 
 use postern_tests::attack::Family;
 use postern_tests::connection::Connection;
-use postern_tests::product::{run_postern, workspace};
+use postern_tests::product::{fresh_directory, run_postern, workspace};
 use postern_tests::rewriting::{Rewriting, native_alone};
 use postern_tests::stand::Stand;
 use postern_tests::target::Target;
@@ -260,6 +260,35 @@ fn why_a_row_is_not_shown_by_way_of_an_import() {
     // Two imports one beneath the other.
     assert!(why(&["--as", "dora"], "readers", "answers", "a-2").0);
     assert!(!why(&["--as", "dora"], "readers", "answers", "a-1").0);
+}
+
+/// `postern policy test` tells which policy let somebody through by way of an import.
+#[test]
+fn coverage_is_told_of_policies_over_imports() {
+    let stand = Stand::shared();
+    let _alone = stand.alone();
+    let _rows = Lent::rows(stand);
+    let config = stand.gate().config.to_str().expect("a path in UTF-8");
+    let directory = fresh_directory("lookups-policy-test");
+    let file = directory.join("cases.toml");
+    let cases = "module = \"borrower\"\n[[case]]\nname = \"her book's\"\nas = \"dora\"\nsql = \"SELECT id FROM reviews\"\nexpect = { rows = \
+                 [[\"rv-2\"]] }\n[[case]]\nname = \"no other\"\nas = \"dora\"\nsql = \"SELECT id FROM reviews WHERE id <> 'rv-2'\"\nexpect = \
+                 { count = 0 }\n";
+    std::fs::write(&file, cases).expect("written");
+    let path = file.to_str().expect("a path in UTF-8");
+    let done = run_postern(&["policy", "test", "--config", config, path]);
+    let text = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
+    std::fs::remove_dir_all(directory).expect("the directory is ours");
+    assert!(done.status.success() && text.contains("2 cases: 2 hold, 0 do not"), "{text}");
+    // She has written none, so that it can have been no other policy.
+    assert!(
+        text.contains("select lent             let through: dora; not let through: dora"),
+        "{text}"
+    );
+    assert!(
+        text.contains("select own              let through: never; not let through: dora"),
+        "{text}"
+    );
 }
 
 /// A cascade was declared, and lint says what it means.
