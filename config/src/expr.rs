@@ -344,7 +344,8 @@ pub enum Expr {
 pub struct InSelect {
     /// The value looked for, of the outer table.
     pub value: Expr,
-    /// The table looked in, of the same module; its rows are seen unfiltered.
+    /// The table looked in. Rows of one that the module declares are seen unfiltered; of one that it imports ([`crate::Manifest::looked_into`]),
+    /// what the import shows to whoever asks.
     pub table: TableRef,
     /// The column compared with.
     pub column: Ident,
@@ -580,6 +581,50 @@ impl Expr {
                 }))
             }
         }
+    }
+
+    /// The expression with other subqueries: inner ones are changed before those around them.
+    pub fn with_subqueries(self, changed: &dyn Fn(InSelect) -> InSelect) -> Self {
+        let go = |e: Box<Expr>| Box::new(e.with_subqueries(changed));
+        let all = |es: Vec<Expr>| es.into_iter().map(|e| e.with_subqueries(changed)).collect();
+        match self {
+            Expr::Bool(_) | Expr::Column(_) | Expr::Claim(_) | Expr::Tag(_) | Expr::ClaimTag(_) | Expr::Const(_) => self,
+            Expr::Compare(op, a, b) => Expr::Compare(op, go(a), go(b)),
+            Expr::IsNull { of, negated } => Expr::IsNull { of: go(of), negated },
+            Expr::IsTrue { of, negated } => Expr::IsTrue { of: go(of), negated },
+            Expr::Not(e) => Expr::Not(go(e)),
+            Expr::And(es) => Expr::And(all(es)),
+            Expr::Or(es) => Expr::Or(all(es)),
+            Expr::InList(e, list) => Expr::InList(go(e), list),
+            Expr::AnyClaim(e, claim) => Expr::AnyClaim(go(e), claim),
+            Expr::InSelect(select) => Expr::InSelect(Box::new(changed(InSelect {
+                value: select.value.with_subqueries(changed),
+                predicate: select.predicate.with_subqueries(changed),
+                ..*select
+            }))),
+        }
+    }
+
+    /// The equality tags of claims that it asks for, those in subqueries included.
+    pub fn claim_tags(&self) -> Vec<ClaimTag> {
+        let mut tags = Vec::new();
+        self.walk(&mut |e| {
+            if let Expr::ClaimTag(tag) = e {
+                tags.push(tag.clone());
+            }
+        });
+        tags
+    }
+
+    /// Every subquery in it, inner ones included.
+    pub fn subqueries(&self) -> Vec<&InSelect> {
+        let mut found = Vec::new();
+        self.walk(&mut |e| {
+            if let Expr::InSelect(select) = e {
+                found.push(&**select);
+            }
+        });
+        found
     }
 
     /// Columns of the policy's own table that this reads (those of subqueries' tables are not among them).

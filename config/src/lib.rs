@@ -6,6 +6,7 @@
 //!
 //! This crate does no I/O beyond reading those files, knows no secrets (only where they are kept) and no SQL of clients.
 
+mod beneath;
 pub mod draft;
 pub mod expr;
 pub mod lint_code;

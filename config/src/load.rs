@@ -17,6 +17,7 @@ mod document;
 mod exchange;
 mod keys;
 mod login;
+mod lookups;
 mod module;
 mod policies;
 mod pool;
@@ -79,19 +80,17 @@ fn read_all(file: &Path, problems: &mut Vec<Problem>) -> Option<Config> {
         }
         None => (None, None, Default::default(), Claim::BUILT_IN.to_vec()),
     };
-    let mut modules = Vec::new();
     let files = manifest_files(&directory.join("modules"), problems);
     let count = files.len();
-    for path in files {
-        let Some(text) = read(&path, problems) else { continue };
-        let mut notes = Notes::new(&path, &text);
-        let found = module::read(&text, &path, restriction.as_ref(), &claims, &mut notes);
-        problems.extend(notes.into_problems());
-        modules.extend(found.map(|module| (path, module)));
-    }
+    let texts: Vec<(PathBuf, String)> = files
+        .into_iter()
+        .filter_map(|path| read(&path, problems).map(|text| (path, text)))
+        .collect();
+    let modules = read_modules(&texts, restriction.as_ref(), &claims, problems);
     module::check_together(&modules, settings.as_ref(), problems);
     if modules.len() == count {
         exchange::check_together(&modules, problems);
+        lookups::check_together(&modules, problems);
         let manifests: Vec<_> = modules.iter().map(|(_, m)| &m.manifest).collect();
         named.check(file, &manifests, problems);
     }
@@ -102,6 +101,35 @@ fn read_all(file: &Path, problems: &mut Vec<Problem>) -> Option<Config> {
         settings: settings?,
         modules,
     })
+}
+
+/// In two passes over all of them: policies look at columns of tables that are imported.
+fn read_modules(
+    texts: &[(PathBuf, String)],
+    restriction: Option<&(document::At<String>, crate::expr::Expr)>,
+    claims: &[Claim],
+    problems: &mut Vec<Problem>,
+) -> Vec<(PathBuf, module::Read)> {
+    let mut notes: Vec<Notes> = texts.iter().map(|(path, text)| Notes::new(path, text)).collect();
+    let documents: Vec<_> = texts
+        .iter()
+        .zip(&mut notes)
+        .map(|((_, text), notes)| document::parse(text, notes))
+        .collect();
+    let begun: Vec<_> = texts
+        .iter()
+        .zip(&documents)
+        .zip(&mut notes)
+        .map(|(((path, _), document), notes)| module::begin(document, path, claims, notes))
+        .collect();
+    let offered: Vec<_> = begun.iter().map(module::Begun::offered).collect();
+    let mut modules = Vec::new();
+    for (((path, _), begun), mut notes) in texts.iter().zip(begun).zip(notes) {
+        let found = begun.finish(restriction, claims, &offered, &mut notes);
+        problems.extend(notes.into_problems());
+        modules.extend(found.map(|module| (path.clone(), module)));
+    }
+    modules
 }
 
 fn read(path: &Path, problems: &mut Vec<Problem>) -> Option<String> {

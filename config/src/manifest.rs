@@ -500,17 +500,14 @@ impl Table {
 
     /// The equality tags of claims that its policies, restrictions and masks ask for.
     pub fn claim_tags(&self) -> Vec<ClaimTag> {
+        self.predicates().flat_map(Expr::claim_tags).collect()
+    }
+
+    /// Every predicate that decides about its rows and columns: policies', restrictions and those of masks.
+    pub fn predicates(&self) -> impl Iterator<Item = &Expr> {
         let policies = self.policies.iter().flat_map(|p| p.using.iter().chain(&p.check));
         let masks = self.columns.iter().filter_map(|c| c.shown_when.as_ref());
-        let mut tags = Vec::new();
-        for expr in policies.chain(&self.restrictions).chain(masks) {
-            expr.walk(&mut |e| {
-                if let Expr::ClaimTag(tag) = e {
-                    tags.push(tag.clone());
-                }
-            });
-        }
-        tags
+        policies.chain(&self.restrictions).chain(masks)
     }
 
     /// Whether any column is stored sealed.

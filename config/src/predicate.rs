@@ -6,7 +6,8 @@
 //!
 //! What may be written: bare columns, `claim.NAME`, `'text'`, whole numbers, `true`/`false`, `= <> < <= > >=`, `AND OR NOT`,
 //! `IS [NOT] NULL`, `IS [NOT] TRUE`, `[NOT] IN ('a', 'b')`, `x = ANY(claim.LIST)` and
-//! `x [NOT] IN (SELECT column FROM table WHERE …)`, nested as deep as one likes but never correlated and never out of the module.
+//! `x [NOT] IN (SELECT column FROM table WHERE …)`, nested as deep as one likes but never correlated, of a table that the module declares or
+//! imports.
 
 use sqlparser::ast::{self, BinaryOperator, Query, UnaryOperator, Value};
 use sqlparser::dialect::PostgreSqlDialect;
@@ -34,8 +35,19 @@ pub struct Shape {
     pub name: TableRef,
     /// Its columns.
     pub columns: Vec<ShapeColumn>,
-    /// The columns are what a role is scoped by.
-    pub scopes_role: bool,
+    /// What it is the shape of.
+    pub kind: ShapeKind,
+}
+
+/// What has a shape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShapeKind {
+    /// A declared table.
+    Table,
+    /// A table that is imported: the columns are those that are read of it.
+    Import,
+    /// A role: the columns are what it is scoped by.
+    Role,
 }
 
 /// What a predicate may know of a column.
@@ -60,7 +72,7 @@ pub struct Scope<'s> {
     pub module: &'s ModuleName,
     /// The table whose rows it judges.
     pub table: &'s Shape,
-    /// All declared tables of the module, that one included.
+    /// What a subquery may look into: all declared tables of the module, that one included, and what it imports.
     pub tables: &'s [Shape],
     /// The claims that there are.
     pub claims: &'s [Claim],
@@ -173,7 +185,7 @@ impl<'s> Reader<'s> {
             ));
         };
         let Some(column) = table.columns.iter().find(|c| c.name.as_str() == folded) else {
-            if table.scopes_role {
+            if table.kind == ShapeKind::Role {
                 return self.complain(format!(
                     "the role is not scoped by `{folded}`; name it in `scope`, or write `claim.{folded}` if a claim is meant"
                 ));
@@ -185,9 +197,14 @@ impl<'s> Reader<'s> {
                         .to_owned()
                 }
                 None if self.claims.iter().any(|c| c.name() == folded) => format!("did you mean `claim.{folded}`?"),
+                None if table.kind == ShapeKind::Import => "name it in `columns` of the import and of the export".to_owned(),
                 None => "declare it in the manifest or correct the name".to_owned(),
             };
-            return self.complain(format!("table {} has no column `{folded}`; {remedy}", table.name));
+            let lacks = match table.kind {
+                ShapeKind::Import => format!("of {} no column `{folded}` is imported", table.name),
+                ShapeKind::Table | ShapeKind::Role => format!("table {} has no column `{folded}`", table.name),
+            };
+            return self.complain(format!("{lacks}; {remedy}"));
         };
         if column.never {
             return self.complain(format!(
@@ -475,17 +492,18 @@ impl<'s> Reader<'s> {
         let schema = &scope.table.name.schema;
         if let Some(foreign) = parts.schema.as_deref().filter(|s| *s != schema.as_str()) {
             return self.complain(format!(
-                "`{foreign}.{}` is outside module {}; a policy looks into its own module only: carry the fact in a claim instead",
+                "`{foreign}.{}` is outside module {}; a policy looks into what its module declares or imports: import the table, or carry \
+                 the fact in a claim",
                 parts.table, scope.module
             ));
         }
         let Some(inner) = scope.tables.iter().find(|t| t.name.name.as_str() == parts.table) else {
             let remedy = match nearest(&parts.table, scope.tables.iter().map(|t| t.name.name.as_str())) {
                 Some(close) => format!("did you mean `{close}`?"),
-                None => "declare it in the manifest or correct the name".to_owned(),
+                None => "declare it in the manifest, import it, or correct the name".to_owned(),
             };
             return self.complain(format!(
-                "module {} declares no table `{}`; {remedy}",
+                "module {} declares no table `{}` and imports none; {remedy}",
                 scope.module, parts.table
             ));
         };

@@ -7,13 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use pg_query::protobuf::{Node, RawStmt};
-use postern_config::expr::Subqueries;
+use postern_config::expr::{Expr, Subqueries};
 use postern_config::manifest::Operation;
 use postern_config::names::{ColumnRef, TableRef};
 use postern_config::settings::Enforce;
 use postern_config::{ColumnType, Login, ModuleName};
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, RelationKind};
 use crate::census::{self, Counts};
 use crate::create_function::Body;
 use crate::inside::Mentions;
@@ -102,6 +102,8 @@ pub(crate) struct Judge<'a> {
     pub(crate) body: Option<Body>,
     /// A view is read through which another module's table may be seen.
     pub(crate) shows_imports: bool,
+    /// A table is touched whose policies look into another module's.
+    pub(crate) looks_into_imports: bool,
     hidden: usize,
 }
 
@@ -348,6 +350,7 @@ impl<'a> Judge<'a> {
             outlives: false,
             body: None,
             shows_imports: false,
+            looks_into_imports: false,
             reads_catalogue: false,
             hidden: 0,
         }
@@ -362,9 +365,21 @@ impl<'a> Judge<'a> {
     /// Notes which policies of a table were applied.
     pub(crate) fn note_policies(&mut self, table: &postern_config::Table, operation: Operation) {
         self.operations.insert((table.name.clone(), operation));
+        // Whatever the operation: how PostgreSQL plans a check is told with the rest of the plan.
+        self.looks_into_imports |= table.predicates().any(|e| self.looks_into_import(e));
         for policy in table.policies.iter().filter(|p| p.operations.contains(&operation)) {
             self.policies.insert(format!("{}/{}", table.name, policy.name));
         }
+    }
+}
+
+impl Judge<'_> {
+    fn looks_into_import(&self, expr: &Expr) -> bool {
+        let imported = |t: &TableRef| {
+            let relation = self.ask.catalog.relation(t.schema.as_str(), t.name.as_str());
+            relation.is_some_and(|r| r.kind == RelationKind::Imported)
+        };
+        expr.subqueries().into_iter().any(|s| imported(&s.table))
     }
 }
 

@@ -193,6 +193,13 @@ fn explain(e: &protobuf::ExplainStmt, ask: &Ask<'_>) -> Result<Plan, Refusal> {
             )
             .hint("The plan would show the other module's table and its policies."));
         }
+        if judge.looks_into_imports {
+            return Err(Refusal::denied(
+                "explain",
+                "permission denied for EXPLAIN of a table whose policies look into another module's",
+            )
+            .hint("The plan would show the other module's table and its policies."));
+        }
         if !superadmin && !judge.policies.is_empty() {
             e.options = options.iter().filter(|o| !is_option(o, "costs")).cloned().collect();
             e.options.push(costs_off());

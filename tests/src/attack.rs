@@ -15,7 +15,7 @@ use crate::connection::{Connection, Failure};
 use crate::message::{ErrorFields, Reply};
 use crate::stand::Stand;
 
-/// The files of `attacks/` about the modules of the reference domain; `policies.toml` and `exchange.toml` have modules of their own.
+/// The files of `attacks/` about the modules of the reference domain; `policies.toml`, `exchange.toml` and `lookups.toml` have modules of their own.
 pub const FILES: [&str; 5] = [
     "isolation.toml",
     "filters_reading.toml",

@@ -13,7 +13,7 @@ use crate::stand::{Stand, eventually};
 pub(crate) const GATE_PASSWORD: &str = "for tests alone, never elsewhere";
 
 /// Modules that only the tests have, in `gate/`.
-pub(crate) const GATE_MODULES: [&str; 5] = ["alltypes", "archive", "guild", "lender", "borrower"];
+pub(crate) const GATE_MODULES: [&str; 6] = ["alltypes", "archive", "guild", "lender", "borrower", "readers"];
 
 /// A second proxy with a configuration of its own.
 pub struct Gate {

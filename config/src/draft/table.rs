@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use super::{Column, Division, ForeignKey, Schema, Table, names, policies, quoted, quoted_list, said, sorted};
 use crate::load::column::{declarable, takes_default};
 use crate::names::{Ident, MAX_IDENT_BYTES, ModuleName, TableRef};
-use crate::predicate::{Shape, ShapeColumn};
+use crate::predicate::{Shape, ShapeColumn, ShapeKind};
 use crate::types::ColumnType;
 
 /// A schema on its way into a manifest.
@@ -226,7 +226,7 @@ fn shape(table: &Table, schema: &Ident) -> Option<Shape> {
                 })
             })
             .collect(),
-        scopes_role: false,
+        kind: ShapeKind::Table,
     })
 }
 

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use super::Problem;
 use super::document::{At, Notes, Section};
-use super::module::{Read, identifier};
+use super::module::{Offered, Read, identifier};
 use super::table::Draft;
 use crate::manifest::{Export, Import, ImportKey, Manifest, ReferenceAction, SharedRows, Table};
-use crate::names::{Ident, ModuleName};
+use crate::names::{Ident, ModuleName, TableRef};
+use crate::predicate::{Shape, ShapeColumn, ShapeKind};
 
 /// `[[export]]`.
 pub(super) fn exports(root: &mut Section<'_, '_>, notes: &mut Notes) -> Vec<Export> {
@@ -68,6 +69,31 @@ pub(super) fn imports(root: &mut Section<'_, '_>, notes: &mut Notes) -> Vec<Impo
         }
     }
     imports
+}
+
+/// What policies may know of an import: the columns that are read, of the types that they have where they come from. What the other module
+/// does not have is noted by [`check_together`], so it compares with anything here.
+pub(super) fn shape(import: &Import, schema: &Ident, others: &[Offered]) -> Shape {
+    let table = others.iter().find_map(|o| o.table(&import.from, &import.table));
+    let column = |name: &Ident| {
+        let found = table.and_then(|t| t.columns.iter().find(|c| c.name == *name));
+        ShapeColumn {
+            name: name.clone(),
+            ty: found.and_then(|c| c.ty.clone()),
+            protected: found.is_some_and(|c| c.protected),
+            // Its tags are under a key of the other module.
+            eq: false,
+            never: found.is_some_and(|c| c.never),
+        }
+    };
+    Shape {
+        name: TableRef {
+            schema: schema.clone(),
+            name: import.name.clone(),
+        },
+        columns: import.columns.iter().map(column).collect(),
+        kind: ShapeKind::Import,
+    }
 }
 
 /// A foreign key whose table is an import; the other module's part of it is checked by [`check_together`].

@@ -319,23 +319,13 @@ pub(super) fn bind(drafts: &mut [Draft<'_, '_>], notes: &mut Notes) {
     for draft in drafts {
         let table = &mut draft.table;
         table.bound = table.primary_key.clone();
-        let mut read: Vec<Ident> = predicates(table).flat_map(crate::expr::Expr::own_columns).collect();
+        let mut read: Vec<Ident> = table.predicates().flat_map(crate::expr::Expr::own_columns).collect();
         read.sort();
         read.dedup();
         read.retain(|c| !table.bound.contains(c));
         table.bound.extend(read);
         check_bound(draft, notes);
     }
-}
-
-fn predicates(table: &Table) -> impl Iterator<Item = &crate::expr::Expr> {
-    table
-        .policies
-        .iter()
-        .flat_map(|p| [&p.using, &p.check])
-        .flatten()
-        .chain(&table.restrictions)
-        .chain(table.columns.iter().filter_map(|c| c.shown_when.as_ref()))
 }
 
 fn check_bound(draft: &Draft<'_, '_>, notes: &mut Notes) {

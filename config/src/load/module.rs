@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use toml::Spanned;
+use toml::de::DeTable;
+
 use super::Problem;
-use super::document::{At, Notes, Section, parse};
+use super::document::{At, Notes, Section};
 use super::{exchange, keys, login, policies, roles, table};
 use crate::expr::{Claim, Expr};
-use crate::manifest::{LoginKind, Manifest, Written};
+use crate::manifest::{Export, Import, ImportKey, Login, LoginKind, Manifest, Written};
 use crate::names::{Ident, ModuleName};
 use crate::predicate::Shape;
 use crate::settings::Settings;
@@ -21,15 +24,34 @@ pub(super) struct Read {
     login_lines: Vec<usize>,
 }
 
-pub(super) fn read(
-    text: &str,
+/// A manifest whose roles and policies are still to be read.
+pub(super) struct Begun<'d, 't> {
+    module: Option<ModuleName>,
+    schema: Option<At<Ident>>,
+    tablespace: Option<At<Option<Ident>>>,
+    logins: Vec<At<Login>>,
+    accepts: bool,
+    drafts: Vec<table::Draft<'d, 't>>,
+    roles: roles::Roles,
+    exports: Vec<Export>,
+    imports: Vec<Import>,
+    import_keys: Vec<ImportKey>,
+}
+
+/// What policies of other modules may know of a module.
+pub(super) struct Offered {
+    module: Option<ModuleName>,
+    tables: Vec<Shape>,
+}
+
+/// Reads all but roles and policies.
+pub(super) fn begin<'d, 't>(
+    document: &'d Spanned<DeTable<'t>>,
     path: &Path,
-    restriction: Option<&(At<String>, Expr)>,
     claims: &[Claim],
     notes: &mut Notes,
-) -> Option<Read> {
-    let document = parse(text, notes);
-    let mut root = Section::root(&document);
+) -> Begun<'d, 't> {
+    let mut root = Section::root(document);
     let module = module_name(&mut root, path, notes);
     let schema = schema(&mut root, module.as_ref(), notes);
     let tablespace = tablespace(&mut root, notes);
@@ -43,8 +65,8 @@ pub(super) fn read(
     }
     let accepts = check_bodies(&logins, accepts, notes);
 
-    // Tables are read in three passes, because keys and policies look at other tables' columns.
-    let placeholder = Ident::new("unnamed").expect("a plain lower-case name is an identifier");
+    // Tables are read in three passes, because keys and policies look at other tables' columns; policies at those of imports, too.
+    let placeholder = unnamed();
     let home = schema.as_ref().map_or(&placeholder, |s| &s.value);
     let mut drafts = table::read(&mut root, home, claims, notes);
     let roles = roles::read(&mut root, notes);
@@ -52,51 +74,105 @@ pub(super) fn read(
     let imports = exchange::imports(&mut root, notes);
     root.finish(notes);
     let import_keys = keys::check(&mut drafts, &imports, notes);
-    let shapes: Vec<Shape> = drafts.iter().map(table::Draft::shape).collect();
-    let mut predicates: Vec<Written> = Vec::new();
-    if let Some((written, expr)) = restriction {
-        for draft in &mut drafts {
-            draft.table.restrictions.push(expr.clone());
-        }
-        predicates.push(Written {
-            line: written.line,
-            text: written.value.clone(),
-            expr: expr.clone(),
-        });
-    }
-    let mut said = Vec::new();
-    if let Some(module) = &module {
-        let places = roles.place(&drafts, module, &shapes, claims, &mut predicates, notes);
-        for (number, draft) in drafts.iter_mut().enumerate() {
-            policies::read(draft, number, module, &shapes, &places, &mut predicates, notes);
-        }
-        said = places.said();
-        keys::bind(&mut drafts, notes);
-    }
-    let tables = drafts.into_iter().map(|draft| draft.finish(notes)).collect();
-
-    let (module, schema, tablespace) = (module?, schema?, tablespace?);
-    let manifest = Manifest {
+    Begun {
         module,
-        schema: schema.value,
-        tablespace: tablespace.value,
-        logins: logins.iter().map(|l| l.value.clone()).collect(),
-        tables,
+        schema,
+        tablespace,
+        logins,
+        accepts,
+        drafts,
+        roles,
         exports,
         imports,
         import_keys,
-        accepts_second_lock_only_bodies: accepts,
-        predicates,
-        roles: said,
-    };
-    exchange::check(&manifest, notes);
-    Some(Read {
-        module_line: 1,
-        schema_line: schema.line,
-        tablespace_line: tablespace.line,
-        login_lines: logins.iter().map(|l| l.line).collect(),
-        manifest,
-    })
+    }
+}
+
+impl Begun<'_, '_> {
+    pub(super) fn offered(&self) -> Offered {
+        Offered {
+            module: self.module.clone(),
+            tables: self.drafts.iter().map(table::Draft::shape).collect(),
+        }
+    }
+
+    /// Reads roles and policies, which may look into what `others` offer.
+    pub(super) fn finish(
+        self,
+        restriction: Option<&(At<String>, Expr)>,
+        claims: &[Claim],
+        others: &[Offered],
+        notes: &mut Notes,
+    ) -> Option<Read> {
+        let Self {
+            module,
+            schema,
+            logins,
+            mut drafts,
+            ..
+        } = self;
+        let mut shapes: Vec<Shape> = drafts.iter().map(table::Draft::shape).collect();
+        let placeholder = unnamed();
+        let home = schema.as_ref().map_or(&placeholder, |s| &s.value);
+        shapes.extend(self.imports.iter().map(|i| exchange::shape(i, home, others)));
+        let mut predicates: Vec<Written> = Vec::new();
+        if let Some((written, expr)) = restriction {
+            for draft in &mut drafts {
+                draft.table.restrictions.push(expr.clone());
+            }
+            predicates.push(Written {
+                line: written.line,
+                text: written.value.clone(),
+                expr: expr.clone(),
+            });
+        }
+        let mut said = Vec::new();
+        if let Some(module) = &module {
+            let places = self.roles.place(&drafts, module, &shapes, claims, &mut predicates, notes);
+            for (number, draft) in drafts.iter_mut().enumerate() {
+                policies::read(draft, number, module, &shapes, &places, &mut predicates, notes);
+            }
+            said = places.said();
+            keys::bind(&mut drafts, notes);
+        }
+        let tables = drafts.into_iter().map(|draft| draft.finish(notes)).collect();
+
+        let (module, schema, tablespace) = (module?, schema?, self.tablespace?);
+        let manifest = Manifest {
+            module,
+            schema: schema.value,
+            tablespace: tablespace.value,
+            logins: logins.iter().map(|l| l.value.clone()).collect(),
+            tables,
+            exports: self.exports,
+            imports: self.imports,
+            import_keys: self.import_keys,
+            accepts_second_lock_only_bodies: self.accepts,
+            predicates,
+            roles: said,
+        };
+        exchange::check(&manifest, notes);
+        Some(Read {
+            module_line: 1,
+            schema_line: schema.line,
+            tablespace_line: tablespace.line,
+            login_lines: logins.iter().map(|l| l.line).collect(),
+            manifest,
+        })
+    }
+}
+
+impl Offered {
+    /// What is known of one of that module's tables; `None` for another module's.
+    pub(super) fn table(&self, module: &ModuleName, name: &Ident) -> Option<&Shape> {
+        let mut tables = self.tables.iter().filter(|_| self.module.as_ref() == Some(module));
+        tables.find(|t| t.name.name == *name)
+    }
+}
+
+/// Stands in for a schema's name that was not understood.
+fn unnamed() -> Ident {
+    Ident::new("unnamed").expect("a plain lower-case name is an identifier")
 }
 
 fn module_name(root: &mut Section<'_, '_>, path: &Path, notes: &mut Notes) -> Option<ModuleName> {

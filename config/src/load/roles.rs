@@ -18,7 +18,7 @@ use crate::expr::{Claim, Expr, InSelect};
 use crate::manifest::{self, Written};
 use crate::names::{Ident, ModuleName, TableRef, quote_ident};
 use crate::policy::any;
-use crate::predicate::{self, Scope, Shape, ShapeColumn};
+use crate::predicate::{self, Scope, Shape, ShapeColumn, ShapeKind};
 
 /// The roles of a module, in the order written.
 pub(super) struct Roles {
@@ -206,7 +206,7 @@ impl Roles {
                 }
             }
         }
-        let places: Vec<Place> = drafts
+        let mut places: Vec<Place> = drafts
             .iter()
             .zip(shapes)
             .map(|(draft, shape)| {
@@ -218,6 +218,11 @@ impl Roles {
                 Place { columns, through }
             })
             .collect();
+        // Of an import, columns of the very names.
+        places.extend(shapes.iter().skip(drafts.len()).map(|shape| Place {
+            columns: named_alike(&self.scope_names(), shape, BTreeMap::new()),
+            through: None,
+        }));
         check_circles(&places, drafts, notes);
         Places {
             roles: self,
@@ -247,16 +252,21 @@ impl Roles {
                 columns.insert(name.value.as_str(), found.clone());
             }
         }
-        for name in names {
-            if let Some(column) = shape.columns.iter().find(|c| c.name.as_str() == name) {
-                columns.entry(name).or_insert_with(|| column.name.clone());
-            }
-        }
-        columns
-            .into_iter()
-            .filter_map(|(name, column)| Some((Ident::new(name).ok()?, column)))
-            .collect()
+        named_alike(&names, shape, columns)
     }
+}
+
+/// The columns that stand for scope names: those said, then those of the very names.
+fn named_alike<'n>(names: &[&'n str], shape: &Shape, mut said: BTreeMap<&'n str, Ident>) -> Vec<(Ident, Ident)> {
+    for name in names {
+        if let Some(column) = shape.columns.iter().find(|c| c.name.as_str() == *name) {
+            said.entry(name).or_insert_with(|| column.name.clone());
+        }
+    }
+    let columns = said.into_iter();
+    columns
+        .filter_map(|(name, column)| Some((Ident::new(name).ok()?, column)))
+        .collect()
 }
 
 /// The subquery of `scope_through`, read as a predicate, so that its names and types are checked as those of any other.
@@ -269,11 +279,22 @@ fn through(
     notes: &mut Notes,
 ) -> Option<(usize, InSelect)> {
     let target = shapes.iter().position(|s| s.name.name.as_str() == through.table.value);
-    let references = match (&through.references, target.map(|t| drafts[t].table.primary_key.as_slice())) {
+    let key = target.map(|t| drafts.get(t).map_or(&[][..], |d| &d.table.primary_key));
+    let references = match (&through.references, key) {
         (Some(references), _) => references.value.clone(),
         (None, Some([key])) => key.to_string(),
         // It is missing; the predicate's reader says so.
         (None, None) => "id".to_owned(),
+        (None, Some(_)) if target.is_some_and(|t| t >= drafts.len()) => {
+            notes.add(
+                through.table.line,
+                format!(
+                    "`{}` is imported; say with `references` which of its columns `scope_through` is compared with",
+                    through.table.value
+                ),
+            );
+            return None;
+        }
         (None, Some(_)) => {
             notes.add(
                 through.table.line,
@@ -361,7 +382,7 @@ impl Role {
                 },
             },
             columns: columns.collect(),
-            scopes_role: true,
+            kind: ShapeKind::Role,
         }
     }
 

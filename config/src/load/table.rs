@@ -9,7 +9,7 @@ use super::module::identifier;
 use crate::expr::Claim;
 use crate::manifest::{Default, Table, TableLines};
 use crate::names::{Ident, MAX_IDENT_BYTES, TableRef};
-use crate::predicate::{Shape, ShapeColumn};
+use crate::predicate::{Shape, ShapeColumn, ShapeKind};
 
 /// A table in the making.
 pub(super) struct Draft<'d, 't> {
@@ -54,7 +54,7 @@ impl Draft<'_, '_> {
         Shape {
             name: self.table.name.clone(),
             columns: columns.collect(),
-            scopes_role: false,
+            kind: ShapeKind::Table,
         }
     }
 

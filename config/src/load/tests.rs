@@ -4,6 +4,7 @@ use crate::manifest::{Default, Manifest};
 
 mod keys;
 mod lint;
+mod lookups;
 mod presets;
 mod roles;
 mod whole;
@@ -12,7 +13,9 @@ const HEAD: &str = "module = \"acme\"\ntablespace = \"pg_default\"\nlogin = [{ n
 
 fn manifest(text: &str) -> Result<Manifest, Vec<String>> {
     let mut notes = Notes::new(Path::new("acme.toml"), text);
-    let read = module::read(text, Path::new("acme.toml"), None, &Claim::BUILT_IN, &mut notes);
+    let document = document::parse(text, &mut notes);
+    let begun = module::begin(&document, Path::new("acme.toml"), &Claim::BUILT_IN, &mut notes);
+    let read = begun.finish(None, &Claim::BUILT_IN, &[], &mut notes);
     let mut problems = notes.into_problems();
     problems.sort();
     match read {

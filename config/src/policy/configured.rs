@@ -36,19 +36,27 @@ pub(super) fn examples() -> PathBuf {
 /// Loads the manifest of module `acme` beside the example's settings.
 #[track_caller]
 pub(super) fn configured(manifest: &str) -> Config {
+    configured_beside(&[("acme", manifest)])
+}
+
+/// Loads several manifests, by their modules' names, beside the example's settings.
+#[track_caller]
+pub(super) fn configured_beside(manifests: &[(&str, &str)]) -> Config {
     static MADE: AtomicUsize = AtomicUsize::new(0);
     let number = MADE.fetch_add(1, Ordering::Relaxed);
     let directory = std::env::temp_dir().join(format!("postern-policy-{}-{number}", std::process::id()));
     std::fs::create_dir_all(directory.join("modules")).unwrap();
     let file = directory.join("postern.toml");
     std::fs::copy(examples(), &file).unwrap();
-    std::fs::write(directory.join("modules/acme.toml"), manifest).unwrap();
+    for (name, text) in manifests {
+        std::fs::write(directory.join(format!("modules/{name}.toml")), text).unwrap();
+    }
     let loaded = crate::load(&file);
     std::fs::remove_dir_all(&directory).unwrap();
     match loaded {
         Ok(config) => config,
         Err(e) => panic!(
-            "{}\n{manifest}",
+            "{}\n{manifests:?}",
             e.0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
         ),
     }

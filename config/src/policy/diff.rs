@@ -1,7 +1,8 @@
 //! `postern policy diff`: what a new configuration lets through that an old one did not, and the other way about.
 //!
-//! Aligned by module, table, operation and column, and judged by [`super::implies`] both ways. Promised: what is called narrower or the
-//! same is proven to be; everything else needs somebody to accept it. Not looked at: what tables hold (a policy's subquery may find other
+//! Aligned by module, table, operation and column, and judged by [`super::implies`] both ways. Where a policy looks into an import, the tables
+//! beneath are compared, so that what an exporting module's policies let through is told of those who look there, too. Promised: what is
+//! called narrower or the same is proven to be; everything else needs somebody to accept it. Not looked at: what tables hold (a policy's subquery may find other
 //! rows because another module writes them), keys, defaults, limits.
 
 use std::path::Path;
@@ -70,6 +71,7 @@ pub struct Change {
 
 /// All differences, in the order of the new configuration's modules and tables, then what is gone.
 pub fn diff(old: &Config, new: &Config) -> Vec<Change> {
+    let (old, new) = (&old.beneath(), &new.beneath());
     let mut report = Report {
         place: Place::default(),
         changes: Vec::new(),

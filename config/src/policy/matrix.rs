@@ -80,10 +80,10 @@ pub struct Line {
     pub cells: Vec<Option<Folded>>,
 }
 
-/// The whole matrix, tables in declared order, modules by name.
+/// The whole matrix, tables in declared order, modules by name. Where a policy looks into an import, it says what decides beneath.
 pub fn matrix(config: &Config, subjects: &[Subject]) -> Vec<Line> {
     let mut lines = Vec::new();
-    for manifest in &config.modules {
+    for manifest in &config.beneath().modules {
         for table in &manifest.tables {
             of_table(manifest, table, subjects, &mut lines);
         }

@@ -14,7 +14,7 @@ fn shape(name: &str, columns: &[(&str, &str)]) -> Shape {
         never: *name == "password",
     });
     Shape {
-        scopes_role: false,
+        kind: ShapeKind::Table,
         name: TableRef {
             schema: ident("acme"),
             name: ident(name),

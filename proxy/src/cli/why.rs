@@ -41,7 +41,8 @@ pub(super) fn run(args: &WhyArgs, out: &mut impl Write) -> Result<(), CliError> 
         }
         None => ("a guest".to_owned(), Map::new()),
     };
-    if !table.claim_tags().is_empty() {
+    let mut beneath = table.predicates().map(|e| config.expr_beneath(manifest, e.clone()));
+    if beneath.any(|e| !e.claim_tags().is_empty()) {
         return Err(CliError::Option {
             option: "TABLE",
             why: "its policies compare protected columns with claims, by tags that `serve` alone makes",
@@ -59,7 +60,7 @@ pub(super) fn run(args: &WhyArgs, out: &mut impl Write) -> Result<(), CliError> 
     };
     let answer = wait_for(async {
         let pool = control::connect(&config.settings).await?;
-        why::ask(&pool, table, &claims, &args.key).await
+        why::ask(&pool, (&config, manifest, table), &claims, &args.key).await
     })?
     .map_err(failed)?;
     let text = match &answer {

@@ -1,12 +1,13 @@
 //! Which predicate keeps a row from somebody: every part of every policy, evaluated by PostgreSQL on that one row.
 //!
 //! Reads as the control role, without filters, in a transaction that cannot write; what is answered are truth values of predicates, never a
-//! value of the row. The claims stand in the transaction's settings, as those that native policies read.
+//! value of the row. The claims stand in the transaction's settings, as those that native policies read. No import's view is asked, since it
+//! shows nothing without the claims' MAC: where a policy looks into one, what the view says is asked of the table beneath it.
 
 use postern_config::expr::{Claim, Expr, Subqueries};
 use postern_config::manifest::{Operation, Policy};
 use postern_config::names::quote_ident;
-use postern_config::{Ident, Table};
+use postern_config::{Config, Ident, Manifest, Table};
 
 use super::{ControlError, Pool};
 
@@ -47,8 +48,14 @@ impl Answer {
     }
 }
 
-/// Asks about the row with that primary key (one text for each of its columns, in order). `claims` are the settings' texts. `None` where there is no such row.
-pub async fn ask(pool: &Pool, table: &Table, claims: &[(Claim, String)], key: &[String]) -> Result<Option<Answer>, ControlError> {
+/// Asks about the row of a module's table with that primary key (one text for each of its columns, in order). `claims` are the settings' texts.
+/// `None` where there is no such row.
+pub async fn ask(
+    pool: &Pool,
+    (config, manifest, table): (&Config, &Manifest, &Table),
+    claims: &[(Claim, String)],
+    key: &[String],
+) -> Result<Option<Answer>, ControlError> {
     let insert = |p: &Policy| Some((p.name.clone(), table.check_by(p, Operation::Insert)?));
     let inserts: Vec<(Ident, Expr)> = table.policies.iter().filter_map(insert).collect();
     let mut asked = Vec::new();
@@ -101,6 +108,7 @@ pub async fn ask(pool: &Pool, table: &Table, claims: &[(Claim, String)], key: &[
         .collect();
     let outputs: Vec<String> = asked
         .iter()
+        .map(|e| config.expr_beneath(manifest, (*e).clone()))
         .map(|e| format!("({})::bool", e.sql(ROW, Subqueries::Inline)))
         .collect();
     let sql = format!(

@@ -1,5 +1,5 @@
 //! What of an identity PostgreSQL is told: claims that are not sealed, and equality tags of claims that policies compare with protected
-//! columns. Which ones, and in which order, is the configuration's; the values are the identity's.
+//! columns, those of what a module imports among them. Which ones, and in which order, is the configuration's; the values are the identity's.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -31,7 +31,8 @@ impl Told {
     pub fn of(config: &Config) -> Self {
         let tags = config.modules.iter().map(|manifest| {
             let of = |tag: ClaimTag| {
-                let table = manifest.tables.iter().find(|t| t.name == tag.column.table)?;
+                let mut tables = config.modules.iter().flat_map(|m| &m.tables);
+                let table = tables.find(|t| t.name == tag.column.table)?;
                 let ty = table.column(tag.column.column.as_str())?.ty.unconstrained();
                 Some(Tag {
                     name: tag.name(),
@@ -42,7 +43,7 @@ impl Told {
             };
             (
                 manifest.module.clone(),
-                manifest.claim_tags().into_iter().filter_map(of).collect(),
+                config.claim_tags(manifest).into_iter().filter_map(of).collect(),
             )
         });
         Self {

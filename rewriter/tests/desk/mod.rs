@@ -17,7 +17,7 @@ pub fn config() -> Config {
     postern_config::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/examples/postern.toml")).unwrap()
 }
 
-/// The reference domain, and the tests' own module `guild`, which has what that lacks.
+/// The reference domain, and those of the tests' own modules that have what it lacks.
 pub fn with_guild() -> Config {
     static MADE: AtomicUsize = AtomicUsize::new(0);
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -30,7 +30,10 @@ pub fn with_guild() -> Config {
         let entry = entry.unwrap();
         copy(entry.path(), directory.join("modules").join(entry.file_name()));
     }
-    copy(root.join("tests/gate/guild.toml"), directory.join("modules/guild.toml"));
+    for name in ["guild", "lender", "borrower", "readers"] {
+        let file = format!("{name}.toml");
+        copy(root.join("tests/gate").join(&file), directory.join("modules").join(&file));
+    }
     let config = postern_config::load(&directory.join("postern.toml"));
     std::fs::remove_dir_all(&directory).unwrap();
     config.unwrap()

@@ -1,5 +1,5 @@
 //! The tests' own modules by hand: what `gate/guild.toml`, `gate/lender.toml` and `gate/borrower.toml` say in words (roles with heirs, lists
-//! of columns, presets, masks that show something, typed claims, a protected column compared with a claim, exports).
+//! of columns, presets, masks that show something, typed claims, a protected column compared with a claim, exports, policies over imports).
 
 use super::data::{Cell, Data, Rows};
 use super::people::Identity;
@@ -53,6 +53,14 @@ pub fn seen_of_import(who: &Identity, data: &Data, import: &Imported) -> Vec<Vec
     let shown: Vec<usize> = import.columns.iter().map(|c| rows.position(c)).collect();
     let project = |row: Vec<Cell>| shown.iter().map(|&n| row[n].clone()).collect();
     visible.into_iter().map(project).collect()
+}
+
+/// What somebody is shown in module borrower of the book with that id: its shelf and its pages.
+fn lent(who: &Identity, data: &Data, id: Option<&str>) -> Option<[Cell; 2]> {
+    let import = IMPORTED.iter().find(|i| i.name == "lent").expect("it is imported");
+    let books = seen_of_import(who, data, import);
+    let book = books.into_iter().find(|b| id.is_some() && b[0].as_deref() == id)?;
+    Some([book[2].clone(), book[3].clone()])
 }
 
 /// What stands in a masked cell's place; NULL where nothing is said.
@@ -150,6 +158,17 @@ pub(super) fn hidden_cells(who: &Identity, data: &Data, rows: &Rows, row: &[Cell
         }
         ("borrower", "loans") => when(who.sub.is_some() || who.service == Some("borrower")),
         ("borrower", "reminders") => when(who.service == Some("borrower")),
+        // One's own, and those of books that one is shown and that have pages; what is written, to who is shown a shelf with the book.
+        ("borrower", "reviews") => {
+            const BODY: &[&str] = &["body"];
+            let own = is(who, at("owner"));
+            let book = lent(who, data, at("book_id"));
+            let shelves = data.table("lender", "shelves");
+            let shelved = |[shelf, _]: &[Cell; 2]| shelf.is_some() && shelves.rows.iter().any(|s| s[0] == *shelf);
+            let told = own || book.as_ref().is_some_and(shelved);
+            let paged = book.is_some_and(|[_, pages]| number(pages.as_deref()).is_some_and(|n| n >= 0));
+            (own || paged).then_some(if told { NOTHING } else { BODY })
+        }
         (module, table) => panic!("the oracle knows no policies of {module}.{table}"),
     }
 }
@@ -180,6 +199,11 @@ pub(super) fn may(who: &Identity, data: &Data, rows: &Rows, row: &[Cell], write:
         ("guild", "calls") | ("borrower", "reminders") => false,
         ("lender", "books") => is(who, at("owner")) || who.service == Some("lender"),
         ("lender", "shelves") | ("borrower", "loans") => true,
+        // One's own, which stays with a book that one is shown.
+        ("borrower", "reviews") => {
+            let kept = write == Write::Delete || lent(who, data, at("book_id")).is_some();
+            is(who, at("owner")) && kept
+        }
         (module, table) => panic!("the oracle knows no policies of {module}.{table}"),
     }
 }
@@ -206,6 +230,7 @@ pub(super) fn may_insert(who: &Identity, data: &Data, rows: &Rows, row: &[Cell],
         ("lender", "shelves" | "books") => who.service == Some("lender"),
         ("borrower", "loans") => who.sub.is_some() || who.service == Some("borrower"),
         ("borrower", "reminders") => who.service == Some("borrower"),
+        ("borrower", "reviews") => is(who, at("owner")) && lent(who, data, at("book_id")).is_some(),
         (module, table) => panic!("the oracle knows no policies of {module}.{table}"),
     }
 }
@@ -251,6 +276,9 @@ mod tests {
         assert_eq!(keys("bob", "guild", "grades"), ["1", "3", "4", "5", "7"]);
         assert_eq!(keys("bob", "guild", "calls"), ["1", "3"]);
         assert_eq!(keys("dora", "lender", "books"), ["book-2", "7"]);
+        assert_eq!(keys("bob", "borrower", "reviews"), ["rv-1", "rv-2", "rv-3", "rv-6"]);
+        assert_eq!(keys("dora", "borrower", "reviews"), ["rv-2", "rv-5", "rv-6"]);
+        assert_eq!(keys("guest", "borrower", "reviews"), [""; 0]);
         let data = Data::reference();
         let imported = |who, n: usize| seen_of_import(somebody(who), &data, &IMPORTED[n]);
         let text = |t: &str| Some(t.to_owned());

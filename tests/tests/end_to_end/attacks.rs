@@ -130,10 +130,13 @@ fn whose_it_is_decides_not_the_login(stand: &Stand) {
 #[test]
 fn every_attack_has_its_twin_and_there_are_two_hundred_of_them() {
     let mut all = Counted::default();
-    for name in FILES
-        .into_iter()
-        .chain(["policies.toml", "exchange.toml", "catalogue.toml", "partitions.toml"])
-    {
+    for name in FILES.into_iter().chain([
+        "policies.toml",
+        "exchange.toml",
+        "lookups.toml",
+        "catalogue.toml",
+        "partitions.toml",
+    ]) {
         let counted = Family::read(&workspace().join("tests/attacks").join(name)).counted();
         println!("{name}: {counted}");
         all += counted;
@@ -143,5 +146,5 @@ fn every_attack_has_its_twin_and_there_are_two_hundred_of_them() {
     let there = std::fs::read_dir(workspace().join("tests/attacks"))
         .expect("the attacks")
         .count();
-    assert_eq!(there, FILES.len() + 4, "a file that no test runs");
+    assert_eq!(there, FILES.len() + 5, "a file that no test runs");
 }

@@ -18,7 +18,7 @@ fn examples() -> Config {
     }
 }
 
-fn of<'c>(config: &'c Config, module: &str) -> &'c Manifest {
+pub(super) fn of<'c>(config: &'c Config, module: &str) -> &'c Manifest {
     config.module(&ModuleName::new(module).unwrap()).unwrap()
 }
 
@@ -111,16 +111,16 @@ fn the_examples_say_what_the_domain_says() {
 }
 
 /// A directory of its own for one test, removed afterwards.
-struct Scratch(PathBuf);
+pub(super) struct Scratch(PathBuf);
 
 impl Scratch {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("postern-config-{}-{name}", std::process::id()));
         std::fs::create_dir_all(path.join("modules")).unwrap();
         Self(path)
     }
 
-    fn load(&self, settings: &str, modules: &[(&str, &str)]) -> Result<Config, Vec<String>> {
+    pub(super) fn load(&self, settings: &str, modules: &[(&str, &str)]) -> Result<Config, Vec<String>> {
         std::fs::write(self.0.join("postern.toml"), settings).unwrap();
         for (name, text) in modules {
             std::fs::write(self.0.join("modules").join(format!("{name}.toml")), text).unwrap();
@@ -138,7 +138,7 @@ impl Drop for Scratch {
     }
 }
 
-const SETTINGS: &str = "restrict = \"claim.disabled IS NOT TRUE\"
+pub(super) const SETTINGS: &str = "restrict = \"claim.disabled IS NOT TRUE\"
 [listen]
 address = \"127.0.0.1:7432\"
 tls = { certificate = \"c\", key = \"k\" }

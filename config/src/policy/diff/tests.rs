@@ -1,5 +1,5 @@
 use super::*;
-use crate::policy::configured::{HEAD, OWN, configured, with};
+use crate::policy::configured::{HEAD, OWN, configured, configured_beside, with};
 
 /// `verdict place: what` for each difference.
 fn between(old: &str, new: &str) -> Vec<String> {
@@ -38,6 +38,42 @@ fn what_says_the_same_in_other_words_is_the_same() {
         "using = \"owner = claim.sub AND claim.sub IS NOT NULL\"",
     );
     assert_eq!(between(OWN, &other), Vec::<String>::new());
+}
+
+/// Module `acme` looks into what `beyond` shows it of its table `t`.
+fn beyond(exporter: &str, rows: &str) -> Config {
+    let shared = format!("table = \"t\"\ncolumns = [\"owner\", \"id\"]\nrows = \"{rows}\"\n");
+    let exporter = format!(
+        "{}{exporter}[[export]]\nto = [\"acme\"]\n{shared}",
+        HEAD.replace("\"acme\"", "\"beyond\"")
+    );
+    let importer = format!(
+        "{HEAD}[[import]]\nfrom = \"beyond\"\nas = \"seen\"\n{shared}[[table]]\nname = \"mine\"\nprimary_key = [\"id\"]\n\
+         column = [{{ name = \"id\", type = \"text\" }}]\n[[table.policy]]\nname = \"p\"\nfor = [\"select\"]\n\
+         using = \"id IN (SELECT id FROM seen WHERE owner IS NOT NULL)\"\n"
+    );
+    configured_beside(&[("acme", &importer), ("beyond", &exporter)])
+}
+
+#[test]
+fn what_an_import_shows_counts_where_a_policy_looks_into_it() {
+    let more = with(
+        OWN,
+        "using = \"owner = claim.sub\"",
+        "using = \"owner = claim.sub OR claim.super\"",
+    );
+    let said_of = |old: &Config, new: &Config| diff(old, new).iter().map(said).collect::<Vec<_>>();
+    let told = said_of(&beyond(OWN, "policies"), &beyond(&more, "policies"));
+    assert!(told.contains(&"wider mine select: rows".to_owned()), "{told:?}");
+    assert!(told.contains(&"wider t select: rows".to_owned()), "{told:?}");
+    let told = said_of(&beyond(&more, "policies"), &beyond(OWN, "policies"));
+    assert!(told.contains(&"narrower mine select: rows".to_owned()), "{told:?}");
+    // Where all rows are shown, whatever policies say, only the module itself changes.
+    let told = said_of(&beyond(OWN, "all"), &beyond(&more, "all"));
+    assert!(!told.is_empty() && !told.iter().any(|c| c.contains(" mine ")), "{told:?}");
+    let told = said_of(&beyond(OWN, "policies"), &beyond(OWN, "all"));
+    assert!(told.contains(&"wider mine select: rows".to_owned()), "{told:?}");
+    assert_eq!(said_of(&beyond(OWN, "all"), &beyond(OWN, "all")), Vec::<String>::new());
 }
 
 #[test]

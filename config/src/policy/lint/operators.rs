@@ -112,7 +112,7 @@ fn compare(manifest: &Manifest, table: &Table, expr: &Expr, visit: &mut Visit<'_
         Expr::InSelect(select) => {
             operand(table, &select.value, visit);
             compare(manifest, table, &select.value, visit);
-            // The loader has seen to it that the table is the module's own.
+            // What lies beneath an import is looked at in its own module.
             if let Some(inner) = manifest.tables.iter().find(|t| t.name == select.table) {
                 operand(inner, &Expr::Column(select.column.clone()), visit);
                 compare(manifest, inner, &select.predicate, visit);

@@ -4,60 +4,50 @@
 //! PostgreSQL answers `permission denied for schema`. The view shows the exported columns, masked as the exporting module masks them, and by
 //! itself only the rows that its policies show to the verified claims at hand, whoever else filters; native row-level security filters
 //! beneath it, since it belongs to the table's owner. With `rows = "all"` it belongs to the role that policies look into tables with, and
-//! only restrictions hold.
+//! only restrictions hold. That role reads the view where a policy looks into the import, and sees there what whoever asks would see.
 
-use postern_config::expr::{Expr, Subqueries};
-use postern_config::manifest::{Import, Operation, SharedRows, Table};
+use postern_config::expr::Subqueries;
+use postern_config::manifest::{Import, SharedRows, Table};
 use postern_config::names::{quote_ident, quote_literal};
-use postern_config::{Config, Manifest, policy};
+use postern_config::{Config, Manifest};
 
 use super::POLICY_ROLE;
-use super::policies::VERIFIED;
+use super::policies::{self, VERIFIED};
 use super::roles::everybody;
 use super::step::{ProvisionStep, literals, relation_oid};
 use super::tables;
 
-/// The views, then what is left over from earlier manifests, then foreign keys.
-pub(super) fn steps(config: &Config) -> Vec<ProvisionStep> {
-    let mut steps = Vec::new();
+/// The views, each with how many imports lie beneath it, itself counted.
+pub(super) fn views_by_depth(config: &Config) -> Vec<(usize, Vec<ProvisionStep>)> {
+    let mut views = Vec::new();
     for manifest in &config.modules {
         for import in &manifest.imports {
-            let exporter = config.modules.iter().find(|m| m.module == import.from);
-            let Some((exporter, table)) = exporter.and_then(|m| Some((m, m.table(import.table.as_str())?))) else {
+            let Some((exporter, table)) = config.exported(import) else {
                 continue;
             };
+            let mut steps = Vec::new();
             if import.rows == SharedRows::All {
                 steps.push(all_rows(table));
             }
             steps.push(view(manifest, import, exporter, table));
+            views.push((config.import_depth(import), steps));
         }
-        steps.push(unused(config, manifest));
     }
-    for manifest in &config.modules {
-        steps.extend(foreign_keys(config, manifest));
-    }
-    steps
+    views
 }
 
-/// Which rows an import shows, and the masks of its columns.
-fn shown(import: &Import, table: &Table) -> (Expr, Vec<Option<Expr>>) {
-    let rows = match import.rows {
-        SharedRows::Policies => table.using(Operation::Select),
-        SharedRows::All => policy::all(table.restrictions.iter().cloned()),
-    };
-    let mask = |name: &postern_config::Ident| table.column(name.as_str()).and_then(|c| c.shown_when.clone());
-    (rows, import.columns.iter().map(mask).collect())
+/// What is left over from earlier manifests goes before the functions that it calls.
+pub(super) fn unused(config: &Config) -> Vec<ProvisionStep> {
+    config.modules.iter().map(|m| unused_views(config, m)).collect()
 }
 
 /// The modules whose imports call a policy function of this module, beside it.
 pub(super) fn callers<'c>(config: &'c Config, exporter: &'c Manifest, function: &'c str) -> impl Iterator<Item = &'c Manifest> {
     let calls = move |import: &Import, table: &Table| {
-        let (rows, masks) = shown(import, table);
         let name = quote_ident(function);
         // Native row-level security asks beneath a view of policies, too; it asks the same.
-        std::iter::once(&rows)
-            .chain(masks.iter().flatten())
-            .any(|e| e.sql("t", Subqueries::Functions).contains(&name))
+        let mut decided = import.decided_by(table).into_iter();
+        decided.any(|e| e.sql("t", Subqueries::Functions).contains(&name))
     };
     config.modules.iter().map(|m| &**m).filter(move |m| {
         (m.imports.iter().filter(|i| i.from == exporter.module))
@@ -89,14 +79,12 @@ fn view(manifest: &Manifest, import: &Import, exporter: &Manifest, table: &Table
     let name = format!("{}.{}", manifest.schema.quoted(), import.name.quoted());
     // The mark of a filtered table, as in what the judge makes.
     let alias = "postern$t";
-    let (rows, masks) = shown(import, table);
     let columns: Vec<String> = import
         .columns
         .iter()
-        .zip(masks)
-        .map(|(column, mask)| {
+        .map(|column| {
             let stored = format!("{}.{}", quote_ident(alias), column.quoted());
-            let value = match mask {
+            let value = match table.column(column.as_str()).and_then(|c| c.shown_when.as_ref()) {
                 Some(mask) => {
                     let shown = mask.sql(alias, Subqueries::Functions);
                     format!("CASE WHEN {shown} THEN {stored}{} END", instead(table, column))
@@ -107,6 +95,10 @@ fn view(manifest: &Manifest, import: &Import, exporter: &Manifest, table: &Table
         })
         .collect();
     let owner = quote_ident(&owner(import, exporter));
+    let mut readers = everybody(manifest);
+    if policies::look_into(manifest, import) {
+        readers = format!("{readers}, {POLICY_ROLE}");
+    }
     let oid = relation_oid(&name);
     ProvisionStep::recorded(
         format!(
@@ -124,8 +116,8 @@ fn view(manifest: &Manifest, import: &Import, exporter: &Manifest, table: &Table
             columns.join(", "),
             table.name.quoted(),
             quote_ident(alias),
-            rows.sql(alias, Subqueries::Functions),
-            everybody(manifest)
+            import.shown_rows(table).sql(alias, Subqueries::Functions),
+            readers
         ),
     )
 }
@@ -138,7 +130,7 @@ fn instead(table: &Table, column: &postern_config::Ident) -> String {
 }
 
 /// Views of earlier imports: another module's owner, or the policies' role, owns them.
-fn unused(config: &Config, manifest: &Manifest) -> ProvisionStep {
+fn unused_views(config: &Config, manifest: &Manifest) -> ProvisionStep {
     let owners: Vec<String> = config
         .modules
         .iter()
@@ -169,12 +161,15 @@ fn unused(config: &Config, manifest: &Manifest) -> ProvisionStep {
 }
 
 /// Foreign keys to imported tables. The provisioning role makes them, so the importing module needs no right on the other's table.
-fn foreign_keys(config: &Config, manifest: &Manifest) -> Vec<ProvisionStep> {
+pub(super) fn foreign_keys(config: &Config) -> Vec<ProvisionStep> {
+    config.modules.iter().flat_map(|m| keys_of(config, m)).collect()
+}
+
+fn keys_of(config: &Config, manifest: &Manifest) -> Vec<ProvisionStep> {
     let step = |key: &postern_config::manifest::ImportKey| {
         let own = manifest.table(key.table.as_str())?;
         let import = manifest.import(key.import.as_str())?;
-        let exporter = config.modules.iter().find(|m| m.module == import.from)?;
-        let target = exporter.table(import.table.as_str())?;
+        let (_, target) = config.exported(import)?;
         let list = |columns: &[postern_config::Ident]| columns.iter().map(|c| c.quoted()).collect::<Vec<_>>().join(", ");
         Some(tables::constraint(
             own,

@@ -72,13 +72,35 @@ pub fn sql(config: &Config) -> Vec<ProvisionStep> {
         steps.extend(tables::steps(config, manifest));
     }
     steps.extend(claims::steps(config));
-    steps.extend(policies::function_steps(config));
+    steps.extend(policies::rights(config));
+    steps.extend(lookups(config));
+    steps.extend(imports::unused(config));
     steps.extend(policies::steps(config));
     steps.extend(partitions::steps(config));
-    steps.extend(imports::steps(config));
+    steps.extend(imports::foreign_keys(config));
     steps.extend(views::steps(config));
     steps.push(builtins::step());
     steps.extend(changes::steps(config));
+    steps
+}
+
+/// Policy functions and the views of imports, each behind what it calls or reads: an import's view calls functions of the module that it comes
+/// from, and they may read views of what that one imports. Loading has seen to it that this ends.
+fn lookups(config: &Config) -> Vec<ProvisionStep> {
+    let functions = policies::functions_by_depth(config);
+    let views = imports::views_by_depth(config);
+    let deepest = functions.iter().chain(&views).map(|(depth, _)| *depth).max().unwrap_or(0);
+    let mut steps = Vec::new();
+    for depth in 0..=deepest {
+        // A view calls functions of a depth less than its own; a function reads views of its own.
+        for at in [&views, &functions] {
+            steps.extend(
+                at.iter()
+                    .filter(|(d, _)| *d == depth)
+                    .flat_map(|(_, steps)| steps.iter().cloned()),
+            );
+        }
+    }
     steps
 }
 

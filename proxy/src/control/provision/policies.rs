@@ -1,12 +1,13 @@
 //! Row policies compiled to native row-level security, and the functions through which they look into other tables.
 //!
-//! A policy's subquery sees unfiltered rows. Under native RLS that takes a function of one audited owner that bypasses RLS; it answers
-//! nothing unless the session's claims are verified, so that calling it by hand with made-up claims gives an empty set.
+//! A policy's subquery sees unfiltered rows of its module's tables. Under native RLS that takes a function of one audited owner that bypasses
+//! RLS; it answers nothing unless the session's claims are verified, so that calling it by hand with made-up claims gives an empty set. Of
+//! what the module imports the function reads the import's view, which filters by itself and by whoever owns it.
 
 use std::collections::BTreeMap;
 
 use postern_config::expr::{Expr, InSelect, Subqueries};
-use postern_config::manifest::{Operation, Table};
+use postern_config::manifest::{Import, Operation, Table};
 use postern_config::names::{quote_ident, quote_literal};
 use postern_config::settings::Enforce;
 use postern_config::{ColumnType, Config, Manifest, TableRef};
@@ -30,31 +31,30 @@ pub(super) const VERIFIED: &str = "(SELECT postern.verified())";
 /// The policy functions of one module by name: every subquery that some policy, restriction or mask asks directly.
 pub(super) fn functions(manifest: &Manifest) -> BTreeMap<String, &InSelect> {
     let mut found = BTreeMap::new();
-    for table in &manifest.tables {
-        let policies = table.policies.iter().flat_map(|p| p.using.iter().chain(p.check.iter()));
-        let masks = table.columns.iter().filter_map(|c| c.shown_when.as_ref());
-        for expr in policies.chain(&table.restrictions).chain(masks) {
-            let printed = expr.sql("t", Subqueries::Functions);
-            expr.walk(&mut |e| {
-                if let Expr::InSelect(select) = e {
-                    // A subquery inside another's predicate is printed in place there and needs no function.
-                    let name = select.function_name();
-                    if printed.contains(&quote_ident(&name)) {
-                        found.insert(name, &**select);
-                    }
-                }
-            });
+    for expr in manifest.tables.iter().flat_map(Table::predicates) {
+        let printed = expr.sql("t", Subqueries::Functions);
+        for select in expr.subqueries() {
+            // A subquery inside another's predicate is printed in place there and needs no function.
+            let name = select.function_name();
+            if printed.contains(&quote_ident(&name)) {
+                found.insert(name, select);
+            }
         }
     }
     found
 }
 
-/// The steps for functions; they stand before the policies that call them.
-pub(super) fn function_steps(config: &Config) -> Vec<ProvisionStep> {
+/// Whether some policy of a module looks into that import.
+pub(super) fn look_into(manifest: &Manifest, import: &Import) -> bool {
+    let mut lookups = manifest.tables.iter().flat_map(Table::predicates).flat_map(Expr::subqueries);
+    lookups.any(|select| manifest.looked_into(select) == Some(import))
+}
+
+/// What the owner of the functions may read of declared tables; views of imports say themselves who reads them.
+pub(super) fn rights(config: &Config) -> Vec<ProvisionStep> {
     let mut steps = Vec::new();
     for manifest in &config.modules {
-        let functions = functions(manifest);
-        for table in tables_read(functions.values().copied()) {
+        for table in tables_read(manifest) {
             let name = table.quoted();
             steps.push(ProvisionStep::asked(
                 format!("policies may look into {table}"),
@@ -66,22 +66,28 @@ pub(super) fn function_steps(config: &Config) -> Vec<ProvisionStep> {
                 format!("GRANT SELECT ON TABLE {name} TO {POLICY_ROLE};"),
             ));
         }
-        steps.extend(
-            functions
-                .into_iter()
-                .map(|(name, select)| function_step(config, manifest, &name, select)),
-        );
+    }
+    steps
+}
+
+/// The steps for functions, each with how many imports lie beneath it; they stand before the policies that call them.
+pub(super) fn functions_by_depth(config: &Config) -> Vec<(usize, Vec<ProvisionStep>)> {
+    let mut steps = Vec::new();
+    for manifest in &config.modules {
+        for (name, select) in functions(manifest) {
+            let depth = config.depth(manifest, &Expr::InSelect(Box::new(select.clone())));
+            steps.push((depth, vec![function_step(config, manifest, &name, select)]));
+        }
     }
     steps
 }
 
 fn function_step(config: &Config, manifest: &Manifest, name: &str, select: &InSelect) -> ProvisionStep {
-    let column = manifest
-        .tables
-        .iter()
-        .find(|t| t.name == select.table)
-        .and_then(|t| t.column(select.column.as_str()));
-    let ty = match column {
+    let table = match manifest.looked_into(select) {
+        Some(import) => config.exported(import).map(|(_, table)| table),
+        None => manifest.tables.iter().find(|t| t.name == select.table),
+    };
+    let ty = match table.and_then(|t| t.column(select.column.as_str())) {
         Some(c) if c.protection.is_some() => ColumnType::Bytea,
         Some(c) => c.ty.clone(),
         None => ColumnType::Text,
@@ -119,17 +125,11 @@ pub(super) fn function_state(signature: &str) -> String {
     )
 }
 
-/// Every table that these subqueries read, inner ones included.
-fn tables_read<'a>(selects: impl Iterator<Item = &'a InSelect>) -> Vec<TableRef> {
-    let mut tables = Vec::new();
-    for select in selects {
-        tables.push(select.table.clone());
-        select.predicate.walk(&mut |e| {
-            if let Expr::InSelect(inner) = e {
-                tables.push(inner.table.clone());
-            }
-        });
-    }
+/// Every table of its own that a module's policies look into.
+fn tables_read(manifest: &Manifest) -> Vec<TableRef> {
+    let lookups = manifest.tables.iter().flat_map(Table::predicates).flat_map(Expr::subqueries);
+    let own = lookups.filter(|select| manifest.looked_into(select).is_none());
+    let mut tables: Vec<TableRef> = own.map(|select| select.table.clone()).collect();
     tables.sort();
     tables.dedup();
     tables

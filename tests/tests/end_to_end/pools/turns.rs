@@ -182,6 +182,10 @@ fn attacks_on_policies_imports_and_the_catalogue_on_a_shared_connection() {
     fill(stand);
     let _rows = Lent::rows(stand);
     let proxy = Proxy::start(stand, "pools-own-attacks", TWO);
-    attacks(stand, &Pooled::whole(proxy.port), &["policies.toml", "exchange.toml"]);
+    attacks(
+        stand,
+        &Pooled::whole(proxy.port),
+        &["policies.toml", "exchange.toml", "lookups.toml"],
+    );
     beside_undeclared(stand, || attacks(stand, &Pooled::whole(proxy.port), &["catalogue.toml"]));
 }

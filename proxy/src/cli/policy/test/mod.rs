@@ -121,6 +121,8 @@ fn coverage(
     catalogs: &BTreeMap<ModuleName, Arc<Catalog>>,
     verdicts: &[Verdict<'_>],
 ) -> Result<Coverage, CliError> {
+    // What policies find by way of imports depends on who asks; data is asked without anybody's claims.
+    let config = &config.beneath();
     // On a stack on which the parser can recurse.
     let exercised = std::thread::scope(|scope| {
         let reading = std::thread::Builder::new()
