@@ -211,6 +211,7 @@ impl Judge<'_> {
                         .map(|cs| cs.iter().map(|c| Col::plain(&c.name)).collect());
                     let mut entry = Entry::plain(&alias, rename(columns, &renames));
                     entry.system_columns = true;
+                    entry.stored = relation.kind == RelationKind::Table;
                     Ok((entry, None))
                 }
             },
