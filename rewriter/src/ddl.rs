@@ -477,7 +477,7 @@ impl Judge<'_> {
         self.plain_opt(k.where_clause.as_mut(), &anything())
     }
 
-    fn create_table_as(&mut self, c: &mut protobuf::CreateTableAsStmt) -> Result<(), Refusal> {
+    pub(crate) fn create_table_as(&mut self, c: &mut protobuf::CreateTableAsStmt) -> Result<(), Refusal> {
         if !matches!(c.objtype(), ObjectType::ObjectTable | ObjectType::ObjectMatview) {
             return Err(Refusal::statement("This kind of CREATE … AS"));
         }

@@ -94,6 +94,8 @@ pub(crate) struct Judge<'a> {
     pub(crate) needs_fences: bool,
     /// A view over the catalogue is read.
     pub(crate) reads_catalogue: bool,
+    /// The statement is told how it would run, and does not.
+    pub(crate) only_explained: bool,
     /// The statement is a `set_config` by itself, of a setting that was looked at.
     pub(crate) sets_config: bool,
     /// What is made of the statement outlives it (a view): filter and fence stand in it, whoever else filters today.
@@ -352,6 +354,7 @@ impl<'a> Judge<'a> {
             shows_imports: false,
             looks_into_imports: false,
             reads_catalogue: false,
+            only_explained: false,
             hidden: 0,
         }
     }

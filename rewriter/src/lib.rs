@@ -15,7 +15,10 @@ mod copy;
 mod copy_form;
 mod create_function;
 mod create_type;
+mod cursor;
 mod ddl;
+mod execute;
+mod explain;
 mod expr;
 mod fence;
 mod fill;
@@ -56,6 +59,7 @@ mod upkeep;
 mod write;
 
 pub use allow::parameter_type;
+pub use execute::execution;
 pub use judge::Ask;
 pub use parse::leading_token;
 pub use policies::verify_policies;

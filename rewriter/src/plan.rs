@@ -38,6 +38,9 @@ pub fn reads_nothing(table: &TableRef) -> Option<String> {
     fits.then(|| format!("/*postern inserts into {name} and reads nothing*/ "))
 }
 
+/// What stands before a cursor's declaration: behind it, up to the next space, the client's own text in hexadecimal digits, for `pg_cursors` to tell.
+pub const DECLARED_AS: &str = "/*postern declared as ";
+
 /// One judged statement.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
@@ -264,6 +267,8 @@ pub enum Effect {
     Prepare(Box<str>),
     /// `EXECUTE name (constants)`: bind and run the prepared plan with these text values.
     Execute(Box<str>, Vec<Option<Box<str>>>),
+    /// `EXECUTE name (expressions)`, or its EXPLAIN: PostgreSQL computes the values ([`crate::execution`]).
+    ExecuteComputed(Box<Computed>),
     /// `DEALLOCATE name`, or all.
     Deallocate(Option<Box<str>>),
     /// `DECLARE name CURSOR FOR …`: rows of FETCH are read as this plan's output says.
@@ -288,6 +293,19 @@ pub enum Effect {
     Unlisten(Option<Box<str>>),
     /// `NOTIFY`: reads and writes no rows.
     Notify,
+}
+
+/// An EXECUTE that PostgreSQL carries out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Computed {
+    /// The client's name of what is prepared.
+    pub name: Box<str>,
+    /// How many values are given.
+    pub given: usize,
+    /// It is only explained.
+    pub explained: bool,
+    /// Where in the text the name on the connection goes.
+    pub(crate) name_at: std::ops::Range<usize>,
 }
 
 /// How the rows of a COPY are written.

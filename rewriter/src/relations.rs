@@ -215,6 +215,7 @@ impl Judge<'_> {
                     let columns = rename(columns, &renames, Listed::table(&alias))?;
                     let mut entry = Entry::plain(&alias, columns);
                     entry.system_columns = true;
+                    entry.stored = relation.kind == RelationKind::Table;
                     Ok((entry, None))
                 }
             },

@@ -8,11 +8,12 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use pg_query::NodeEnum;
 use pg_query::protobuf::Node;
 use postern_config::{Ident, Table};
 
-use crate::allow;
 use crate::plan::{Refusal, Sealed};
+use crate::{allow, tree};
 
 /// A column as a range entry offers it.
 #[derive(Clone)]
@@ -84,6 +85,8 @@ pub(crate) struct Entry {
     pub(crate) guarded: bool,
     /// System columns may be named (own plain tables).
     pub(crate) system_columns: bool,
+    /// It is a table that no manifest declares, so that its `tableoid` is its own, or that of a table beneath it.
+    pub(crate) stored: bool,
     /// Primary key, for functional dependence under GROUP BY.
     pub(crate) primary_key: Vec<Box<str>>,
     /// Reached through a qualified name only (`excluded`).
@@ -249,6 +252,25 @@ impl<'o> Scope<'o> {
         }
     }
 
+    /// Whether a reference is to the `tableoid` of a table that no manifest declares.
+    pub(crate) fn is_own_tableoid(&self, n: &Node) -> bool {
+        let Some(NodeEnum::ColumnRef(c)) = &n.node else {
+            return false;
+        };
+        let entry = match (tree::parts(&c.fields).as_deref(), self.entries.as_slice()) {
+            (Some(["tableoid"]), [only]) => Some(only),
+            (Some([alias, "tableoid"]), _) => self.entry(alias),
+            _ => None,
+        };
+        // A column may be called so by an alias.
+        entry.is_some_and(|e| {
+            e.stored
+                && e.columns
+                    .as_ref()
+                    .is_some_and(|all| all.iter().all(|c| &*c.name != "tableoid"))
+        })
+    }
+
     /// `alias.name`.
     pub(crate) fn qualified(&self, alias: &str, name: &str, location: i32) -> Result<Found<'_>, Refusal> {
         let Some(entry) = self.entry(alias) else {
@@ -285,6 +307,7 @@ impl Entry {
             columns,
             guarded: false,
             system_columns: false,
+            stored: false,
             primary_key: Vec::new(),
             qualified_only: false,
             origin: Origin::Rows,

@@ -2,7 +2,7 @@
 
 use pg_query::NodeEnum;
 use pg_query::protobuf::{
-    self, AConst, DeallocateStmt, DiscardMode, DiscardStmt, ExecuteStmt, FetchStmt, Node, TransactionStmt, TransactionStmtKind,
+    self, AConst, DeallocateStmt, DiscardMode, DiscardStmt, FetchStmt, Node, TransactionStmt, TransactionStmtKind,
     VariableSetKind, VariableSetStmt, VariableShowStmt, a_const,
 };
 use postern_config::{ColumnType, names::RESERVED_PREFIX};
@@ -194,24 +194,6 @@ pub(crate) fn show(v: &VariableShowStmt, stmt: &Node, ask: &Ask<'_>) -> Result<P
     }
 }
 
-pub(crate) fn execute(e: &ExecuteStmt) -> Result<Plan, Refusal> {
-    own_name(&e.name)?;
-    let mut values = Vec::with_capacity(e.params.len());
-    for p in &e.params {
-        let value = match &p.node {
-            Some(NodeEnum::AConst(k)) => constant_text(k),
-            _ => None,
-        };
-        match value {
-            Some(v) => values.push(v.map(String::into_boxed_str)),
-            None => return Err(Refusal::construct("An EXECUTE with values other than constants").hint("Pass plain constants.")),
-        }
-    }
-    let mut plan = answered("", Effect::Execute(e.name.as_str().into(), values));
-    plan.cacheable = true;
-    Ok(plan)
-}
-
 pub(crate) fn deallocate(d: &DeallocateStmt, stmt: &Node, ask: &Ask<'_>) -> Result<Plan, Refusal> {
     if d.isall {
         // Postern's own prepared statements must stay: the session drops the client's, one by one.
@@ -277,7 +259,7 @@ pub(crate) fn declared_type(ty: &protobuf::TypeName, ask: &Ask<'_>) -> Result<Co
 
 /// A constant as text; the outer `None` is something that has no plain text form.
 #[expect(clippy::option_option, reason = "not a plain constant, or NULL, or text")]
-fn constant_text(k: &AConst) -> Option<Option<String>> {
+pub(crate) fn constant_text(k: &AConst) -> Option<Option<String>> {
     if k.isnull {
         return Some(None);
     }

@@ -3,14 +3,14 @@
 use pg_query::NodeEnum;
 use pg_query::protobuf::{self, Node, RawStmt};
 
-use crate::catalog::{Catalog, RelationKind};
+use crate::catalog::Catalog;
 use crate::judge::{Ask, judged};
 use crate::parse::{self, Parsed};
-use crate::plan::{Effect, Keeps, Param, Plan, Refusal, Run, Statement, Value};
+use crate::plan::{Effect, Param, Plan, Refusal, Run, Statement, Value};
 use crate::project::Projection;
 use crate::select::Mode;
 use crate::update::{Gathered, UpdatePlan, per_row, update_plan};
-use crate::{copy, ddl, foreseen, session, shared_names, tree, upkeep};
+use crate::{copy, cursor, ddl, execute, explain, foreseen, session, shared_names, tree, upkeep};
 
 /// Plans every statement of a simple-protocol batch; if one is refused, none runs. Empty text gives no plans.
 pub fn plan_batch(sql: &str, ask: &Ask<'_>) -> Result<Vec<Plan>, Refusal> {
@@ -32,6 +32,9 @@ pub fn plan_batch(sql: &str, ask: &Ask<'_>) -> Result<Vec<Plan>, Refusal> {
         }
         plans.push(plan);
     }
+    if let [only] = plans.as_mut_slice() {
+        cursor::told_as(only, sql, ask);
+    }
     Ok(plans)
 }
 
@@ -43,7 +46,11 @@ pub fn plan_one(sql: &str, ask: &Ask<'_>) -> Result<Option<Plan>, Refusal> {
     }
     match statements.pop() {
         None => Ok(None),
-        Some(parsed) => plan(parsed, ask).map(Some).map_err(|r| r.in_characters(sql)),
+        Some(parsed) => {
+            let mut plan = plan(parsed, ask).map_err(|r| r.in_characters(sql))?;
+            cursor::told_as(&mut plan, sql, ask);
+            Ok(Some(plan))
+        }
     }
 }
 
@@ -76,7 +83,10 @@ pub(crate) fn plan_node(stmt: Node, ask: &Ask<'_>) -> Result<Plan, Refusal> {
     }
     match inner {
         NodeEnum::CreateSchemaStmt(c) => session::create_schema(c, &stmt, ask),
-        NodeEnum::SelectStmt(s) if ddl::may_run(ask.login) && ddl::into_of(s).is_some() => ddl::plan(&ddl::select_into(s)?, ask),
+        NodeEnum::SelectStmt(s) if ddl::into_of(s).is_some() => match ddl::may_run(ask.login) {
+            true => ddl::plan(&ddl::select_into(s)?, ask),
+            false => Err(Refusal::construct("SELECT INTO").hint("Use CREATE TABLE … AS with a login that may run DDL.")),
+        },
         NodeEnum::SelectStmt(_) | NodeEnum::InsertStmt(_) | NodeEnum::DeleteStmt(_) | NodeEnum::MergeStmt(_) => {
             data(&stmt, ask, Effect::None)
         }
@@ -88,13 +98,13 @@ pub(crate) fn plan_node(stmt: Node, ask: &Ask<'_>) -> Result<Plan, Refusal> {
                 Ok(finish(Run::PerRow(Box::new(steps)), Effect::None, gathered))
             }
         },
-        NodeEnum::ExplainStmt(e) => explain(e, ask),
+        NodeEnum::ExplainStmt(e) => explain::plan(e, ask),
         NodeEnum::PrepareStmt(p) => prepare(p, ask),
-        NodeEnum::DeclareCursorStmt(d) => declare(d, &stmt, ask),
+        NodeEnum::DeclareCursorStmt(d) => cursor::declare(d, &stmt, ask),
         NodeEnum::TransactionStmt(t) => session::transaction(t, &stmt, ask),
         NodeEnum::VariableSetStmt(v) => session::set(v, &stmt, ask),
         NodeEnum::VariableShowStmt(v) => session::show(v, &stmt, ask),
-        NodeEnum::ExecuteStmt(e) => session::execute(e),
+        NodeEnum::ExecuteStmt(e) => execute::plan(e, &stmt, ask),
         NodeEnum::DeallocateStmt(d) => session::deallocate(d, &stmt, ask),
         NodeEnum::FetchStmt(f) => session::fetch(f, &stmt, ask),
         NodeEnum::ClosePortalStmt(c) => session::close(c, &stmt, ask),
@@ -136,105 +146,6 @@ pub(crate) fn walk_data(judge: &mut crate::judge::Judge<'_>, n: &mut Node, mode:
     }
 }
 
-/// EXPLAIN, bounded: it never runs the statement, and shows costs (which count hidden rows) to superadmins only. Where a module declares no
-/// tables it hides no rows from itself, and its statements on its own relations may be run and measured; what runs is judged like any statement.
-fn explain(e: &protobuf::ExplainStmt, ask: &Ask<'_>) -> Result<Plan, Refusal> {
-    let open = !ask.catalog.declares();
-    let mut measured = false;
-    for option in &e.options {
-        let Some(NodeEnum::DefElem(d)) = &option.node else {
-            return Err(Refusal::internal("EXPLAIN holds something else"));
-        };
-        match d.defname.to_ascii_lowercase().as_str() {
-            "costs" | "format" => {}
-            "analyze" | "buffers" | "settings" | "summary" | "timing" | "verbose" | "wal" if open => measured = true,
-            "analyze" if option_is_off(d) => {}
-            "analyze" => {
-                return Err(Refusal::denied("explain", "permission denied for EXPLAIN ANALYZE")
-                    .hint("It would tell how many hidden rows there are; use plain EXPLAIN."));
-            }
-            other => {
-                return Err(
-                    Refusal::denied("explain", format!("permission denied for EXPLAIN option {other}"))
-                        .hint("Use COSTS or FORMAT."),
-                );
-            }
-        }
-    }
-    let mut wrapped = e.clone();
-    let whole = tree::node(NodeEnum::ExplainStmt(Box::new(e.clone())));
-    if matches!(e.query.as_ref().and_then(|q| q.node.as_ref()), Some(NodeEnum::ExecuteStmt(_))) {
-        return Err(Refusal::statement("EXPLAIN EXECUTE"));
-    }
-    if let Some(NodeEnum::UpdateStmt(u)) = e.query.as_ref().and_then(|q| q.node.as_ref())
-        && let UpdatePlan::PerRow(_) = update_plan(u, ask)?
-    {
-        return Err(Refusal::statement("EXPLAIN of an UPDATE that is carried out row by row"));
-    }
-    let superadmin = ask.superadmin;
-    let options = std::mem::take(&mut wrapped.options);
-    let judged = judged(&whole, ask, false, move |judge, n| {
-        let Some(NodeEnum::ExplainStmt(e)) = &mut n.node else {
-            return Err(Refusal::internal("an EXPLAIN was expected"));
-        };
-        let Some(query) = &mut e.query else {
-            return Err(Refusal::internal("an EXPLAIN is empty"));
-        };
-        walk_data(judge, query, &Mode::Client)?;
-        if measured && judge.reads_catalogue {
-            return Err(Refusal::denied("explain", "permission denied for EXPLAIN ANALYZE")
-                .hint("The catalogue holds what is others'; EXPLAIN with COSTS and FORMAT alone does not run the statement."));
-        }
-        let imports = || ask.catalog.relations().any(|r| r.kind == RelationKind::Imported);
-        if judge.shows_imports && imports() {
-            return Err(Refusal::denied(
-                "explain",
-                "permission denied for EXPLAIN of a view over another module's table",
-            )
-            .hint("The plan would show the other module's table and its policies."));
-        }
-        if judge.looks_into_imports {
-            return Err(Refusal::denied(
-                "explain",
-                "permission denied for EXPLAIN of a table whose policies look into another module's",
-            )
-            .hint("The plan would show the other module's table and its policies."));
-        }
-        if !superadmin && !judge.policies.is_empty() {
-            e.options = options.iter().filter(|o| !is_option(o, "costs")).cloned().collect();
-            e.options.push(costs_off());
-        }
-        Ok(())
-    })?;
-    let mut gathered = Gathered::default();
-    let (statement, ()) = gathered.statement(judged, None);
-    Ok(finish(Run::Once(statement), Effect::None, gathered))
-}
-
-fn is_option(n: &Node, name: &str) -> bool {
-    matches!(&n.node, Some(NodeEnum::DefElem(d)) if d.defname.eq_ignore_ascii_case(name))
-}
-
-fn option_is_off(d: &protobuf::DefElem) -> bool {
-    match d.arg.as_ref().and_then(|a| a.node.as_ref()) {
-        Some(NodeEnum::String(s)) => matches!(s.sval.to_ascii_lowercase().as_str(), "off" | "false" | "0"),
-        Some(NodeEnum::Integer(i)) => i.ival == 0,
-        Some(NodeEnum::Boolean(b)) => !b.boolval,
-        _ => false,
-    }
-}
-
-fn costs_off() -> Node {
-    tree::node(NodeEnum::DefElem(Box::new(protobuf::DefElem {
-        defnamespace: String::new(),
-        defname: "costs".to_owned(),
-        arg: Some(Box::new(tree::string("off"))),
-        defaction: protobuf::DefElemAction::DefelemUnspec as i32,
-        location: -1,
-        arg_location: -1,
-    })))
-}
-
 /// PREPARE: the inner statement's plan under a name; its parameter types become part of the plan.
 fn prepare(p: &protobuf::PrepareStmt, ask: &Ask<'_>) -> Result<Plan, Refusal> {
     session::own_name(&p.name)?;
@@ -271,38 +182,6 @@ fn prepare(p: &protobuf::PrepareStmt, ask: &Ask<'_>) -> Result<Plan, Refusal> {
     plan.param_types.sort_by_key(|(i, _)| *i);
     plan.effect = Effect::Prepare(p.name.as_str().into());
     Ok(plan)
-}
-
-/// `CURSOR_OPT_HOLD` of PostgreSQL's `parsenodes.h`.
-const CURSOR_HOLD: i32 = 0x0020;
-
-/// DECLARE CURSOR: rows are read when they are fetched.
-fn declare(d: &protobuf::DeclareCursorStmt, stmt: &Node, ask: &Ask<'_>) -> Result<Plan, Refusal> {
-    session::own_name(&d.portalname)?;
-    let mut gathered = Gathered::default();
-    let judged = judged(stmt, ask, false, |judge, n| {
-        let Some(NodeEnum::DeclareCursorStmt(d)) = &mut n.node else {
-            return Err(Refusal::internal("a DECLARE was expected"));
-        };
-        if d.options & CURSOR_HOLD != 0 {
-            judge.keeps.add(Keeps::HOLD_CURSOR);
-        }
-        let Some(query) = &mut d.query else {
-            return Err(Refusal::internal("a DECLARE is empty"));
-        };
-        match &query.node {
-            Some(NodeEnum::SelectStmt(_)) => walk_data(judge, query, &Mode::Client),
-            _ => Err(Refusal::statement("DECLARE CURSOR for this kind of statement")),
-        }
-    })?;
-    let output = judged.value.output();
-    gathered.opened.extend(judged.value.opened().map(|s| s.column.clone()));
-    let (statement, _) = gathered.statement(judged, output);
-    Ok(finish(
-        Run::Once(statement),
-        Effect::Declare(d.portalname.as_str().into()),
-        gathered,
-    ))
 }
 
 /// `SELECT set_config(…)` by itself: what SET does, answered with a row.

@@ -22,6 +22,11 @@ impl Judge<'_> {
         };
         if registry_type(ty) {
             self.seen.type_names += 1;
+            if self.only_explained && is_regclass(ty) && scope.is_own_tableoid(arg) {
+                // Nothing becomes a name, and the plan tells the cast as it was written.
+                ty.names = vec![tree::string("pg_catalog"), tree::string("regclass")];
+                return self.plain(arg, scope);
+            }
             let (literal, location) = match &arg.node {
                 Some(NodeEnum::AConst(k)) => (string_constant(k).map(str::to_owned), k.location),
                 _ => (None, c.location),
@@ -165,6 +170,14 @@ fn boolean_literal(ty: &TypeName, arg: &Node) -> Option<bool> {
         Some("f") if is_bool => Some(false),
         _ => None,
     }
+}
+
+fn is_regclass(ty: &TypeName) -> bool {
+    ty.array_bounds.is_empty()
+        && matches!(
+            tree::parts(&ty.names).as_deref(),
+            Some(["regclass"] | ["pg_catalog", "regclass"])
+        )
 }
 
 /// Whether a type is of the `reg…` family, whose input and output reach past the catalogue views.

@@ -10,6 +10,10 @@ EXECUTE by_email('not there');
 PREPARE members (text, int) AS SELECT account_id FROM roles WHERE project_id = $1 AND role >= $2 ORDER BY account_id LIMIT 20;
 EXECUTE members('PA1', 3);
 EXECUTE members('PB1', 2);
+-- simple only: PostgreSQL computes the values, and is sent another statement
+EXECUTE members('PA' || 1, 2 + 1);
+-- simple only: the same
+EXECUTE members(upper('pb1'), '2'::int);
 BEGIN;
 PREPARE add_org AS INSERT INTO orgs (id, name, contact) VALUES ($1, $2, $3) RETURNING id, contact;
 EXECUTE add_org('Y', 'Yew Yard', 'y@people.example');
@@ -32,6 +36,7 @@ EXECUTE by_email('ana@people.example');
 -- group: cursors
 BEGIN;
 DECLARE c CURSOR FOR SELECT id, email FROM accounts WHERE id NOT LIKE 'acc-%' ORDER BY id;
+SELECT name, statement, is_holdable FROM pg_cursors WHERE name = 'c';
 FETCH 2 FROM c;
 FETCH NEXT FROM c;
 FETCH FORWARD 2 FROM c;

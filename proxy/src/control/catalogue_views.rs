@@ -339,7 +339,8 @@ pub(super) const CATALOG_VIEWS: &[CatalogueView] = &[
         "pg_conversion",
         "WHERE x.connamespace IN (SELECT s.oid FROM postern.seen_schemas s)",
     ),
-    // The session's own; what PostgreSQL runs for one is the rewritten text, and the one without a name may be how Postern runs a simple statement.
+    // The session's own. What PostgreSQL runs for one is the rewritten text; the client's may stand before it (`rewriter::plan::DECLARED_AS`). The one
+    // without a name may be how Postern runs a simple statement.
     CatalogueView {
         name: "pg_cursors",
         columns: &[(
@@ -349,8 +350,8 @@ pub(super) const CATALOG_VIEWS: &[CatalogueView] = &[
         )],
         tail: "WHERE x.name <> '' AND x.name NOT LIKE 'postern$%'",
     },
-    CatalogueView {
     // The session's own, and those that every cluster begins with, as it begins with them: what became of them since is not told.
+    CatalogueView {
         name: "pg_database",
         columns: &[
             ("datdba", own_database_or!("x.datdba", "10")),
@@ -709,7 +710,24 @@ const SHOWN_CONFKEY: &str = shown_keys!(
 mod tests {
     use std::collections::BTreeSet;
 
+    use postern_rewriter::plan::DECLARED_AS;
+
     use super::*;
+
+    #[test]
+    fn a_cursors_text_is_looked_for_where_the_rewriter_puts_it() {
+        let cursors = CATALOG_VIEWS.iter().find(|v| v.name == "pg_cursors").expect("it is there");
+        let [(_, statement)] = cursors.columns else {
+            panic!("{:?}", cursors.columns)
+        };
+        assert!(statement.contains(&format!("x.statement, '{DECLARED_AS}')")), "{statement}");
+        // It is the word behind.
+        let before = DECLARED_AS.split(' ').count();
+        assert!(
+            statement.contains(&format!("split_part(x.statement, ' ', {before})")),
+            "{statement}"
+        );
+    }
 
     #[test]
     fn the_judge_and_provisioning_know_the_same_views() {

@@ -80,6 +80,9 @@ impl Session {
             // Of the unnamed one only the last stays; those before it must not pile up.
             self.drain_or_skip().await?;
         }
+        if matches!(stmt.effect(), Effect::ExecuteComputed(_)) {
+            return Err(super::computed::by_itself().into());
+        }
         self.check_name(name, &stmt).await?;
         if let Some(plan) = &stmt.plan {
             self.check_mode(plan).await?;

@@ -16,6 +16,7 @@ mod attach;
 mod bind;
 mod catalog;
 mod complete;
+mod computed;
 mod copy;
 mod copy_rows;
 mod describe;

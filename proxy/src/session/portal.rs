@@ -16,7 +16,7 @@ use super::extended::{other_user, too_many};
 use super::rows::Reading;
 use super::server::{Name, Step};
 use super::statement::{Cursor, Given, Offered, Portal, Stmt, Way, output};
-use super::stop::{Stop, hinted, refusal, taken};
+use super::stop::{Stop, hinted, taken};
 use crate::identity::Identity;
 use crate::wire::message::Formats;
 
@@ -33,18 +33,7 @@ impl Session {
         let (stmt, offered) = match stmt.effect() {
             Effect::Execute(inner, arguments) => {
                 let inner_stmt = self.prepared(inner, stmt.token.as_ref()).await?;
-                if arguments.len() != inner_stmt.params() {
-                    let message = format!("wrong number of parameters for prepared statement \"{inner}\"");
-                    return Err(Refusal {
-                        detail: Some(format!(
-                            "Expected {} parameters but got {}.",
-                            inner_stmt.params(),
-                            arguments.len()
-                        )),
-                        ..refusal("42601", "parameter", message)
-                    }
-                    .into());
-                }
+                inner_stmt.takes(inner, arguments.len())?;
                 let inner_stmt = match &stmt.token {
                     // A token comment holds for what its statement runs.
                     Some(token) => Arc::new(inner_stmt.with_token(token)),

@@ -76,6 +76,16 @@ impl Session {
             self.say_bare(b'I', None);
             return Ok(false);
         }
+        if let [plan] = &plans[..]
+            && let Effect::ExecuteComputed(how) = &plan.effect
+        {
+            return Box::pin(self.execute_computed(plan, how, token.as_ref()))
+                .await
+                .map(|()| true);
+        }
+        if plans.iter().any(|p| matches!(p.effect, Effect::ExecuteComputed(_))) {
+            return Err(super::computed::by_itself().into());
+        }
         if plans.iter().all(|p| is_plain(p)) && !changes_who_before_rows(&plans) {
             self.send_whole(Sent::Plans(plans), &wanted).await?;
             return Ok(true);
@@ -125,7 +135,7 @@ impl Session {
     }
 
     /// Sends plain statements as one Query.
-    async fn send_whole(&mut self, sent: Sent, wanted: &Arc<Identity>) -> Result<(), Stop> {
+    pub(super) async fn send_whole(&mut self, sent: Sent, wanted: &Arc<Identity>) -> Result<(), Stop> {
         let plans = sent.plans();
         let rows = plans.iter().any(|p| concerns_rows(p));
         let begins = plans.iter().any(|p| p.effect == Effect::Transaction(Transaction::Begin));
@@ -279,6 +289,7 @@ fn is_plain(plan: &Plan) -> bool {
             | Effect::ForgetToken
             | Effect::Prepare(_)
             | Effect::Execute(..)
+            | Effect::ExecuteComputed(_)
             | Effect::Deallocate(_)
             | Effect::Declare(_)
             | Effect::Fetch(_)

@@ -5,11 +5,12 @@ use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use postern_rewriter::parameter_type;
-use postern_rewriter::plan::{Effect, Output, Param, Plan, Rewritten, Run, Statement};
+use postern_rewriter::plan::{Effect, Output, Param, Plan, Refusal, Rewritten, Run, Statement};
 
 use super::plans::Asker;
 use super::rows::{Described, Reading};
 use super::server::{self, Step};
+use super::stop::refusal;
 use crate::identity::Identity;
 use crate::wire::message::{self, Bind, BindValues, Formats, MessageError};
 
@@ -187,6 +188,19 @@ impl Stmt {
         mentioned.max(self.types.len())
     }
 
+    /// Refuses an EXECUTE of it, by that name, with another number of values.
+    pub(super) fn takes(&self, name: &str, given: usize) -> Result<(), Refusal> {
+        let expected = self.params();
+        if given == expected {
+            return Ok(());
+        }
+        let message = format!("wrong number of parameters for prepared statement \"{name}\"");
+        Err(Refusal {
+            detail: Some(format!("Expected {expected} parameters but got {given}.")),
+            ..refusal("42601", "parameter", message)
+        })
+    }
+
     /// The one statement that it is upstream.
     pub(super) fn once(&self) -> Option<&Statement> {
         match self.plan.as_deref() {
@@ -312,6 +326,7 @@ fn way(plan: &Plan) -> Way {
             | Effect::ForgetToken
             | Effect::Prepare(_)
             | Effect::Execute(..)
+            | Effect::ExecuteComputed(_)
             | Effect::Deallocate(_)
             | Effect::DiscardAll
     );

@@ -7,6 +7,7 @@ mod again;
 mod attacks;
 mod canary;
 mod changes;
+mod computed;
 mod copy_out;
 mod differential;
 mod doctor;
