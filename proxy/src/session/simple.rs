@@ -284,7 +284,8 @@ fn is_plain(plan: &Plan) -> bool {
             | Effect::Fetch(_)
             | Effect::CopyRows(_)
             | Effect::CopyOpened(_)
-            | Effect::DiscardAll => false,
+            | Effect::DiscardAll
+            | Effect::DiscardSequences => false,
         }
 }
 

@@ -314,6 +314,7 @@ fn way(plan: &Plan) -> Way {
             | Effect::Execute(..)
             | Effect::Deallocate(_)
             | Effect::DiscardAll
+            | Effect::DiscardSequences
     );
     match plan.effect {
         _ if ours => Way::Ours,
