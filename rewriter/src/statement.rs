@@ -14,14 +14,33 @@ use crate::{copy, ddl, foreseen, session, shared_names, tree, upkeep};
 
 /// Plans every statement of a simple-protocol batch; if one is refused, none runs. Empty text gives no plans.
 pub fn plan_batch(sql: &str, ask: &Ask<'_>) -> Result<Vec<Plan>, Refusal> {
+    batch(sql, ask, &[])
+}
+
+/// [`plan_batch`] where not all of it runs as the same: for each statement, whether it does so as a superadmin, and whether as the module itself
+/// ([`Ask::superadmin`], [`Ask::undeclared`]).
+pub fn plan_batch_as(sql: &str, ask: &Ask<'_>, standings: &[(bool, bool)]) -> Result<Vec<Plan>, Refusal> {
+    let plans = batch(sql, ask, standings)?;
+    match plans.len() == standings.len() {
+        true => Ok(plans),
+        false => Err(Refusal::internal("a batch was read as another number of statements")),
+    }
+}
+
+fn batch(sql: &str, ask: &Ask<'_>, standings: &[(bool, bool)]) -> Result<Vec<Plan>, Refusal> {
     let statements = parse::parse(sql, ask.max_sql_bytes).map_err(|r| r.in_characters(sql))?;
     let mut plans = Vec::with_capacity(statements.len());
     // What an earlier statement of the batch makes, a later one may use.
     let mut ahead: Option<Catalog> = None;
-    for parsed in statements {
+    let mut changes = false;
+    for (at, parsed) in statements.into_iter().enumerate() {
+        let only_makes;
+        let (superadmin, undeclared) = standings.get(at).copied().unwrap_or((ask.superadmin, ask.undeclared));
         let (made, plan) = {
             let ask = Ask {
                 catalog: ahead.as_ref().unwrap_or(ask.catalog),
+                superadmin,
+                undeclared,
                 ..*ask
             };
             let made = foreseen::foreseen(&parsed.stmt, &ask);

@@ -26,6 +26,7 @@ mod introspection;
 mod made;
 mod misbehaving;
 mod noninterference;
+mod one_query;
 mod operations;
 mod partitions;
 mod policies;
