@@ -65,7 +65,7 @@ impl Judge<'_> {
                 if self.body.is_some() {
                     return Err(Body::refuses("A function of the catalogue").at(location));
                 }
-                self.reads_catalogue = true;
+                self.reaches.catalogue = true;
                 f.funcname = vec![tree::string("postern_catalog"), tree::string(&name)];
                 let named = RELATION_FIRST.contains(&name.as_str()) && f.args.first().is_some_and(is_string);
                 if named {

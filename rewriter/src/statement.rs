@@ -6,7 +6,7 @@ use pg_query::protobuf::{self, Node, RawStmt};
 use crate::catalog::{Catalog, RelationKind};
 use crate::judge::{Ask, judged};
 use crate::parse::{self, Parsed};
-use crate::plan::{Effect, Keeps, Param, Plan, Refusal, Run, Statement, Value};
+use crate::plan::{Effect, Keeps, Param, Plan, Refusal, Run, Statement, Transaction, Value};
 use crate::project::Projection;
 use crate::select::Mode;
 use crate::update::{Gathered, UpdatePlan, per_row, update_plan};
@@ -43,8 +43,21 @@ fn batch(sql: &str, ask: &Ask<'_>, standings: &[(bool, bool)]) -> Result<Vec<Pla
                 undeclared,
                 ..*ask
             };
+            if changes && is_explain(&parsed.stmt) {
+                // What is foreseen of the catalogue is names; a plan would tell what is behind them.
+                return Err(
+                    Refusal::construct("EXPLAIN behind a statement of the same query that changes the catalogue")
+                        .hint("Send it as a query of its own."),
+                );
+            }
             let made = foreseen::foreseen(&parsed.stmt, &ask);
+            only_makes = only_makes_tables(&parsed.stmt);
             (made, plan(parsed, &ask).map_err(|r| r.in_characters(sql))?)
+        };
+        changes |= match plan.effect {
+            Effect::Ddl => !only_makes,
+            Effect::Transaction(Transaction::Rollback | Transaction::RollbackTo) => true,
+            _ => false,
         };
         if let Some(change) = made {
             change.apply(ahead.get_or_insert_with(|| ask.catalog.clone()));
@@ -52,6 +65,21 @@ fn batch(sql: &str, ask: &Ask<'_>, standings: &[(bool, bool)]) -> Result<Vec<Pla
         plans.push(plan);
     }
     Ok(plans)
+}
+
+/// Whether it leaves every name that there is with what it stands for.
+fn only_makes_tables(stmt: &RawStmt) -> bool {
+    matches!(
+        stmt.stmt.as_ref().and_then(|s| s.node.as_ref()),
+        Some(NodeEnum::CreateStmt(_) | NodeEnum::CreateTableAsStmt(_) | NodeEnum::IndexStmt(_))
+    )
+}
+
+fn is_explain(stmt: &RawStmt) -> bool {
+    matches!(
+        stmt.stmt.as_ref().and_then(|s| s.node.as_ref()),
+        Some(NodeEnum::ExplainStmt(_))
+    )
 }
 
 /// Plans the one statement of a Parse; `None` for empty text.
@@ -155,8 +183,9 @@ pub(crate) fn walk_data(judge: &mut crate::judge::Judge<'_>, n: &mut Node, mode:
     }
 }
 
-/// EXPLAIN, bounded: it never runs the statement, and shows costs (which count hidden rows) to superadmins only. Where a module declares no
-/// tables it hides no rows from itself, and its statements on its own relations may be run and measured; what runs is judged like any statement.
+/// EXPLAIN, bounded: it never runs the statement, and shows costs only where they count no hidden rows, which are those of tables that no manifest
+/// declares, and to superadmins those of declared ones. Where a module declares no tables it hides no rows from itself, and its statements on its
+/// own tables may be run and measured; what runs is judged like any statement. A view may read anything, so it is neither measured nor costed.
 fn explain(e: &protobuf::ExplainStmt, ask: &Ask<'_>) -> Result<Plan, Refusal> {
     let open = !ask.catalog.declares();
     let mut measured = false;
@@ -200,19 +229,21 @@ fn explain(e: &protobuf::ExplainStmt, ask: &Ask<'_>) -> Result<Plan, Refusal> {
             return Err(Refusal::internal("an EXPLAIN is empty"));
         };
         walk_data(judge, query, &Mode::Client)?;
-        if measured && judge.reads_catalogue {
-            return Err(Refusal::denied("explain", "permission denied for EXPLAIN ANALYZE")
-                .hint("The catalogue holds what is others'; EXPLAIN with COSTS and FORMAT alone does not run the statement."));
+        let reaches = judge.reaches;
+        if measured && (reaches.catalogue || reaches.view) {
+            return Err(Refusal::denied("explain", "permission denied for EXPLAIN ANALYZE").hint(
+                "The catalogue, which a view may read, holds what is others'; EXPLAIN with COSTS and FORMAT alone does not run the statement.",
+            ));
         }
         let imports = || ask.catalog.relations().any(|r| r.kind == RelationKind::Imported);
-        if judge.shows_imports && imports() {
+        if reaches.view && imports() {
             return Err(Refusal::denied(
                 "explain",
                 "permission denied for EXPLAIN of a view over another module's table",
             )
             .hint("The plan would show the other module's table and its policies."));
         }
-        if !superadmin && !judge.policies.is_empty() {
+        if reaches.catalogue || reaches.view || reaches.declared && !superadmin {
             e.options = options.iter().filter(|o| !is_option(o, "costs")).cloned().collect();
             e.options.push(costs_off());
         }
