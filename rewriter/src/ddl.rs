@@ -50,6 +50,10 @@ pub(crate) fn plan(stmt: &Node, ask: &Ask<'_>) -> Result<Plan, Refusal> {
     let judged = judged(stmt, ask, false, |judge, n| judge.ddl(n))?;
     let mut gathered = Gathered::default();
     let (statement, ()) = gathered.statement(judged, None);
+    if gathered.keeps.contains(Keeps::SEED) {
+        // Whoever reads the view, or writes the table, would leave a seed that they did not set.
+        return Err(Refusal::construct("setseed in what outlives the statement"));
+    }
     let mut plan = finish(Run::Once(statement), Effect::Ddl, gathered);
     plan.cacheable = false;
     Ok(plan)

@@ -11,8 +11,9 @@ use crate::statement::{finish, walk_data};
 use crate::update::{Gathered, UpdatePlan, update_plan};
 use crate::{ddl, execute, tree};
 
-/// EXPLAIN, bounded: it never runs the statement, and shows costs (which count hidden rows) to superadmins only. Where a module declares no
-/// tables it hides no rows from itself, and its statements on its own relations may be run and measured; what runs is judged like any statement.
+/// EXPLAIN, bounded: it never runs the statement, and shows costs only where they count no hidden rows, which are those of tables that no manifest
+/// declares, and to superadmins those of declared ones. Where a module declares no tables it hides no rows from itself, and its statements on its
+/// own tables may be run and measured; what runs is judged like any statement. A view may read anything, so it is neither measured nor costed.
 pub(crate) fn plan(e: &protobuf::ExplainStmt, ask: &Ask<'_>) -> Result<Plan, Refusal> {
     let open = !ask.catalog.declares();
     let (mut measured, mut runs) = (false, false);
@@ -75,12 +76,14 @@ pub(crate) fn plan(e: &protobuf::ExplainStmt, ask: &Ask<'_>) -> Result<Plan, Ref
             Some(NodeEnum::CreateTableAsStmt(c)) => judge.create_table_as(c)?,
             _ => drop(walk_data(judge, query, &Mode::Client)?),
         }
-        if measured && judge.reads_catalogue {
-            return Err(Refusal::denied("explain", "permission denied for EXPLAIN ANALYZE")
-                .hint("The catalogue holds what is others'; EXPLAIN with COSTS and FORMAT alone does not run the statement."));
+        let reaches = judge.reaches;
+        if measured && (reaches.catalogue || reaches.view) {
+            return Err(Refusal::denied("explain", "permission denied for EXPLAIN ANALYZE").hint(
+                "The catalogue, which a view may read, holds what is others'; EXPLAIN with COSTS and FORMAT alone does not run the statement.",
+            ));
         }
         let imports = || ask.catalog.relations().any(|r| r.kind == RelationKind::Imported);
-        if judge.shows_imports && imports() {
+        if reaches.view && imports() {
             return Err(Refusal::denied(
                 "explain",
                 "permission denied for EXPLAIN of a view over another module's table",
@@ -94,8 +97,7 @@ pub(crate) fn plan(e: &protobuf::ExplainStmt, ask: &Ask<'_>) -> Result<Plan, Ref
             )
             .hint("The plan would show the other module's table and its policies."));
         }
-        // The catalogue's tables hold everybody's rows.
-        if judge.reads_catalogue || !superadmin && !judge.policies.is_empty() {
+        if reaches.catalogue || reaches.view || reaches.declared && !superadmin {
             e.options = options.iter().filter(|o| !is_option(o, "costs")).cloned().collect();
             e.options.push(costs_off());
         }

@@ -32,6 +32,9 @@ impl Judge<'_> {
         if matches!(name.as_str(), "currval" | "lastval") {
             self.keeps.add(Keeps::SEQUENCE);
         }
+        if name == "setseed" {
+            self.keeps.add(Keeps::SEED);
+        }
         // By an index PostgreSQL looks for the first row where the argument is not NULL, and computes it on the way.
         if matches!(name.as_str(), "min" | "max") && !f.args.iter().all(|a| matches!(a.node, Some(NodeEnum::ColumnRef(_)))) {
             self.needs_fences = true;
@@ -62,7 +65,7 @@ impl Judge<'_> {
                 if self.body.is_some() {
                     return Err(Body::refuses("A function of the catalogue").at(location));
                 }
-                self.reads_catalogue = true;
+                self.reaches.catalogue = true;
                 f.funcname = vec![tree::string("postern_catalog"), tree::string(&name)];
                 let named = RELATION_FIRST.contains(&name.as_str()) && f.args.first().is_some_and(is_string);
                 if named {

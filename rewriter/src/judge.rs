@@ -92,8 +92,8 @@ pub(crate) struct Judge<'a> {
     pub(crate) quiet_predicates: usize,
     /// Something else was met that needs the fences.
     pub(crate) needs_fences: bool,
-    /// A view over the catalogue is read.
-    pub(crate) reads_catalogue: bool,
+    /// What the relations and functions that it names reach.
+    pub(crate) reaches: Reaches,
     /// The statement is told how it would run, and does not.
     pub(crate) only_explained: bool,
     /// The statement is a `set_config` by itself, of a setting that was looked at.
@@ -102,11 +102,20 @@ pub(crate) struct Judge<'a> {
     pub(crate) outlives: bool,
     /// The body of a function is judged.
     pub(crate) body: Option<Body>,
-    /// A view is read through which another module's table may be seen.
-    pub(crate) shows_imports: bool,
     /// A table is touched whose policies look into another module's.
     pub(crate) looks_into_imports: bool,
     hidden: usize,
+}
+
+/// What is named besides tables that no manifest declares, of which the module may know all.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Reaches {
+    /// A view over the catalogue, or a function that reads it.
+    pub(crate) catalogue: bool,
+    /// A view, behind which may be anything: the catalogue, a declared table, another module's.
+    pub(crate) view: bool,
+    /// A declared table.
+    pub(crate) declared: bool,
 }
 
 /// Parameters as they are met.
@@ -351,9 +360,8 @@ impl<'a> Judge<'a> {
             sets_config: false,
             outlives: false,
             body: None,
-            shows_imports: false,
+            reaches: Reaches::default(),
             looks_into_imports: false,
-            reads_catalogue: false,
             only_explained: false,
             hidden: 0,
         }

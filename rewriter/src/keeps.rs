@@ -26,6 +26,8 @@ impl Keeps {
     pub const SEQUENCE: Self = Self(1 << 4);
     /// A channel that is listened on.
     pub const LISTEN: Self = Self(1 << 5);
+    /// The seed of `random()`.
+    pub const SEED: Self = Self(1 << 6);
 
     /// Whether there is nothing.
     pub fn is_empty(self) -> bool {
@@ -59,7 +61,7 @@ impl Plan {
         if keeps.is_empty() || in_block && keeps.fine_in_block() {
             return Ok(());
         }
-        let told: [(Keeps, &'static str, &'static str, &'static str); 6] = [
+        let told: [(Keeps, &'static str, &'static str, &'static str); 7] = [
             (
                 Keeps::LISTEN,
                 "pool-mode-listen",
@@ -83,6 +85,12 @@ impl Plan {
                 "pool-mode-sequence",
                 "currval and lastval are not available in transaction pooling: the value may be another client's",
                 "Use RETURNING, or keep what nextval gave,",
+            ),
+            (
+                Keeps::SEED,
+                "pool-mode-seed",
+                "setseed is not available in transaction pooling: the next client's random numbers would be known",
+                "Make a row of random numbers in the client,",
             ),
             (
                 Keeps::TEMPORARY,

@@ -66,4 +66,4 @@ pub use policies::verify_policies;
 pub use position::client_position;
 pub use shared_names::{channel_prefix, own_channel};
 pub use shown::{ends_transaction, masked};
-pub use statement::{plan_batch, plan_one};
+pub use statement::{plan_batch, plan_batch_as, plan_one};

@@ -44,10 +44,14 @@ impl Rewritten {
         Self::new("ROLLBACK".to_owned())
     }
 
-    /// Tells PostgreSQL again when the backend started, after what the session kept was reset: without it the claims' check must ask for
-    /// that at every statement. A transaction of its own, as it writes; several statements, so only for a Query.
-    pub fn enter() -> Self {
-        Self::new(format!("{BEGIN}; SELECT postern.enter(); COMMIT"))
+    /// Has PostgreSQL keep anew what the claims' check goes by, after the session lost it or the setting that says so; with `discard`, once it has
+    /// forgotten all values that the session drew from sequences, among which that is. No claim is adopted behind it. A transaction of its own, as
+    /// it writes; several statements, so only for a Query.
+    pub fn enter(discard: bool) -> Self {
+        let discard = if discard { "DISCARD SEQUENCES; " } else { "" };
+        Self::new(format!(
+            "{BEGIN}; {discard}SELECT pg_catalog.set_config('postern.adopted', '', false), postern.enter(); COMMIT"
+        ))
     }
 
     /// The settings that the session has changed and that may follow a client to another server connection: two text columns, the name in
@@ -80,10 +84,14 @@ impl Rewritten {
         let role = owner.map_or_else(String::new, |m| format!("SET ROLE {}; ", quote_ident(&m.owner_role())));
         Self::new(format!(
             "{BEGIN}; CLOSE ALL; UNLISTEN *; SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD SEQUENCES; DISCARD TEMP; RESET ALL; \
-             {role}SELECT postern.enter(); COMMIT"
+             {role}SELECT postern.enter(), {RESEED}; COMMIT"
         ))
     }
 }
+
+/// Gives `random()` a seed that nobody chose and nobody knows, of 64 random bits.
+const RESEED: &str = "pg_catalog.setseed(pg_catalog.hashtextextended(pg_catalog.gen_random_uuid()::text, 0)::double precision \
+OPERATOR(pg_catalog./) 9223372036854775808.0::double precision)";
 
 /// A transaction that may write whatever the session's defaults are.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE, NOT DEFERRABLE";
@@ -170,7 +178,8 @@ mod tests {
             (Rewritten::set_claims(&["sub".to_owned(), "tags".to_owned()], true), 1),
             (Rewritten::set_claims(&["sub".to_owned(), "tags".to_owned()], false), 1),
             (Rewritten::read_catalog(), 1),
-            (Rewritten::enter(), 3),
+            (Rewritten::enter(false), 3),
+            (Rewritten::enter(true), 4),
             (Rewritten::leave(None), 9),
             (Rewritten::leave(owner), 10),
         ] {

@@ -279,6 +279,8 @@ pub enum Effect {
     CloseCursor(Option<Box<str>>),
     /// `DISCARD ALL`.
     DiscardAll,
+    /// `DISCARD SEQUENCES`.
+    DiscardSequences,
     /// `COPY … TO STDOUT`: CopyOutResponse, CopyData and CopyDone go to the client unread.
     CopyOut,
     /// `COPY … TO STDOUT` of rows that are opened on the way: the statement is its query, and its rows are written in this form.

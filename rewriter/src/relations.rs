@@ -69,6 +69,8 @@ impl Judge<'_> {
             if self.body.is_some() && (relation.declared.is_some() || passing) {
                 return Err(Body::refuses("A declared table, a view or a temporary relation").at(r.location));
             }
+            self.reaches.declared |= relation.declared.is_some();
+            self.reaches.view |= matches!(relation.kind, RelationKind::View | RelationKind::Imported);
             if &*relation.schema == "pg_temp" {
                 self.keeps.add(Keeps::TEMPORARY_IN_BLOCK);
             }
@@ -103,6 +105,7 @@ impl Judge<'_> {
             if self.body.is_some() {
                 return Err(Body::refuses("A relation of the catalogue").at(r.location));
             }
+            self.reaches.catalogue = true;
             return Ok(Target::Catalogue(schema, name));
         }
         if !catalog.closed {
@@ -163,7 +166,6 @@ impl Judge<'_> {
         let resolved = self.resolve(r).map_err(|missing| self.coming(r, missing))?;
         match resolved {
             Target::Catalogue(schema, name) => {
-                self.reads_catalogue = true;
                 if r.alias.is_none() {
                     r.alias = Some(tree::alias(&r.relname));
                 }
@@ -207,7 +209,6 @@ impl Judge<'_> {
                         );
                     }
                     r.schemaname = relation.schema.to_string();
-                    self.shows_imports |= matches!(relation.kind, RelationKind::Imported | RelationKind::View);
                     let columns = relation
                         .columns
                         .as_ref()

@@ -219,8 +219,10 @@ pub(crate) fn close(c: &protobuf::ClosePortalStmt, stmt: &Node, ask: &Ask<'_>) -
 pub(crate) fn discard(d: &DiscardStmt, stmt: &Node, ask: &Ask<'_>) -> Result<Plan, Refusal> {
     let effect = match d.target() {
         DiscardMode::DiscardAll => Effect::DiscardAll,
+        DiscardMode::DiscardSequences => Effect::DiscardSequences,
         DiscardMode::DiscardTemp => Effect::Ddl,
-        _ => Effect::None,
+        DiscardMode::DiscardPlans => Effect::None,
+        DiscardMode::Undefined => return Err(Refusal::internal("a DISCARD is of no kind")),
     };
     verbatim(stmt, ask, effect)
 }

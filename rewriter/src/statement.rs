@@ -6,7 +6,7 @@ use pg_query::protobuf::{self, Node, RawStmt};
 use crate::catalog::Catalog;
 use crate::judge::{Ask, judged};
 use crate::parse::{self, Parsed};
-use crate::plan::{Effect, Param, Plan, Refusal, Run, Statement, Value};
+use crate::plan::{Effect, Param, Plan, Refusal, Run, Statement, Transaction, Value};
 use crate::project::Projection;
 use crate::select::Mode;
 use crate::update::{Gathered, UpdatePlan, per_row, update_plan};
@@ -14,18 +14,50 @@ use crate::{copy, cursor, ddl, execute, explain, foreseen, session, shared_names
 
 /// Plans every statement of a simple-protocol batch; if one is refused, none runs. Empty text gives no plans.
 pub fn plan_batch(sql: &str, ask: &Ask<'_>) -> Result<Vec<Plan>, Refusal> {
+    batch(sql, ask, &[])
+}
+
+/// [`plan_batch`] where not all of it runs as the same: for each statement, whether it does so as a superadmin, and whether as the module itself
+/// ([`Ask::superadmin`], [`Ask::undeclared`]).
+pub fn plan_batch_as(sql: &str, ask: &Ask<'_>, standings: &[(bool, bool)]) -> Result<Vec<Plan>, Refusal> {
+    let plans = batch(sql, ask, standings)?;
+    match plans.len() == standings.len() {
+        true => Ok(plans),
+        false => Err(Refusal::internal("a batch was read as another number of statements")),
+    }
+}
+
+fn batch(sql: &str, ask: &Ask<'_>, standings: &[(bool, bool)]) -> Result<Vec<Plan>, Refusal> {
     let statements = parse::parse(sql, ask.max_sql_bytes).map_err(|r| r.in_characters(sql))?;
     let mut plans = Vec::with_capacity(statements.len());
     // What an earlier statement of the batch makes, a later one may use.
     let mut ahead: Option<Catalog> = None;
-    for parsed in statements {
+    let mut changes = false;
+    for (at, parsed) in statements.into_iter().enumerate() {
+        let only_makes;
+        let (superadmin, undeclared) = standings.get(at).copied().unwrap_or((ask.superadmin, ask.undeclared));
         let (made, plan) = {
             let ask = Ask {
                 catalog: ahead.as_ref().unwrap_or(ask.catalog),
+                superadmin,
+                undeclared,
                 ..*ask
             };
+            if changes && is_explain(&parsed.stmt) {
+                // What is foreseen of the catalogue is names; a plan would tell what is behind them.
+                return Err(
+                    Refusal::construct("EXPLAIN behind a statement of the same query that changes the catalogue")
+                        .hint("Send it as a query of its own."),
+                );
+            }
             let made = foreseen::foreseen(&parsed.stmt, &ask);
+            only_makes = only_makes_tables(&parsed.stmt);
             (made, plan(parsed, &ask).map_err(|r| r.in_characters(sql))?)
+        };
+        changes |= match plan.effect {
+            Effect::Ddl => !only_makes,
+            Effect::Transaction(Transaction::Rollback | Transaction::RollbackTo) => true,
+            _ => false,
         };
         if let Some(change) = made {
             change.apply(ahead.get_or_insert_with(|| ask.catalog.clone()));
@@ -36,6 +68,21 @@ pub fn plan_batch(sql: &str, ask: &Ask<'_>) -> Result<Vec<Plan>, Refusal> {
         cursor::told_as(only, sql, ask);
     }
     Ok(plans)
+}
+
+/// Whether it leaves every name that there is with what it stands for.
+fn only_makes_tables(stmt: &RawStmt) -> bool {
+    matches!(
+        stmt.stmt.as_ref().and_then(|s| s.node.as_ref()),
+        Some(NodeEnum::CreateStmt(_) | NodeEnum::CreateTableAsStmt(_) | NodeEnum::IndexStmt(_))
+    )
+}
+
+fn is_explain(stmt: &RawStmt) -> bool {
+    matches!(
+        stmt.stmt.as_ref().and_then(|s| s.node.as_ref()),
+        Some(NodeEnum::ExplainStmt(_))
+    )
 }
 
 /// Plans the one statement of a Parse; `None` for empty text.

@@ -32,6 +32,8 @@ fn what_is_gone_with_its_transaction_is_available_to_all() {
         "FETCH 3 FROM c",
         "CLOSE ALL",
         "DISCARD ALL",
+        "DISCARD SEQUENCES",
+        "SELECT random()",
         "UNLISTEN *",
         "NOTIFY jobs, 'x'",
         "SELECT pg_notify('jobs', 'x')",
@@ -85,6 +87,12 @@ fn what_outlives_its_transaction_is_refused_there_with_a_way_out() {
         ),
         ("PREPARE p AS SELECT lastval()", Keeps::SEQUENCE, "pool-mode-sequence"),
         ("EXPLAIN SELECT lastval()", Keeps::SEQUENCE, "pool-mode-sequence"),
+        ("SELECT setseed(0.5)", Keeps::SEED, "pool-mode-seed"),
+        (
+            "SELECT 1 WHERE pg_catalog.setseed(0.5) IS NULL",
+            Keeps::SEED,
+            "pool-mode-seed",
+        ),
         ("CREATE TEMP TABLE t (id int)", Keeps::TEMPORARY, "pool-mode-temporary"),
         ("CREATE TABLE pg_temp.t (id int)", Keeps::TEMPORARY, "pool-mode-temporary"),
         (

@@ -75,6 +75,16 @@ macro_rules! concat_constraint {
     };
 }
 
+/// What constraints that the session sees say of relations that it sees: another module's may refer to one of them.
+macro_rules! seen_usage {
+    () => {
+        concat!(
+            concat_constraint!("x.constraint_schema"),
+            " AND (x.table_schema::name, x.table_name::name) IN (SELECT s.nspname, s.relname FROM postern.seen_names s)"
+        )
+    };
+}
+
 /// A number that information_schema derives from a column's type, from the declared type where there is one.
 macro_rules! declared_fact {
     ($function:literal, $column:literal) => {
@@ -250,10 +260,14 @@ WHERE s.own AND t.relkind IN ('r', 'm') AND $1 IN (t.oid, t.reltoastrelid) \
 AND NOT EXISTS (SELECT FROM postern.declared_seen d WHERE d.oid OPERATOR(pg_catalog.=) t.oid) \
 AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhrelid OPERATOR(pg_catalog.=) t.oid))";
 
-/// What of an access list the session's own roles have, PUBLIC included. A function of its own, since PostgreSQL would otherwise expect it to
+/// What of an access list the session's own roles have, PUBLIC included; what another role gave, as another module's owner gives what that module
+/// exports, is told as given by the owner of the session's module. A function of its own, since PostgreSQL would otherwise expect it to
 /// be computed for everything that is built in, and compile the statement before running it.
-pub(super) const SHOWN_ACL: &str = "SELECT pg_catalog.array_agg(u.a ORDER BY u.n) FROM pg_catalog.unnest($1) WITH ORDINALITY u(a, n) \
-WHERE EXISTS (SELECT FROM pg_catalog.aclexplode(ARRAY[u.a]) e WHERE e.grantee OPERATOR(pg_catalog.=) 0 \
+pub(super) const SHOWN_ACL: &str = "SELECT pg_catalog.array_agg(CASE WHEN EXISTS (SELECT FROM pg_catalog.aclexplode(ARRAY[u.a]) e \
+WHERE e.grantor OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT r.oid FROM postern.seen_roles r))) THEN u.a \
+ELSE pg_catalog.regexp_replace(u.a::text, '/(\"[^\"]*\"|[^/\"]*)$', pg_catalog.concat('/', pg_catalog.quote_ident((SELECT l.owner::text \
+FROM postern.login_schema l WHERE l.login OPERATOR(pg_catalog.=) session_user))))::pg_catalog.aclitem END ORDER BY u.n) \
+FROM pg_catalog.unnest($1) WITH ORDINALITY u(a, n) WHERE EXISTS (SELECT FROM pg_catalog.aclexplode(ARRAY[u.a]) e WHERE e.grantee OPERATOR(pg_catalog.=) 0 \
 OR e.grantee OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT r.oid FROM postern.seen_roles r)))";
 
 /// Declared types of protected columns by relation: (relation, attribute, type, typmod).
@@ -557,7 +571,7 @@ pub(super) const CATALOG_VIEWS: &[CatalogueView] = &[
     filtered("pg_user_mappings", NONE),
     CatalogueView {
         name: "pg_views",
-        columns: &[("definition", SHOWN_DEFINITION)],
+        columns: &[("viewowner", SHOWN_VIEW_OWNER), ("definition", SHOWN_DEFINITION)],
         tail: seen_name!("x.schemaname", "x.viewname"),
     },
 ];
@@ -609,9 +623,9 @@ pub(super) const INFORMATION_VIEWS: &[CatalogueView] = &[
     CatalogueView {
         name: "constraint_column_usage",
         columns: &[("column_name", SHOWN_COLUMN)],
-        tail: seen_name!("x.table_schema", "x.table_name"),
+        tail: seen_usage!(),
     },
-    filtered("constraint_table_usage", seen_name!("x.table_schema", "x.table_name")),
+    filtered("constraint_table_usage", seen_usage!()),
     filtered(
         "domains",
         "WHERE x.domain_schema::name IN (SELECT s.nspname FROM postern.seen_schemas s)",
@@ -683,6 +697,10 @@ pub(super) const INFORMATION_VIEWS: &[CatalogueView] = &[
 
 /// A definition that shows how Postern stores and filters is not told.
 const SHOWN_DEFINITION: &str = "CASE WHEN pg_catalog.strpos(x.definition, 'postern') = 0 THEN x.definition END";
+/// As [`shown_owner!`], by names.
+const SHOWN_VIEW_OWNER: &str = "CASE WHEN x.schemaname IN ('pg_catalog', 'information_schema') \
+OR x.viewowner IN (SELECT r.rolname FROM postern.seen_roles r) THEN x.viewowner \
+ELSE (SELECT pg_catalog.pg_get_userbyid(n.nspowner) FROM pg_catalog.pg_namespace n WHERE n.nspname = x.schemaname) END";
 const SHOWN_NAME: &str = "CASE WHEN x.attname LIKE 'postern$%' AND i.indexrelid IS NULL THEN \
 pg_catalog.concat('........pg.dropped.', x.attnum, '........')::name \
 WHEN x.attname LIKE 'postern$eq$%' THEN pg_catalog.substr(x.attname::text, 12)::name ELSE x.attname END";

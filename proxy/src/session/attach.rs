@@ -132,7 +132,7 @@ impl Session {
     /// Gives the connection back, at rest.
     pub(super) async fn detach(&mut self) -> Result<(), SessionEnd> {
         let cancelled = self.cancel.detach();
-        if !matches!(cancelled, Detached::Clean) || self.settings_moved {
+        if !matches!(cancelled, Detached::Clean) || self.settings_moved || self.entry_lost {
             Box::pin(self.settle_there(cancelled)).await?;
         }
         if !self.at_rest() {
@@ -156,6 +156,9 @@ impl Session {
         }
         if self.settings_moved {
             self.read_settings().await?;
+        }
+        if self.entry_lost {
+            self.find_entry().await?;
         }
         Ok(())
     }
@@ -182,11 +185,45 @@ impl Session {
             return Err(SessionEnd::Internal.into());
         }
         self.settings_moved = false;
+        self.entry_lost = false;
         self.identities.arrived(Memory::default().claims);
         self.constants_moved = false;
         self.memory().settings = super::follow::Kept::none();
         self.memory().prepared.read_under("".into());
         Ok(())
+    }
+
+    /// Has PostgreSQL keep anew what the claims' check goes by; with `discard`, behind `DISCARD SEQUENCES`. Outside any transaction.
+    pub(super) async fn enter_again(&mut self, discard: bool) -> Result<(), Stop> {
+        let server = self.links.server.as_ref().ok_or(SessionEnd::Internal)?;
+        if server
+            .parameters
+            .iter()
+            .any(|(name, value)| name == "in_hot_standby" && value == "on")
+        {
+            // Nothing can be kept there, and no value drawn.
+            self.entry_lost = false;
+            return Ok(());
+        }
+        let enter = Rewritten::enter(discard);
+        message::put_query(&mut self.links.upstream.output, std::iter::once(&enter)).map_err(super::ask::too_long)?;
+        self.expect(Expect::OwnQuery);
+        self.identities.reset_on_server();
+        self.drain().await?;
+        if self.answer.error.take().is_some() || self.status != b'I' {
+            return Err(SessionEnd::Internal.into());
+        }
+        self.entry_lost = false;
+        Ok(())
+    }
+
+    /// The same between two statements, where one lost it or found it gone.
+    pub(super) async fn find_entry(&mut self) -> Result<(), SessionEnd> {
+        match self.enter_again(false).await {
+            Ok(()) => Ok(()),
+            Err(Stop::End(end)) => Err(end),
+            Err(_) => Err(SessionEnd::Internal),
+        }
     }
 
     /// The client is gone: the connection is given back if it can be made clean, and closed if not.

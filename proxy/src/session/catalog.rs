@@ -11,7 +11,7 @@ use postern_config::LoginKind;
 use postern_rewriter::catalog::Catalog;
 use postern_rewriter::plan::{Plan, Refusal, Rewritten};
 use postern_rewriter::template::{Masked, Template, mask};
-use postern_rewriter::{Ask, plan_batch, plan_one};
+use postern_rewriter::{Ask, plan_batch, plan_batch_as, plan_one};
 
 use super::SessionEnd;
 use super::again::Bound;
@@ -249,6 +249,15 @@ impl Session {
             None if self.newest.generation() != self.seen.generation => self.plan_once(sql, batch, asker).await,
             None => planned,
         }
+    }
+
+    /// Judges a batch whose statements do not all run as the same, each for whom it runs as. Such plans are this batch's alone.
+    pub(super) async fn plan_as(&mut self, sql: &str, askers: &[Asker]) -> Result<(Plans, u64), Stop> {
+        let catalog = self.catalog().await?;
+        let standings: Vec<(bool, bool)> = askers.iter().map(|a| (a.superadmin, a.undeclared)).collect();
+        let first = askers.first().copied().ok_or(SessionEnd::Internal)?;
+        let plans = plan_batch_as(sql, &self.question(&catalog, first), &standings)?;
+        Ok((plans.into_iter().map(Arc::new).collect(), catalog.generation))
     }
 
     async fn plan_once(&mut self, sql: &str, batch: bool, asker: Asker) -> Result<(Plans, u64, bool), Stop> {

@@ -126,6 +126,7 @@ impl Session {
                 if sql.starts_with("RESET ALL") {
                     self.identities.adopt(None, false);
                     self.identities.reset_on_server();
+                    self.entry_lost = true;
                 }
             }
             Effect::Ddl => {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use postern_config::ColumnType;
+use postern_config::settings::PoolMode;
 use postern_rewriter::plan::{Effect, Plan, Run, Value};
 use zeroize::Zeroizing;
 
@@ -58,6 +59,10 @@ impl Session {
                 self.discard_all().await?;
                 "DISCARD ALL"
             }
+            Effect::DiscardSequences => {
+                self.discard_sequences().await?;
+                "DISCARD SEQUENCES"
+            }
             _ => match plan.run {
                 Run::Answer(tag) => tag,
                 Run::Once(_) | Run::PerRow(_) => return Err(super::SessionEnd::Internal.into()),
@@ -68,11 +73,7 @@ impl Session {
 
     /// `DISCARD ALL`: carried out by statements of our own, so that what is ours on the connection stays.
     async fn discard_all(&mut self) -> Result<(), Stop> {
-        if self.open && !self.executed && self.status == b'I' {
-            // What was only prepared, bound or closed is no transaction yet, and nothing of it outlives this.
-            self.put_sync(To::Ourselves);
-            self.drain_or_skip().await?;
-        }
+        self.end_what_was_not_executed().await?;
         if self.in_transaction() {
             return Err(refusal("25001", "discard", "DISCARD ALL cannot run inside a transaction block").into());
         }
@@ -86,6 +87,34 @@ impl Session {
         self.put_settings()?;
         self.catalog_dirty |= self.own_catalog.is_some();
         Ok(())
+    }
+
+    /// What was only prepared, bound or closed is no transaction yet, and nothing of it outlives a DISCARD.
+    async fn end_what_was_not_executed(&mut self) -> Result<(), Stop> {
+        if self.open && !self.executed && self.status == b'I' {
+            self.put_sync(To::Ourselves);
+            self.drain_or_skip().await?;
+        }
+        Ok(())
+    }
+
+    /// `DISCARD SEQUENCES`: among the values that it forgets is what the claims' check goes by, which is made anew.
+    async fn discard_sequences(&mut self) -> Result<(), Stop> {
+        if self.pool.mode() == PoolMode::Transaction {
+            // No value that was drawn there is the client's: `currval` and `lastval` are refused.
+            return Ok(());
+        }
+        self.end_what_was_not_executed().await?;
+        if self.in_transaction() {
+            return Err(hinted(
+                "25001",
+                "discard",
+                "DISCARD SEQUENCES cannot run inside a transaction block here",
+                "Send it before BEGIN or behind COMMIT.",
+            )
+            .into());
+        }
+        self.enter_again(true).await
     }
 
     /// Takes on the user that the token says.
@@ -128,7 +157,7 @@ fn declared_types(plan: &Plan) -> Vec<u32> {
 }
 
 /// The token, from the statement or from its parameter.
-fn token_text(token: &Value, given: &Given) -> Result<Zeroizing<String>, Stop> {
+pub(super) fn token_text(token: &Value, given: &Given) -> Result<Zeroizing<String>, Stop> {
     let missing = || {
         hinted(
             "28000",

@@ -90,6 +90,8 @@ pub(super) struct Session {
     pub settings_moved: bool,
     /// The same of those that decide what a text's constants are.
     pub constants_moved: bool,
+    /// What the claims' check goes by is gone from the connection: a statement failed for it, or reset the setting that says that it is there.
+    pub entry_lost: bool,
     /// The `application_name` of the startup packet.
     pub start_name: Option<Box<str>>,
     /// What the client was told of reported settings.
@@ -205,6 +207,7 @@ impl Session {
             kept: Kept::at_start(start_name.as_deref()),
             settings_moved: false,
             constants_moved: false,
+            entry_lost: false,
             start_name,
             told,
             tell_later: false,
@@ -381,6 +384,9 @@ impl Session {
         {
             // Known again, what was prepared under the same settings serves again.
             Box::pin(self.know_constants()).await?;
+        }
+        if self.entry_lost && !self.discarding && kind != b'X' && self.links.server.is_some() && self.at_rest() {
+            Box::pin(self.find_entry()).await?;
         }
         match kind {
             b'X' => return Err(SessionEnd::Client),

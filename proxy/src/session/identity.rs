@@ -18,13 +18,9 @@ use super::stop::{Stop, aborted, hinted, identity_change};
 use crate::identity::Identity;
 use crate::wire::message::Format;
 
-/// The identities of a session, by how they were given.
+/// The identities of a session, and what of them PostgreSQL knows.
 pub(super) struct Identities {
-    login: Arc<Identity>,
-    startup: Option<Arc<Identity>>,
-    session: Option<Arc<Identity>>,
-    /// What holds until the open transaction, or the group of statements up to Sync, ends.
-    open: Taken,
+    given: Given,
     /// In the session settings of the connection that serves the client; `None` where that is not known.
     server: Option<Arc<Identity>>,
     /// When those must be sent again.
@@ -37,6 +33,49 @@ pub(super) struct Identities {
     failed: bool,
     /// A rollback went to a savepoint of which nothing is known: nobody is anybody until the transaction ends.
     lost: bool,
+}
+
+/// The identities of a session, by how they were given.
+#[derive(Clone)]
+pub(super) struct Given {
+    login: Arc<Identity>,
+    startup: Option<Arc<Identity>>,
+    session: Option<Arc<Identity>>,
+    /// What holds until the open transaction, or the group of statements up to Sync, ends.
+    open: Taken,
+}
+
+impl Given {
+    /// Whom a statement without a token of its own runs as.
+    pub(super) fn standing(&self) -> &Arc<Identity> {
+        self.open
+            .local
+            .as_ref()
+            .or(self.open.session.as_ref().unwrap_or(&self.session).as_ref())
+            .or(self.startup.as_ref())
+            .unwrap_or(&self.login)
+    }
+
+    /// COMMIT or ROLLBACK ended a transaction.
+    pub(super) fn ended(&mut self, committed: bool) {
+        if let Some(session) = std::mem::take(&mut self.open).session
+            && committed
+        {
+            self.session = session;
+        }
+    }
+
+    /// Takes on an identity: for the transaction, or for the session if what is open commits.
+    pub(super) fn adopt(&mut self, identity: Option<Arc<Identity>>, local: bool) {
+        if local {
+            self.open.local = identity;
+        } else {
+            self.open = Taken {
+                session: Some(identity),
+                local: None,
+            };
+        }
+    }
 }
 
 /// Tokens taken on in what is open. A rollback to a savepoint brings back what it was.
@@ -64,10 +103,12 @@ impl Identities {
             LoginKind::Runtime | LoginKind::Migrator => Identity::guest(),
         };
         Self {
-            login: own,
-            startup,
-            session: None,
-            open: Taken::default(),
+            given: Given {
+                login: own,
+                startup,
+                session: None,
+                open: Taken::default(),
+            },
             server: None,
             server_until: None,
             server_local: ServerLocal::Unset,
@@ -98,12 +139,12 @@ impl Identities {
 
     /// Whom a statement without a token of its own runs as.
     pub(super) fn standing(&self) -> &Arc<Identity> {
-        self.open
-            .local
-            .as_ref()
-            .or(self.open.session.as_ref().unwrap_or(&self.session).as_ref())
-            .or(self.startup.as_ref())
-            .unwrap_or(&self.login)
+        self.given.standing()
+    }
+
+    /// The identities as they are given now, to see ahead what becomes of them.
+    pub(super) fn given(&self) -> Given {
+        self.given.clone()
     }
 
     /// Whom a statement with that token, if any, runs as.
@@ -124,7 +165,8 @@ impl Identities {
     /// Whether replies under way may change who is wanted or who is set.
     fn unsettled(&self) -> bool {
         let unset = matches!(self.server_local, ServerLocal::Unset);
-        self.open.local.is_some() || self.open.session.is_some() || self.server.is_none() || !unset
+        let open = &self.given.open;
+        open.local.is_some() || open.session.is_some() || self.server.is_none() || !unset
     }
 
     /// A statement that may touch rows was carried out.
@@ -139,11 +181,7 @@ impl Identities {
 
     /// COMMIT or ROLLBACK ended a transaction.
     pub(super) fn ended(&mut self, committed: bool) {
-        if let Some(session) = std::mem::take(&mut self.open).session
-            && committed
-        {
-            self.session = session;
-        }
+        self.given.ended(committed);
         self.touched = None;
         self.lost = false;
         self.server_local = ServerLocal::Unset;
@@ -156,13 +194,13 @@ impl Identities {
 
     /// What was taken on so far, for a savepoint.
     pub(super) fn taken(&self) -> Taken {
-        self.open.clone()
+        self.given.open.clone()
     }
 
     /// A rollback to a savepoint: what was taken on then (`None` where that is not known) is what is taken on now.
     pub(super) fn reverted(&mut self, then: Option<Taken>) {
         self.lost |= then.is_none();
-        self.open = then.unwrap_or_default();
+        self.given.open = then.unwrap_or_default();
         // What was set for the session was set outside of any transaction, and stays.
         if !matches!(self.server_local, ServerLocal::Unset) {
             self.server_local = ServerLocal::Unknown;
@@ -188,14 +226,7 @@ impl Identities {
 
     /// Takes on an identity: for the transaction, or for the session if what is open commits.
     pub(super) fn adopt(&mut self, identity: Option<Arc<Identity>>, local: bool) {
-        if local {
-            self.open.local = identity;
-        } else {
-            self.open = Taken {
-                session: Some(identity),
-                local: None,
-            };
-        }
+        self.given.adopt(identity, local);
     }
 }
 

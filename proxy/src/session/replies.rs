@@ -230,6 +230,9 @@ impl Session {
             return Ok(());
         }
         let told = Told::read(body, self.schema(), self.told_whole()).map_err(|_| SessionEnd::UpstreamProtocol)?;
+        if told.is_below_notice() {
+            return Ok(());
+        }
         told.put(&mut self.links.client.output, b'N')
             .map_err(|_| SessionEnd::UpstreamProtocol)
     }
@@ -240,6 +243,7 @@ impl Session {
             self.said_last = told.put(&mut self.links.client.output, b'E').is_ok();
             return Err(SessionEnd::Upstream);
         }
+        self.entry_lost |= told.entry_lost;
         if self.trying() {
             self.tried_in_vain(&told);
             return Ok(());

@@ -17,6 +17,8 @@ pub(super) struct Told {
     fields: Vec<(u8, String)>,
     /// Where PostgreSQL points at in the text that it was sent.
     pub(super) position: Option<u32>,
+    /// The claims' check did not find what it keeps among the session's values of sequences.
+    pub(super) entry_lost: bool,
 }
 
 impl Told {
@@ -30,11 +32,16 @@ impl Told {
             .is_none_or(|(_, s)| *s == schema || s.starts_with("pg_temp"));
         // A row that another module's refers to: the words name that module's table and constraint.
         let referred_to = !own && raw.contains(&(b'C', "23503"));
+        let within_ours = raw
+            .iter()
+            .any(|(code, text)| *code == b'W' && text.contains(" function postern."));
+        let entry_lost = within_ours && raw.contains(&(b'C', "55000"));
         let mut fields = Vec::with_capacity(raw.len());
         let mut position = None;
         for (code, text) in raw {
             let kept = match code {
                 b'S' | b'V' | b'C' => text.to_owned(),
+                b'M' if entry_lost => "the connection had lost whom it serves; send the statement again".to_owned(),
                 b'M' if referred_to => "a row of another module refers to this one".to_owned(),
                 b'M' => shown(text).unwrap_or_else(|| "the database refused the statement".to_owned()),
                 b'H' => match shown(text) {
@@ -68,7 +75,11 @@ impl Told {
                 fields.push((code, text.to_owned()));
             }
         }
-        Ok(Self { fields, position })
+        Ok(Self {
+            fields,
+            position,
+            entry_lost,
+        })
     }
 
     /// Takes the schemas away that stand before names only because what was sent is qualified: `asked` does not hold them.
@@ -100,6 +111,11 @@ impl Told {
     /// Whether PostgreSQL ends the connection with it.
     pub(super) fn is_fatal(&self) -> bool {
         matches!(self.field(b'V'), "FATAL" | "PANIC")
+    }
+
+    /// Whether it is said to whoever debugs the server: transaction ids, times, and what really ran.
+    pub(super) fn is_below_notice(&self) -> bool {
+        !matches!(self.field(b'V'), "INFO" | "NOTICE" | "WARNING")
     }
 
     /// Its SQLSTATE.
@@ -149,6 +165,42 @@ mod tests {
         assert_eq!(other.field(b'M'), "a row of another module refers to this one");
         assert_eq!((other.field(b's'), other.field(b't'), other.field(b'n')), ("", "", ""));
         assert!(fields("disco").field(b'M').contains("\"f\" on table \"b\""));
+    }
+
+    #[test]
+    fn what_is_below_a_notice_is_known_by_its_severity() {
+        for (severity, below) in [
+            ("DEBUG", true),
+            ("LOG", true),
+            ("INFO", false),
+            ("NOTICE", false),
+            ("WARNING", false),
+        ] {
+            // The first one is in the server's language.
+            let told = scrubbed(&[(b'S', "HINWEIS"), (b'V', severity), (b'C', "00000"), (b'M', "m")]);
+            assert_eq!(told.is_below_notice(), below, "{severity}");
+        }
+        // The twin: a severity that is not told is none that may pass.
+        assert!(scrubbed(&[(b'M', "m")]).is_below_notice());
+    }
+
+    #[test]
+    fn what_the_claims_check_lacks_is_not_named() {
+        let lacks = |context| {
+            scrubbed(&[
+                (b'C', "55000"),
+                (
+                    b'M',
+                    "currval of sequence \"claims_proof\" is not yet defined in this session",
+                ),
+                (b'W', context),
+            ])
+        };
+        let ours = lacks("PL/pgSQL function postern.verified() line 3 at RETURN");
+        assert!(ours.entry_lost && !ours.field(b'M').contains("claims_proof"));
+        // The twin: a sequence of the module's own may have any name.
+        let own = lacks("SQL function \"f\" statement 1");
+        assert!(!own.entry_lost && own.field(b'M').contains("claims_proof"));
     }
 
     #[test]

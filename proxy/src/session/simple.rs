@@ -16,9 +16,10 @@ use super::SessionEnd;
 use super::again::Bound;
 use super::ask::too_long;
 use super::catalog::Judged;
+use super::effects::token_text;
 use super::engine::Session;
 use super::expect::{Batch, Expect, To};
-use super::plans::Plans;
+use super::plans::{Asker, Plans};
 use super::statement::{Given, Offered, Origin, Stmt, Way, misread};
 use super::stop::{Stop, hinted, refusal};
 use crate::identity::Identity;
@@ -69,6 +70,22 @@ impl Session {
                 return Ok(true);
             }
         };
+        let differing = match token {
+            None => self.askers(&plans, asker).await?,
+            // A token ahead of the batch is that of all of it.
+            Some(_) => None,
+        };
+        let (plans, askers, generation, shared) = match differing {
+            Some(askers) => {
+                let planned = self.plan_as(text, &askers).await;
+                let (plans, generation) = planned.map_err(|stop| stop.behind(sql, text))?;
+                (plans, askers, generation, false)
+            }
+            None => {
+                let askers = vec![asker; plans.len()];
+                (plans, askers, generation, shared)
+            }
+        };
         for plan in plans.iter() {
             self.check_mode(plan).await?;
         }
@@ -91,7 +108,7 @@ impl Session {
             return Ok(true);
         }
         let source: Option<Arc<str>> = (plans.len() == 1).then(|| text.into());
-        let part = |plan: &Arc<Plan>| {
+        let part = |plan: &Arc<Plan>, asker: Asker| {
             Stmt::by_batch(Origin {
                 source: source.clone(),
                 types: Vec::new(),
@@ -108,7 +125,7 @@ impl Session {
             if !(self.status == b'E' && self.queue.is_empty()) {
                 self.ensure_identity(&wanted).await?;
             }
-            Box::pin(self.begin_fill(&Arc::new(part(plan)), wanted, true)).await?;
+            Box::pin(self.begin_fill(&Arc::new(part(plan, asker)), wanted, true)).await?;
             return Ok(true);
         }
         if plans.iter().any(|p| Self::is_copy_in(&p.effect)) {
@@ -121,8 +138,8 @@ impl Session {
             )
             .into());
         }
-        for plan in plans.iter() {
-            let stmt = part(plan);
+        for (plan, asker) in plans.iter().zip(askers) {
+            let stmt = part(plan, asker);
             if stmt.params() > 0 {
                 return Err(refusal("42P02", "parameter", "there is no parameter $1").into());
             }
@@ -132,6 +149,45 @@ impl Session {
             }
         }
         Ok(false)
+    }
+
+    /// For whom each statement of a batch is to be judged, where that is not the same for all: a token that one of them takes on, forgets or
+    /// brings back is that of those behind it. What ends the batch at that statement is left for when it is its turn.
+    async fn askers(&mut self, plans: &Plans, asker: Asker) -> Result<Option<Vec<Asker>>, Stop> {
+        let Some((_, ahead)) = plans.split_last() else {
+            return Ok(None);
+        };
+        if !ahead.iter().any(|p| changes_asker(&p.effect)) {
+            return Ok(None);
+        }
+        self.drain_or_skip().await?;
+        let mut given = self.identities.given();
+        let mut askers = vec![asker];
+        for plan in ahead {
+            match &plan.effect {
+                Effect::Token { token, local, .. } => {
+                    let verified = match token_text(token, &Given::nothing()) {
+                        Ok(text) => self.verify_token(&text).await,
+                        Err(stop) => Err(stop),
+                    };
+                    match verified {
+                        Ok(identity) => given.adopt(Some(identity), *local),
+                        Err(Stop::End(end)) => return Err(end.into()),
+                        Err(_) => {
+                            askers.resize(plans.len(), asker);
+                            break;
+                        }
+                    }
+                }
+                Effect::ForgetToken | Effect::Setting("all") | Effect::DiscardAll => given.adopt(None, false),
+                Effect::Transaction(Transaction::Commit) => given.ended(self.status != b'E'),
+                Effect::Transaction(Transaction::Rollback) => given.ended(false),
+                // What a savepoint brings back is seen when it has: `run_one` looks again.
+                _ => {}
+            }
+            askers.push(self.asker(given.standing()));
+        }
+        Ok(askers.iter().any(|a| *a != asker).then_some(askers))
     }
 
     /// Sends plain statements as one Query.
@@ -173,6 +229,18 @@ impl Session {
         let executes = matches!(stmt.effect(), Effect::Execute(..));
         if stmt.way == Way::Ours && !executes {
             return self.run_ours(&stmt, &Given::nothing(), true).await;
+        }
+        if stmt.needs_identity() && stmt.token.is_none() {
+            let wanted = self.wanted(None).await?;
+            if self.asker(&wanted) != stmt.asker {
+                return Err(hinted(
+                    "0A000",
+                    "identity-in-batch",
+                    "whom this statement runs as was not known before those ahead of it in the query had run",
+                    "Send it as a query of its own.",
+                )
+                .into());
+            }
         }
         if stmt.needs_identity() && !self.open && !(self.status == b'E' && self.queue.is_empty()) {
             let wanted = self.wanted(stmt.token.as_ref()).await?;
@@ -295,7 +363,8 @@ fn is_plain(plan: &Plan) -> bool {
             | Effect::Fetch(_)
             | Effect::CopyRows(_)
             | Effect::CopyOpened(_)
-            | Effect::DiscardAll => false,
+            | Effect::DiscardAll
+            | Effect::DiscardSequences => false,
         }
 }
 
@@ -311,6 +380,18 @@ fn changes_who_before_rows(plans: &Plans) -> bool {
     };
     let first = plans.iter().position(|p| changes(p));
     first.is_some_and(|at| plans[at..].iter().any(|p| concerns_rows(p)))
+}
+
+/// Whether a statement may change whom those behind it run as.
+fn changes_asker(effect: &Effect) -> bool {
+    matches!(
+        effect,
+        Effect::Token { .. }
+            | Effect::ForgetToken
+            | Effect::Setting("all")
+            | Effect::DiscardAll
+            | Effect::Transaction(Transaction::Commit | Transaction::Rollback)
+    )
 }
 
 fn concerns_rows(plan: &Plan) -> bool {

@@ -329,6 +329,7 @@ fn way(plan: &Plan) -> Way {
             | Effect::ExecuteComputed(_)
             | Effect::Deallocate(_)
             | Effect::DiscardAll
+            | Effect::DiscardSequences
     );
     match plan.effect {
         _ if ours => Way::Ours,

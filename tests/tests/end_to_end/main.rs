@@ -27,6 +27,7 @@ mod introspection;
 mod made;
 mod misbehaving;
 mod noninterference;
+mod one_query;
 mod operations;
 mod partitions;
 mod policies;

@@ -174,6 +174,36 @@ fn an_open_partition_is_found_and_closed() {
     assert_eq!(dba.run(state).good(state).texts(), [[yes.clone(), yes]]);
 }
 
+/// What is open in one module, as after a DBA's GRANT, neither stops another module's statements nor is told to it; its own next one closes it.
+#[test]
+fn an_open_partition_is_its_own_modules_concern() {
+    let stand = Stand::shared();
+    let _alone = stand.alone();
+    let _entries = Entries::laid_out(stand);
+    let mut dba = stand.dba_connection();
+    let grant = "GRANT INSERT ON archive.entries_2025 TO archive_service";
+    dba.run(grant).good(grant);
+    let open = |dba: &mut Connection| {
+        let sql = "SELECT relacl::text LIKE '%archive_service=a%' FROM pg_class WHERE oid = 'archive.entries_2025'::regclass";
+        dba.run(sql).good(sql).scalar().as_deref() == Some("t")
+    };
+    assert!(open(&mut dba));
+    let mut other = Connection::open(&stand.through_gate("lender.migrator", None)).expect("a session");
+    for sql in [
+        "CREATE TABLE beside (a int)",
+        "ALTER TABLE beside ADD COLUMN b int",
+        "DROP TABLE beside",
+    ] {
+        other.run(sql).good(sql);
+    }
+    assert!(open(&mut dba));
+    let mut own = Connection::open(&stand.through_gate("archive.migrator", None)).expect("a session");
+    for sql in ["CREATE TABLE beside (a int)", "DROP TABLE beside"] {
+        own.run(sql).good(sql);
+    }
+    assert!(!open(&mut dba), "it is closed again");
+}
+
 /// A user's dump holds the user's rows, each in its partition, and a plain PostgreSQL takes it.
 #[test]
 fn a_partitioned_table_is_dumped() {

@@ -3,7 +3,8 @@
 //! A partition that is named in a statement has row-level security of its own and nothing of its table's. So each has row-level security
 //! without a policy, forced on its owner too, and the module's logins have SELECT on it, which LOCK TABLE asks for, and no other right: by its own
 //! name it shows no row and takes none, and stays so when it is detached. `postern provision` sees to it; where it may make event triggers, one
-//! does as soon as a partition is made, whoever makes it, and the statement fails where that fails.
+//! does as soon as a partition is made, whoever makes it, and the statement fails where that fails. It closes what the role that runs the statement
+//! may close, with that role's rights, so that no module's statement depends on, or is told of, another's partitions.
 
 use postern_config::names::quote_literal;
 use postern_config::{Config, Manifest};
@@ -18,6 +19,12 @@ const FUNCTION: &str = "postern.close_partitions()";
 /// The step that closes what is open, then the function and its trigger.
 pub(super) fn steps(config: &Config) -> Vec<ProvisionStep> {
     let open = open(config);
+    // A module's statement closes its own; what is open elsewhere it could not mend, and is not told of.
+    let own = format!(
+        "SELECT o.* FROM ({open}) AS o WHERE EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname OPERATOR(pg_catalog.=) o.owner::pg_catalog.name \
+         AND pg_catalog.pg_has_role(r.oid, 'USAGE')) AND EXISTS (SELECT FROM pg_catalog.pg_roles r \
+         WHERE r.rolname OPERATOR(pg_catalog.=) o.belongs::pg_catalog.name AND pg_catalog.pg_has_role(r.oid, 'USAGE'))"
+    );
     vec![
         ProvisionStep::asked(
             "partitions of declared tables are closed",
@@ -30,7 +37,7 @@ pub(super) fn steps(config: &Config) -> Vec<ProvisionStep> {
             format!(
                 "CREATE OR REPLACE FUNCTION {FUNCTION} RETURNS event_trigger LANGUAGE plpgsql VOLATILE AS $body$\n{}$body$;\n\
                  REVOKE ALL ON FUNCTION {FUNCTION} FROM PUBLIC;",
-                body(&open)
+                body(&own)
             ),
         ),
         ProvisionStep::recorded(
@@ -52,13 +59,13 @@ pub(super) fn steps(config: &Config) -> Vec<ProvisionStep> {
 /// plpgsql that closes each. Its own ALTER TABLE fires the trigger again, which then finds less.
 fn body(open: &str) -> String {
     format!(
-        "DECLARE found record;\nDECLARE opened name;\nBEGIN\n  FOR found IN {open} LOOP\n    \
-         IF found.owner <> found.belongs THEN\n      \
+        "DECLARE found record;\nDECLARE opened pg_catalog.name;\nBEGIN\n  FOR found IN {open} LOOP\n    \
+         IF found.owner OPERATOR(pg_catalog.<>) found.belongs THEN\n      \
          EXECUTE pg_catalog.format('ALTER TABLE %s OWNER TO %I', found.name, found.owner);\n    END IF;\n    \
          FOR opened IN SELECT p.polname FROM pg_catalog.pg_policy p WHERE p.polrelid OPERATOR(pg_catalog.=) found.oid LOOP\n      \
          EXECUTE pg_catalog.format('DROP POLICY %I ON %s', opened, found.name);\n    END LOOP;\n    \
          EXECUTE pg_catalog.format('REVOKE ALL ON TABLE %s FROM PUBLIC', found.name);\n    \
-         IF found.users <> '' THEN\n      \
+         IF found.users OPERATOR(pg_catalog.<>) '' THEN\n      \
          EXECUTE pg_catalog.format('REVOKE ALL ON TABLE %s FROM %s', found.name, found.users);\n      \
          EXECUTE pg_catalog.format('GRANT SELECT ON TABLE %s TO %s', found.name, found.users);\n    END IF;\n    \
          EXECUTE pg_catalog.format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', found.name);\n  \
@@ -75,20 +82,21 @@ fn open(config: &Config) -> String {
         .flat_map(|m| m.tables.iter().map(move |t| of_table(m, t.name.name.as_str())))
         .collect();
     let declared = match rows.is_empty() {
-        true => "SELECT NULL::text, NULL::text, NULL::text, NULL::text WHERE false".to_owned(),
+        true => "SELECT NULL::pg_catalog.text, NULL::pg_catalog.text, NULL::pg_catalog.text, NULL::pg_catalog.text WHERE false"
+            .to_owned(),
         false => format!("VALUES {}", rows.join(", ")),
     };
     format!(
         "WITH RECURSIVE declared(schema, relation, owner, users) AS ({declared}), \
          below(oid, owner, users) AS (SELECT i.inhrelid, d.owner, d.users FROM declared d \
-         JOIN pg_catalog.pg_namespace n ON n.nspname OPERATOR(pg_catalog.=) d.schema::name \
-         JOIN pg_catalog.pg_class c ON c.relnamespace OPERATOR(pg_catalog.=) n.oid AND c.relname OPERATOR(pg_catalog.=) d.relation::name \
+         JOIN pg_catalog.pg_namespace n ON n.nspname OPERATOR(pg_catalog.=) d.schema::pg_catalog.name \
+         JOIN pg_catalog.pg_class c ON c.relnamespace OPERATOR(pg_catalog.=) n.oid AND c.relname OPERATOR(pg_catalog.=) d.relation::pg_catalog.name \
          AND c.relkind OPERATOR(pg_catalog.=) 'p' JOIN pg_catalog.pg_inherits i ON i.inhparent OPERATOR(pg_catalog.=) c.oid \
          UNION SELECT i.inhrelid, b.owner, b.users FROM below b JOIN pg_catalog.pg_inherits i ON i.inhparent OPERATOR(pg_catalog.=) b.oid) \
-         SELECT c.oid, pg_catalog.format('%I.%I', n.nspname, c.relname) AS name, pg_catalog.pg_get_userbyid(c.relowner)::text AS belongs, \
+         SELECT c.oid, pg_catalog.format('%I.%I', n.nspname, c.relname) AS name, pg_catalog.pg_get_userbyid(c.relowner)::pg_catalog.text AS belongs, \
          b.owner, b.users FROM below b JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) b.oid \
          JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
-         WHERE NOT (c.relrowsecurity AND c.relforcerowsecurity) OR pg_catalog.pg_get_userbyid(c.relowner) OPERATOR(pg_catalog.<>) b.owner::name \
+         WHERE NOT (c.relrowsecurity AND c.relforcerowsecurity) OR pg_catalog.pg_get_userbyid(c.relowner) OPERATOR(pg_catalog.<>) b.owner::pg_catalog.name \
          OR EXISTS (SELECT FROM pg_catalog.pg_policy p WHERE p.polrelid OPERATOR(pg_catalog.=) c.oid) \
          OR EXISTS (SELECT FROM pg_catalog.aclexplode(c.relacl) a WHERE a.grantee OPERATOR(pg_catalog.<>) c.relowner \
          AND (a.privilege_type OPERATOR(pg_catalog.<>) 'SELECT' OR a.grantee OPERATOR(pg_catalog.=) 0))"

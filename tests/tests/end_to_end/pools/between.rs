@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use postern_tests::connection::Connection;
+use postern_tests::message::Reply;
 use postern_tests::proxy::Proxy;
 use postern_tests::stand::{Stand, eventually};
 
-use super::{ONE, SYNC, bind, execute, group, ids, last, parse, run_prepared, scalar, simple, usable, whole};
+use super::{ONE, ONE_SESSION, SYNC, bind, execute, group, ids, last, parse, run_prepared, scalar, simple, usable, whole};
 
 /// Settings, a value each that is not the default.
 const SETTINGS: [(&str, &str); 10] = [
@@ -334,4 +335,105 @@ fn forgetting_everything_is_for_the_one_who_says_so() {
     }
     b.run("DISCARD ALL").good("DISCARD ALL");
     a.run("DROP TABLE pools_discard").good("DROP");
+}
+
+/// What the claims' check keeps among a session's values of sequences is not the client's to discard.
+#[test]
+fn discarded_sequences_take_nobody_along() {
+    let stand = Stand::shared();
+    let _beside = stand.beside_others();
+    let proxy = Proxy::start(stand, "pools-sequences", ONE);
+    let who = "SELECT id FROM accounts ORDER BY id";
+    for discard in [
+        "DISCARD SEQUENCES",
+        "BEGIN; DISCARD SEQUENCES; COMMIT",
+        "SELECT 1; DISCARD SEQUENCES",
+    ] {
+        let mut guest = proxy.connect(stand, "sys_account", None);
+        let mut bob = proxy.connect(stand, "sys_account", Some("bob"));
+        assert_eq!(ids(&mut bob), ["bob"]);
+        assert_eq!(simple(&mut guest, discard).last().map(Reply::sqlstate), Some(""), "{discard}");
+        assert_eq!(ids(&mut bob), ["bob"], "{discard}");
+        simple(&mut bob, discard);
+        assert_eq!(ids(&mut bob), ["bob"], "{discard}: one's own");
+        let dora = proxy.connect(stand, "sys_account", Some("dora")).extended(who, &[], 0);
+        assert_eq!(
+            dora.unwrap_or_else(|e| panic!("{discard}: {e}")).scalar().as_deref(),
+            Some("dora")
+        );
+    }
+    // A body that only the second lock sees may do it all the same; who comes next is told of it at most once, without our names.
+    let mut lab = proxy.connect(stand, "lab", None);
+    let make = "CREATE OR REPLACE FUNCTION pools_forgets() RETURNS void LANGUAGE plpgsql AS 'BEGIN DISCARD SEQUENCES; END'";
+    lab.run(make).good(make);
+    lab.run("SELECT pools_forgets()").good("SELECT");
+    let mut user = proxy.connect(stand, "lab", Some("bob"));
+    let first = user.run("SELECT 1");
+    if let Some(error) = &first.error {
+        assert!(!format!("{error:?}").contains("claims_"), "{error:?}");
+    }
+    usable(&mut user);
+    assert_eq!(scalar(&mut lab, "SELECT 2"), "2");
+    usable(&mut proxy.connect(stand, "lab", Some("dora")));
+    lab.run("DROP FUNCTION pools_forgets()").good("DROP FUNCTION");
+}
+
+/// In session mode the client's own values are forgotten, and nothing of ours.
+#[test]
+fn discarded_sequences_in_a_session_are_its_own() {
+    let stand = Stand::shared();
+    let _beside = stand.beside_others();
+    let mut bob = stand.connect("sys_account", Some("bob"));
+    assert_eq!(ids(&mut bob), ["bob"]);
+    bob.run("DISCARD SEQUENCES").good("DISCARD SEQUENCES");
+    assert_eq!(ids(&mut bob), ["bob"]);
+    let refused = simple(&mut bob, "BEGIN; DISCARD SEQUENCES");
+    assert_eq!(refused.last().map(Reply::sqlstate), Some("25001"));
+    usable(&mut bob);
+    assert_eq!(ids(&mut bob), ["bob"]);
+    let mut lab = stand.connect("lab", None);
+    for sql in [
+        "CREATE TEMP SEQUENCE drawn",
+        "SELECT nextval('drawn')",
+        "SELECT currval('drawn')",
+    ] {
+        lab.run(sql).good(sql);
+    }
+    lab.run("DISCARD SEQUENCES").good("DISCARD SEQUENCES");
+    for sql in ["SELECT currval('drawn')", "SELECT lastval()"] {
+        let error = lab.run(sql);
+        assert_eq!(error.sqlstate(), "55000", "{sql}");
+    }
+    usable(&mut lab);
+}
+
+/// Who sets the seed of random numbers does not know the next client's.
+#[test]
+fn a_seed_is_nobody_elses() {
+    let stand = Stand::shared();
+    let _beside = stand.beside_others();
+    // What PostgreSQL 15 gives first behind that seed.
+    let known = {
+        let mut dba = stand.dba_connection();
+        dba.run("SELECT setseed(0.5)").good("setseed");
+        scalar(&mut dba, "SELECT random()")
+    };
+    let session = Proxy::start(stand, "pools-seed-session", ONE_SESSION);
+    {
+        let mut a = session.connect(stand, "evilmod", None);
+        a.run("SELECT setseed(0.5)").good("setseed");
+        assert_eq!(scalar(&mut a, "SELECT random()"), known, "its own");
+        a.run("SELECT setseed(0.5)").good("setseed");
+    }
+    assert_ne!(scalar(&mut session.connect(stand, "evilmod", None), "SELECT random()"), known);
+    let shared = Proxy::start(stand, "pools-seed", ONE);
+    let mut a = shared.connect(stand, "evilmod", None);
+    for sql in [
+        "SELECT setseed(0.5)",
+        "SELECT 1 WHERE setseed(0.5) IS NULL",
+        "BEGIN; SELECT setseed(0.5); COMMIT",
+    ] {
+        assert_eq!(simple(&mut a, sql).last().map(Reply::sqlstate), Some("0A000"), "{sql}");
+        usable(&mut a);
+    }
 }
