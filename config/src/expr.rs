@@ -369,13 +369,15 @@ pub enum Subqueries {
     /// As a call of the owner function of [`InSelect::function_name`] in schema `postern`, which sees unfiltered rows under native RLS;
     /// claims as by [`Subqueries::Lists`].
     Functions,
+    /// As [`Subqueries::Functions`], and claims are read where they stand, as by [`Subqueries::Point`].
+    PointFunctions,
 }
 
 impl Subqueries {
     fn reads_lists_once(self) -> bool {
         match self {
             Self::Lists | Self::Once | Self::Functions => true,
-            Self::Inline | Self::Point => false,
+            Self::Inline | Self::Point | Self::PointFunctions => false,
         }
     }
 }
@@ -459,7 +461,7 @@ impl Expr {
             Expr::InSelect(s) => match subqueries {
                 Subqueries::Inline | Subqueries::Lists => format!("({} IN ({}))", go(&s.value), s.body(subqueries)),
                 Subqueries::Once | Subqueries::Point => format!("({} IN ({}))", go(&s.value), s.body(Subqueries::Once)),
-                Subqueries::Functions => {
+                Subqueries::Functions | Subqueries::PointFunctions => {
                     format!("({} IN (SELECT postern.{}()))", go(&s.value), quote_ident(&s.function_name()))
                 }
             },

@@ -248,6 +248,7 @@ impl Judge<'_> {
         }
         let subqueries = match self.subqueries() {
             Subqueries::Once if self.asks_by_key(table, alias) => Subqueries::Point,
+            Subqueries::Functions if self.asks_by_key(table, alias) => Subqueries::PointFunctions,
             other => other,
         };
         let key = (table.name.clone(), partitions.first().cloned(), r.inh, locked, subqueries);

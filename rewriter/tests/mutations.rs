@@ -390,7 +390,13 @@ impl Reading<'_> {
                 false => printed,
             }
         };
-        let own = [Subqueries::Once, Subqueries::Point, Subqueries::Functions].map(|s| conjuncts(&predicate(&filter_sql(s))));
+        let own = [
+            Subqueries::Once,
+            Subqueries::Point,
+            Subqueries::Functions,
+            Subqueries::PointFunctions,
+        ]
+        .map(|s| conjuncts(&predicate(&filter_sql(s))));
         let all = conjuncts(filter);
         // PostgreSQL has the filter; a view outlives that.
         let nothing = self.native_alone.then(|| conjuncts(&predicate("true")));

@@ -425,6 +425,11 @@ fn lists_of_claims_are_taken_apart_once_where_postgresql_filters() {
         for printed in [Subqueries::Lists, Subqueries::Functions] {
             assert_eq!(expr.sql("t", printed).replace('"', ""), once, "{text}");
         }
+        assert_eq!(
+            expr.sql("t", Subqueries::PointFunctions),
+            expr.sql("t", Subqueries::Inline),
+            "{text}"
+        );
     }
 }
 
