@@ -3,7 +3,8 @@
 use pg_query::NodeEnum;
 use pg_query::protobuf::{self, Node, RawStmt};
 
-use crate::catalog::{Catalog, RelationKind};
+use crate::catalog::RelationKind;
+use crate::foreseen::Ahead;
 use crate::judge::{Ask, judged};
 use crate::parse::{self, Parsed};
 use crate::plan::{Effect, Keeps, Param, Plan, Refusal, Run, Statement, Value};
@@ -17,19 +18,17 @@ pub fn plan_batch(sql: &str, ask: &Ask<'_>) -> Result<Vec<Plan>, Refusal> {
     let statements = parse::parse(sql, ask.max_sql_bytes).map_err(|r| r.in_characters(sql))?;
     let mut plans = Vec::with_capacity(statements.len());
     // What an earlier statement of the batch makes, a later one may use.
-    let mut ahead: Option<Catalog> = None;
+    let mut ahead = Ahead::new(ask.catalog);
     for parsed in statements {
-        let (made, plan) = {
+        let (change, plan) = {
             let ask = Ask {
-                catalog: ahead.as_ref().unwrap_or(ask.catalog),
+                catalog: ahead.catalog(),
                 ..*ask
             };
-            let made = foreseen::foreseen(&parsed.stmt, &ask);
-            (made, plan(parsed, &ask).map_err(|r| r.in_characters(sql))?)
+            let change = foreseen::foreseen(&parsed.stmt, &ask);
+            (change, plan(parsed, &ask).map_err(|r| r.in_characters(sql))?)
         };
-        if let Some(change) = made {
-            change.apply(ahead.get_or_insert_with(|| ask.catalog.clone()));
-        }
+        ahead.pass(change, &plan);
         plans.push(plan);
     }
     Ok(plans)
