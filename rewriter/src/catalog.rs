@@ -23,6 +23,12 @@ pub struct Catalog {
     pub declares_tables: bool,
     /// Names in the module's schema that are there and answer as missing: children of declared tables, and what took a declared one's place.
     pub left_out: HashSet<Box<str>>,
+    /// It was read within a transaction that has changed it: a rollback brings back what is not in it.
+    pub uncommitted: bool,
+    /// Relations of which the statements before in a batch leave open what they are.
+    doubtful: HashSet<(Box<str>, Box<str>)>,
+    /// A transaction that may have changed it has ended in the batch, so what is not in it may be there.
+    reverted: bool,
     /// Its manifest accepts function bodies that nobody but PostgreSQL reads.
     pub second_lock_only_bodies: bool,
     /// Types of the module's schema that are no relation's row: enums, domains, ranges.
@@ -144,6 +150,9 @@ impl Catalog {
             declares_tables: true,
             relations,
             left_out: HashSet::new(),
+            uncommitted: false,
+            doubtful: HashSet::new(),
+            reverted: false,
             second_lock_only_bodies: false,
             types: HashSet::new(),
             functions: HashMap::new(),
@@ -197,6 +206,9 @@ impl Catalog {
             declares_tables: true,
             relations: HashMap::new(),
             left_out: HashSet::new(),
+            uncommitted: false,
+            doubtful: HashSet::new(),
+            reverted: false,
             second_lock_only_bodies: true,
             types: HashSet::new(),
             functions: HashMap::new(),
@@ -238,6 +250,38 @@ impl Catalog {
     /// Removes a relation.
     pub fn remove(&mut self, schema: &str, name: &str) {
         self.relations.remove(&(Box::from(schema), Box::from(name)));
+    }
+
+    /// What that name stands for is not known until the catalogue is read again.
+    pub(crate) fn doubt(&mut self, schema: &str, name: &str) {
+        self.doubtful.insert((schema.into(), name.into()));
+    }
+
+    /// What that name stands for is known again.
+    pub(crate) fn settle(&mut self, schema: &str, name: &str) {
+        self.doubtful.remove(&(Box::from(schema), Box::from(name)));
+    }
+
+    /// A transaction that may have changed the catalogue has ended, maybe in a rollback. What manifests declare is declared all the same.
+    pub(crate) fn revert(&mut self) {
+        let undeclared = self.relations.iter().filter(|(_, r)| !r.is_manifests());
+        self.doubtful.extend(undeclared.map(|(name, _)| name.clone()));
+        self.reverted = true;
+    }
+
+    /// Whether it is not known what a name stands for. Where nothing is declared it makes no difference.
+    pub(crate) fn doubts(&self, schema: &str, name: &str) -> bool {
+        !self.doubtful.is_empty() && self.declares() && self.doubtful.contains(&(Box::from(schema), Box::from(name)))
+    }
+
+    /// Whether something of a name that is not in it may be there all the same.
+    pub(crate) fn may_hold_more(&self, schema: &str, name: &str) -> bool {
+        self.reverted || self.doubtful.contains(&(Box::from(schema), Box::from(name)))
+    }
+
+    /// Whether something of that name is there and answers as missing.
+    pub(crate) fn leaves_out(&self, schema: &str, name: &str) -> bool {
+        schema == self.schema.as_str() && self.left_out.contains(name)
     }
 
     /// Whether any relation is declared or imported: where none is, no filter, mask or policy of the module's can be gone around; it has no row, no column and no

@@ -13,6 +13,7 @@ use pg_query::protobuf::{self, DefElem, FunctionParameterMode, Node, ObjectWithA
 use postern_config::LoginKind;
 
 use crate::catalog::Signature;
+use crate::ddl::not_by;
 use crate::judge::{Ask, Judge, judged};
 use crate::plan::{Keeps, Refusal};
 use crate::scope::{Col, Entry, Scope};
@@ -84,6 +85,7 @@ impl Judge<'_> {
         if f.is_procedure {
             return Err(Refusal::statement("CREATE PROCEDURE"));
         }
+        self.may_change_functions()?;
         let own = self.ask.catalog.schema.as_str();
         let name = match tree::parts(&f.funcname).as_deref() {
             Some([name]) => (*name).to_owned(),
@@ -151,6 +153,14 @@ impl Judge<'_> {
             ("sql" | "plpgsql", ..) => Err(Refusal::syntax("a function has one body")),
             _ => Err(Refusal::denied("function", "permission denied for this language")
                 .hint("Functions are written in SQL; in plpgsql where the manifest accepts bodies that nobody reads.")),
+        }
+    }
+
+    /// Functions are the module's own, as relations that no manifest declares: its service logins call them, so no user makes or changes one.
+    fn may_change_functions(&self) -> Result<(), Refusal> {
+        match self.ask.undeclared {
+            true => Ok(()),
+            false => Err(not_by(self.ask)),
         }
     }
 
@@ -278,6 +288,7 @@ impl Judge<'_> {
 
     /// A function of the module's own by its name and arguments' types; another's is missing.
     pub(crate) fn existing_function(&mut self, f: &mut ObjectWithArgs, missing_ok: bool) -> Result<(), Refusal> {
+        self.may_change_functions()?;
         let catalog = self.ask.catalog;
         let own = catalog.schema.as_str();
         let Some(parts) = tree::parts(&f.objname) else {

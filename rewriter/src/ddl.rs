@@ -14,7 +14,7 @@ use crate::scope::{Entry, Scope};
 use crate::select::Mode;
 use crate::statement::{finish, walk_data};
 use crate::update::Gathered;
-use crate::{allow, census, tree};
+use crate::{absent, allow, census, tree};
 
 /// Plans a DDL statement, or refuses whatever it is.
 pub(crate) fn plan(stmt: &Node, ask: &Ask<'_>) -> Result<Plan, Refusal> {
@@ -46,6 +46,9 @@ pub(crate) fn plan(stmt: &Node, ask: &Ask<'_>) -> Result<Plan, Refusal> {
     }
     if !may_run(ask.login) {
         return Err(not_by(ask));
+    }
+    if let Some(plan) = absent::skipped(inner, ask)? {
+        return Ok(plan);
     }
     let judged = judged(stmt, ask, false, |judge, n| judge.ddl(n))?;
     let mut gathered = Gathered::default();
@@ -351,22 +354,6 @@ impl Judge<'_> {
         }
     }
 
-    /// The schema in which a name that is missing may be said to be missing: the module's own, where nothing of that name is.
-    fn absent(&self, r: &RangeVar) -> Result<String, Refusal> {
-        let own = self.ask.catalog.schema.as_str();
-        if !(r.catalogname.is_empty() && (r.schemaname.is_empty() || r.schemaname == own)) {
-            return Err(Refusal::new(
-                "3F000",
-                "relation",
-                format!("schema \"{}\" does not exist", r.schemaname),
-            ));
-        }
-        if self.ask.catalog.left_out.contains(r.relname.as_str()) {
-            return Err(by_manifest(&r.relname));
-        }
-        Ok(own.to_owned())
-    }
-
     /// The table that a foreign key refers to: one that is there, or the one that is being made.
     fn referenced(&mut self, r: Option<&mut RangeVar>) -> Result<(), Refusal> {
         match (&self.making, r) {
@@ -570,12 +557,7 @@ impl Judge<'_> {
     }
 
     fn drop_objects(&mut self, d: &mut protobuf::DropStmt) -> Result<(), Refusal> {
-        let kind = match d.remove_type() {
-            ObjectType::ObjectTable => "table",
-            ObjectType::ObjectView => "view",
-            ObjectType::ObjectMatview => "materialized view",
-            ObjectType::ObjectIndex => "index",
-            ObjectType::ObjectSequence => "sequence",
+        match d.remove_type() {
             ObjectType::ObjectType | ObjectType::ObjectDomain => {
                 return d.objects.iter_mut().try_for_each(|n| self.drop_type(n, d.missing_ok));
             }
@@ -586,13 +568,13 @@ impl Judge<'_> {
             ObjectType::ObjectFunction => {
                 return d.objects.iter_mut().try_for_each(|n| self.drop_function(n, d.missing_ok));
             }
-            _ => return Err(Refusal::statement("This kind of DROP")),
+            _ => {}
+        }
+        let Some((kind, _)) = dropped_kind(d.remove_type()) else {
+            return Err(Refusal::statement("This kind of DROP"));
         };
         for object in &mut d.objects {
-            let Some(NodeEnum::List(l)) = &mut object.node else {
-                return Err(Refusal::internal("DROP holds something else"));
-            };
-            let r = named(&tree::parts(&l.items).unwrap_or_default());
+            let r = absent::dropped_name(object)?;
             let (schema, name) = match self.resolve(&r) {
                 Ok(Target::Own(relation)) if relation.is_manifests() => return Err(by_manifest(&relation.name)),
                 Ok(Target::Own(relation)) => (relation.schema.to_string(), relation.name.to_string()),
@@ -610,8 +592,9 @@ impl Judge<'_> {
                         format!("permission denied for {kind} {}", r.relname),
                     ));
                 }
+                Err(refusal) if refusal.sqlstate != "42P01" => return Err(refusal),
                 // Absent with IF EXISTS: PostgreSQL gives its notice for the name in the module's own schema.
-                Err(_) if d.missing_ok => (self.absent(&r)?, r.relname.clone()),
+                Err(_) if d.missing_ok && self.ask.undeclared => (absent::schema(&r, self.ask)?, r.relname.clone()),
                 Err(_) => {
                     return Err(Refusal::new(
                         "42P01",
@@ -620,30 +603,21 @@ impl Judge<'_> {
                     ));
                 }
             };
-            l.items = vec![tree::string(&schema), tree::string(&name)];
+            *object = tree::node(NodeEnum::List(protobuf::List {
+                items: vec![tree::string(&schema), tree::string(&name)],
+            }));
         }
         Ok(())
     }
 
     fn alter_table(&mut self, a: &mut protobuf::AlterTableStmt) -> Result<(), Refusal> {
-        if !matches!(
-            a.objtype(),
-            ObjectType::ObjectTable
-                | ObjectType::ObjectView
-                | ObjectType::ObjectIndex
-                | ObjectType::ObjectSequence
-                | ObjectType::ObjectType
-        ) {
+        if altered_kind(a.objtype()).is_none() {
             return Err(Refusal::statement("This kind of ALTER"));
         }
         if self.detaches_from_declared(a)? {
             return Ok(());
         }
-        match (self.own_undeclared(a.relation.as_mut()), a.relation.as_mut()) {
-            // Absent with IF EXISTS: PostgreSQL gives its notice for the name in the module's own schema.
-            (Err(missing), Some(r)) if a.missing_ok && missing.sqlstate == "42P01" => r.schemaname = self.absent(r)?,
-            (judged, _) => judged?,
-        }
+        self.own_undeclared(a.relation.as_mut())?;
         for cmd in &mut a.cmds {
             let Some(NodeEnum::AlterTableCmd(c)) = &mut cmd.node else {
                 return Err(Refusal::internal("ALTER TABLE holds something else"));
@@ -713,6 +687,30 @@ impl Judge<'_> {
                 .hint("What a module makes belongs to its owner role.")),
         }
     }
+}
+
+/// The command tag of ALTER TABLE and its like, for what they are available.
+pub(crate) fn altered_kind(kind: ObjectType) -> Option<&'static str> {
+    Some(match kind {
+        ObjectType::ObjectTable => "ALTER TABLE",
+        ObjectType::ObjectView => "ALTER VIEW",
+        ObjectType::ObjectIndex => "ALTER INDEX",
+        ObjectType::ObjectSequence => "ALTER SEQUENCE",
+        ObjectType::ObjectType => "ALTER TYPE",
+        _ => return None,
+    })
+}
+
+/// What DROP calls a relation of that kind, and its command tag.
+pub(crate) fn dropped_kind(kind: ObjectType) -> Option<(&'static str, &'static str)> {
+    Some(match kind {
+        ObjectType::ObjectTable => ("table", "DROP TABLE"),
+        ObjectType::ObjectView => ("view", "DROP VIEW"),
+        ObjectType::ObjectMatview => ("materialized view", "DROP MATERIALIZED VIEW"),
+        ObjectType::ObjectIndex => ("index", "DROP INDEX"),
+        ObjectType::ObjectSequence => ("sequence", "DROP SEQUENCE"),
+        _ => return None,
+    })
 }
 
 /// A scope of one relation whose columns PostgreSQL will check: those of a table that is being defined.

@@ -7,6 +7,7 @@
 //!
 //! The parser and the walkers recurse; call them on threads with 8 MiB stacks.
 
+mod absent;
 mod allow;
 pub mod catalog;
 mod census;

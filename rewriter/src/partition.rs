@@ -71,6 +71,9 @@ impl Judge<'_> {
         let Some(table) = &parent.declared else {
             return Err(Refusal::internal("a declared table has no declaration"));
         };
+        if !self.ask.undeclared {
+            return Err(not_by(self.ask));
+        }
         self.seen.range_vars += 1;
         if !(c.table_elts.is_empty() && c.constraints.is_empty() && c.nnconstraints.is_empty() && c.of_typename.is_none()) {
             return Err(by_manifest(&parent.name).hint("A partition's columns and constraints are its table's; name none."));

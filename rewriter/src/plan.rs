@@ -248,6 +248,8 @@ pub enum Effect {
     None,
     /// Changes the catalogue: the snapshot must be read again before the next statement is planned.
     Ddl,
+    /// `IF EXISTS` of what is not there: answered with these notices, and nothing is changed.
+    Skipped(Box<[Box<str>]>),
     /// Begins, ends or alters a transaction; PostgreSQL's ReadyForQuery tells the state.
     Transaction(Transaction),
     /// A user token by `SET LOCAL postern.token` / `SET postern.token` or `SELECT postern.set_token(…)`; never forwarded.

@@ -17,7 +17,7 @@ use crate::judge::{BARRIER, Judge};
 use crate::locks::SEEN;
 use crate::plan::{Keeps, MASKED, Param, Refusal, Sealed, Value};
 use crate::scope::{Col, Entry, Mask, Nature, Origin, Scope, SealedCol, TagKey};
-use crate::{allow, tree};
+use crate::{allow, foreseen, tree};
 
 /// Most places at which one statement may read declared tables: each is a subquery with the table's whole filter in it, so a short text
 /// could become an endless one.
@@ -60,6 +60,7 @@ impl Judge<'_> {
             }),
             schema => catalog.relation(schema, &r.relname),
         };
+        self.certain(r)?;
         if let Some(relation) = own {
             if self.hides(relation) {
                 return Err(Refusal::missing_relation(&shown, r.location));
@@ -123,6 +124,18 @@ impl Judge<'_> {
             return Ok(Target::Assumed);
         }
         Err(Refusal::missing_relation(&shown, r.location))
+    }
+
+    /// Refuses a name of which the statements before in a batch leave open what it stands for. Of the module's own relations a user sees none, whatever
+    /// they are.
+    fn certain(&self, r: &RangeVar) -> Result<(), Refusal> {
+        let catalog = self.ask.catalog;
+        let doubts = |schema: &str| (self.ask.undeclared || schema == "pg_temp") && catalog.doubts(schema, &r.relname);
+        let doubtful = match r.schemaname.as_str() {
+            "" => doubts("pg_temp") || doubts(catalog.schema.as_str()),
+            schema => doubts(schema),
+        };
+        if doubtful { Err(foreseen::in_doubt(r)) } else { Ok(()) }
     }
 
     /// What PostgreSQL says besides where a missing relation has the name of a CTE that cannot be named here.

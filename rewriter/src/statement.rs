@@ -3,7 +3,7 @@
 use pg_query::NodeEnum;
 use pg_query::protobuf::{self, Node, RawStmt};
 
-use crate::catalog::Catalog;
+use crate::foreseen::Ahead;
 use crate::judge::{Ask, judged};
 use crate::parse::{self, Parsed};
 use crate::plan::{Effect, Param, Plan, Refusal, Run, Statement, Transaction, Value};
@@ -31,14 +31,14 @@ fn batch(sql: &str, ask: &Ask<'_>, standings: &[(bool, bool)]) -> Result<Vec<Pla
     let statements = parse::parse(sql, ask.max_sql_bytes).map_err(|r| r.in_characters(sql))?;
     let mut plans = Vec::with_capacity(statements.len());
     // What an earlier statement of the batch makes, a later one may use.
-    let mut ahead: Option<Catalog> = None;
+    let mut ahead = Ahead::new(ask.catalog);
     let mut changes = false;
     for (at, parsed) in statements.into_iter().enumerate() {
-        let only_makes;
+        let only_makes = only_makes_tables(&parsed.stmt);
         let (superadmin, undeclared) = standings.get(at).copied().unwrap_or((ask.superadmin, ask.undeclared));
-        let (made, plan) = {
+        let (change, plan) = {
             let ask = Ask {
-                catalog: ahead.as_ref().unwrap_or(ask.catalog),
+                catalog: ahead.catalog(),
                 superadmin,
                 undeclared,
                 ..*ask
@@ -50,18 +50,15 @@ fn batch(sql: &str, ask: &Ask<'_>, standings: &[(bool, bool)]) -> Result<Vec<Pla
                         .hint("Send it as a query of its own."),
                 );
             }
-            let made = foreseen::foreseen(&parsed.stmt, &ask);
-            only_makes = only_makes_tables(&parsed.stmt);
-            (made, plan(parsed, &ask).map_err(|r| r.in_characters(sql))?)
+            let change = foreseen::foreseen(&parsed.stmt, &ask);
+            (change, plan(parsed, &ask).map_err(|r| r.in_characters(sql))?)
         };
         changes |= match plan.effect {
             Effect::Ddl => !only_makes,
             Effect::Transaction(Transaction::Rollback | Transaction::RollbackTo) => true,
             _ => false,
         };
-        if let Some(change) = made {
-            change.apply(ahead.get_or_insert_with(|| ask.catalog.clone()));
-        }
+        ahead.pass(change, &plan);
         plans.push(plan);
     }
     if let [only] = plans.as_mut_slice() {

@@ -1,7 +1,7 @@
 //! Upkeep of the module's own relations: TRUNCATE, LOCK, COMMENT, ANALYZE, VACUUM, REFRESH, REINDEX, SET CONSTRAINTS.
 //!
 //! All but LOCK and SET CONSTRAINTS are for logins that may run DDL, on relations that no manifest declares. A declared table may be locked, in the
-//! modes that reading and writing rows take anyway.
+//! modes that reading and writing rows take anyway; in stronger ones by the module itself on such a login, by no user.
 
 use pg_query::NodeEnum;
 use pg_query::protobuf::{self, DropBehavior, Node, ObjectType, RangeVar, ReindexObjectType};
@@ -75,7 +75,8 @@ impl Judge<'_> {
         };
         // PostgreSQL locks what a view reads along with it.
         let may_be_declared = found.declared.is_some() || found.kind != RelationKind::Table;
-        if mode > ROW_EXCLUSIVE && may_be_declared && !may_run(self.ask.login) {
+        let changes_schema = may_run(self.ask.login) && self.ask.undeclared;
+        if mode > ROW_EXCLUSIVE && may_be_declared && !changes_schema {
             return Err(Refusal::denied("lock", format!("permission denied for table {}", found.name))
                 .hint("ACCESS SHARE, ROW SHARE and ROW EXCLUSIVE are for every login; SELECT … FOR UPDATE locks rows."));
         }

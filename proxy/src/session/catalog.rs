@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use postern_config::LoginKind;
 use postern_rewriter::catalog::Catalog;
-use postern_rewriter::plan::{Plan, Refusal, Rewritten};
+use postern_rewriter::plan::{Effect, Plan, Refusal, Rewritten};
 use postern_rewriter::template::{Masked, Template, mask};
 use postern_rewriter::{Ask, plan_batch, plan_batch_as, plan_one};
 
@@ -126,7 +126,9 @@ impl Session {
             return Ok(common);
         }
         let generation = self.shared.catalogs.next_generation();
-        let snapshot = Arc::new(catalog_from_rows(rows, &manifest, generation));
+        let mut snapshot = catalog_from_rows(rows, &manifest, generation);
+        snapshot.uncommitted = in_transaction;
+        let snapshot = Arc::new(snapshot);
         self.own_catalog = Some(OwnCatalog {
             snapshot: snapshot.clone(),
             base: common.generation,
@@ -233,10 +235,12 @@ impl Session {
     /// does not hold may be there by now, made by somebody else.
     pub(super) async fn plan(&mut self, sql: &str, batch: bool, asker: Asker) -> Result<(Plans, u64, bool), Stop> {
         let planned = self.plan_once(sql, batch, asker).await;
-        let Err(Stop::Refuse(refusal)) = &planned else {
-            return planned;
+        let missed = match &planned {
+            Ok((plans, ..)) => plans.iter().any(|plan| matches!(plan.effect, Effect::Skipped(_))),
+            Err(Stop::Refuse(refusal)) => may_have_changed(refusal),
+            Err(_) => false,
         };
-        if self.own_catalog.is_some() || !may_have_changed(refusal) {
+        if self.own_catalog.is_some() || !missed {
             return planned;
         }
         // Somebody else may have looked meanwhile.

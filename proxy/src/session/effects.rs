@@ -63,12 +63,21 @@ impl Session {
                 self.discard_sequences().await?;
                 "DISCARD SEQUENCES"
             }
-            _ => match plan.run {
-                Run::Answer(tag) => tag,
-                Run::Once(_) | Run::PerRow(_) => return Err(super::SessionEnd::Internal.into()),
-            },
+            Effect::Skipped(notices) => {
+                for text in notices {
+                    self.say_notice(text)?;
+                }
+                own_tag(plan)?
+            }
+            _ => own_tag(plan)?,
         };
         self.say(None, |out| message::put_command_complete(out, tag))
+    }
+
+    /// A notice as PostgreSQL gives it of what it skips.
+    fn say_notice(&mut self, text: &str) -> Result<(), Stop> {
+        let fields = [(b'S', "NOTICE"), (b'V', "NOTICE"), (b'C', "00000"), (b'M', text)];
+        self.say(None, |out| message::put_fields(out, b'N', fields))
     }
 
     /// `DISCARD ALL`: carried out by statements of our own, so that what is ours on the connection stays.
@@ -141,6 +150,14 @@ impl Session {
         });
         self.check_name(name, &prepared).await?;
         self.prepare(name, Arc::new(prepared), To::Quiet).await
+    }
+}
+
+/// The command tag of a plan that Postern answers.
+fn own_tag(plan: &Plan) -> Result<&'static str, Stop> {
+    match plan.run {
+        Run::Answer(tag) => Ok(tag),
+        Run::Once(_) | Run::PerRow(_) => Err(super::SessionEnd::Internal.into()),
     }
 }
 

@@ -363,6 +363,7 @@ fn is_plain(plan: &Plan) -> bool {
             | Effect::Fetch(_)
             | Effect::CopyRows(_)
             | Effect::CopyOpened(_)
+            | Effect::Skipped(_)
             | Effect::DiscardAll
             | Effect::DiscardSequences => false,
         }

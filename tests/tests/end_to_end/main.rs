@@ -42,6 +42,7 @@ mod smithed;
 mod tamper;
 mod tls;
 mod undeclared;
+mod users_ddl;
 mod why;
 mod writes;
 mod written;

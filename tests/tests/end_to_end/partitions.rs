@@ -174,6 +174,110 @@ fn an_open_partition_is_found_and_closed() {
     assert_eq!(dba.run(state).good(state).texts(), [[yes.clone(), yes]]);
 }
 
+/// What a failed transaction did is gone with it, COMMIT or not: a query that ends it says nothing more of what was judged within.
+#[test]
+fn a_failed_transaction_leaves_partitions_what_they_were() {
+    let stand = Stand::shared();
+    let _alone = stand.alone();
+    let _entries = Entries::laid_out(stand);
+    let mut migrator = Connection::open(&stand.through_gate("archive.migrator", None)).expect("a session");
+    for sql in [
+        "BEGIN",
+        "ALTER TABLE entries DETACH PARTITION entries_2025",
+        "SELECT count(*) FROM entries_2025",
+    ] {
+        migrator.run(sql).good(sql);
+    }
+    assert_eq!(migrator.run("SELECT 1 / 0").sqlstate(), "22012");
+    for sql in [
+        "COMMIT; ALTER TABLE entries_2025 ADD CHECK (owner <> 'dora')",
+        "ROLLBACK; TRUNCATE entries_2025",
+        "ROLLBACK; BEGIN; ALTER TABLE entries_2025 ADD CHECK (owner <> 'dora'); COMMIT",
+    ] {
+        // What is refused in a transaction that has failed is told so.
+        assert_eq!(migrator.run(sql).sqlstate(), "25P02", "{sql}");
+        assert_eq!(migrator.status, 'E', "{sql}");
+    }
+    migrator.run("ROLLBACK").good("ROLLBACK");
+    assert_eq!(migrator.run("TRUNCATE entries_2025").sqlstate(), "42501");
+    let held = "SELECT count(*) FROM archive.entries_2025 WHERE tableoid = 'archive.entries_2025'::regclass";
+    assert_eq!(stand.dba_connection().run(held).good(held).scalar().as_deref(), Some("2"));
+    // The twin: where nothing was changed in it, a rollback brings nothing back.
+    migrator.run("CREATE TABLE passing (a int)").good("a table");
+    migrator.run("BEGIN").good("BEGIN");
+    let sql = "SELECT 1; ROLLBACK; ALTER TABLE passing ADD CHECK (a > 0); DROP TABLE passing";
+    migrator.run(sql).good(sql);
+}
+
+/// A statement waits for a lock, and what its name stands for becomes a partition meanwhile: only PostgreSQL sees that.
+#[test]
+fn a_table_that_becomes_a_partition_while_a_statement_waits_is_not_changed() {
+    let stand = Stand::shared();
+    let _alone = stand.alone();
+    let _entries = Entries::laid_out(stand);
+    let mut dba = stand.dba_connection();
+    let mut one = Connection::open(&stand.through_gate("archive.migrator", None)).expect("a session");
+    let columns = "(LIKE stray INCLUDING ALL)";
+    let bounds = "FOR VALUES FROM ('2015-01-01') TO ('2016-01-01')";
+    for sql in [
+        "CREATE TABLE archive.u (owner text PRIMARY KEY)",
+        "ALTER TABLE archive.u OWNER TO archive_owner",
+        // As the table is, hidden columns included.
+        "CREATE TABLE archive.stray (LIKE archive.entries INCLUDING ALL)",
+        "ALTER TABLE archive.stray OWNER TO archive_owner",
+    ] {
+        dba.run(sql).good(sql);
+    }
+    for (way, statement) in [
+        ("", "ALTER TABLE q ADD CHECK (owner <> 'dora')"),
+        (
+            "",
+            "ALTER TABLE q ADD CONSTRAINT trap FOREIGN KEY (owner) REFERENCES u (owner) ON UPDATE CASCADE ON DELETE CASCADE",
+        ),
+        (
+            "",
+            "ALTER TABLE u ADD COLUMN id int4, ADD COLUMN at date, ADD FOREIGN KEY (id, at) REFERENCES q",
+        ),
+        (
+            " PARTITION BY RANGE (at)",
+            "ALTER TABLE q ATTACH PARTITION stray FOR VALUES FROM ('2015-01-01') TO ('2016-01-01')",
+        ),
+    ] {
+        let mut attempt = |becomes: &str| {
+            let made = format!("CREATE TABLE q {columns}{way}");
+            one.run(&made).good(&made);
+            for sql in ["BEGIN", "DROP TABLE q", becomes] {
+                one.run(sql).good(sql);
+            }
+            let mut other = Connection::open(&stand.through_gate("archive.migrator", None)).expect("a session");
+            let waiting = std::thread::spawn(move || other.run(statement).sqlstate().to_owned());
+            let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted";
+            eventually(Duration::from_secs(20), || {
+                (dba.run(waits).good(waits).scalar().as_deref() != Some("0")).then_some(())
+            })
+            .expect("it waits");
+            one.run("COMMIT").good("COMMIT");
+            let state = waiting.join().expect("an answer");
+            for sql in [
+                "ALTER TABLE entries DETACH PARTITION q",
+                "ALTER TABLE q DETACH PARTITION stray",
+                "DROP TABLE q CASCADE",
+            ] {
+                one.run(sql);
+            }
+            state
+        };
+        let partition = format!("CREATE TABLE q PARTITION OF entries {bounds}{way}");
+        assert_eq!(attempt(&partition), "42501", "{statement}");
+        // The twin: a table of the module's own again.
+        let table = format!("CREATE TABLE q {columns}{way}");
+        assert_eq!(attempt(&table), "", "{statement}");
+    }
+    for sql in ["DROP TABLE u CASCADE", "DROP TABLE stray"] {
+        one.run(sql).good(sql);
+    }
+}
+
 /// What is open in one module, as after a DBA's GRANT, neither stops another module's statements nor is told to it; its own next one closes it.
 #[test]
 fn an_open_partition_is_its_own_modules_concern() {
