@@ -586,7 +586,7 @@ impl Judge<'_> {
                 return Err(Refusal::internal("DROP holds something else"));
             };
             let r = named(&tree::parts(&l.items).unwrap_or_default());
-            let (schema, name) = match self.resolve(&r) {
+            let (schema, name) = match self.find(&r) {
                 Ok(Target::Own(relation)) if relation.is_manifests() => return Err(by_manifest(&relation.name)),
                 Ok(Target::Own(relation)) => (relation.schema.to_string(), relation.name.to_string()),
                 Ok(Target::Assumed) => {

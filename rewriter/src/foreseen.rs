@@ -98,6 +98,8 @@ impl Change {
                         columns: None,
                         declared: None,
                         native: Native::Nothing,
+                        forced: false,
+                        outdated: false,
                         partitioning: Partitioning::default(),
                     };
                     catalog.insert(relation);

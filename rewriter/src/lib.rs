@@ -28,6 +28,7 @@ mod inside;
 mod judge;
 mod keeps;
 mod locks;
+mod mark;
 mod merge;
 mod newer;
 mod own;
@@ -57,6 +58,7 @@ mod write;
 
 pub use allow::parameter_type;
 pub use judge::Ask;
+pub use mark::{mark, marks_in};
 pub use parse::leading_token;
 pub use policies::verify_policies;
 pub use position::client_position;

@@ -27,6 +27,7 @@ mod made;
 mod misbehaving;
 mod noninterference;
 mod operations;
+mod outdated;
 mod partitions;
 mod policies;
 mod policy_test;
