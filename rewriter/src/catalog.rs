@@ -70,6 +70,10 @@ pub struct Relation {
     pub declared: Option<Arc<Table>>,
     /// What of its policies PostgreSQL holds by itself.
     pub native: Native,
+    /// Row-level security is on for it, for its owner too, whatever policies it has.
+    pub forced: bool,
+    /// A view that filters a declared table by other policies than those of now, or reads such a view.
+    pub outdated: bool,
     /// Its place in a partitioned table.
     pub partitioning: Partitioning,
 }
@@ -119,6 +123,8 @@ pub enum RelationKind {
     Sequence,
     /// Index.
     Index,
+    /// Index of a key that a manifest declares.
+    Key,
     /// Composite type.
     Composite,
     /// View through which the module reads what another exports to it.
@@ -168,6 +174,8 @@ impl Catalog {
             columns: None,
             declared: None,
             native: Native::Nothing,
+            forced: false,
+            outdated: false,
             partitioning: Partitioning::default(),
         });
         let relations = manifest.tables.iter().map(|t| Relation {
@@ -186,6 +194,8 @@ impl Catalog {
             ),
             declared: Some(Arc::new(t.clone())),
             native: Native::Rows,
+            forced: true,
+            outdated: false,
             partitioning: Partitioning {
                 partitioned: t.partition_by.is_some(),
                 ..Partitioning::default()
@@ -287,7 +297,10 @@ impl Catalog {
     /// Whether any relation is declared or imported: where none is, no filter, mask or policy of the module's can be gone around; it has no row, no column and no
     /// count to hide from itself, and PostgreSQL's own words about its statements may be passed on.
     pub fn declares(&self) -> bool {
-        !self.closed || self.declares_tables || !self.left_out.is_empty() || self.relations.values().any(|r| r.is_manifests())
+        !self.closed
+            || self.declares_tables
+            || !self.left_out.is_empty()
+            || self.relations.values().any(|r| r.is_manifests() || r.is_closed())
     }
 
     /// All relations, in no order.
@@ -299,7 +312,18 @@ impl Catalog {
 impl Relation {
     /// Whether its manifest says what it is, so that no client's DDL changes it.
     pub fn is_manifests(&self) -> bool {
-        self.declared.is_some() || self.kind == RelationKind::Imported
+        self.declared.is_some() || matches!(self.kind, RelationKind::Imported | RelationKind::Key)
+    }
+
+    /// Whether it holds rows that somebody's policies still keep, though no manifest declares it: a partition that was detached, or a table that a
+    /// manifest declared once.
+    pub fn is_closed(&self) -> bool {
+        !self.is_manifests() && self.forced
+    }
+
+    /// Whether it is closed, or an outdated view: its owner may drop it, and little else.
+    pub fn is_barred(&self) -> bool {
+        self.outdated || self.is_closed()
     }
 
     /// Whether it is a partition of a declared table, whose rows are read by way of that table alone.

@@ -43,7 +43,7 @@ pub(crate) fn plan(c: &CopyStmt, stmt: &Node, ask: &Ask<'_>) -> Result<Plan, Ref
 
 /// `COPY table TO`, where the table is declared: the same of a query. Like PostgreSQL's own, it leaves the table's children out.
 fn of_relation(c: &CopyStmt, relation: &RangeVar, ask: &Ask<'_>) -> Result<Option<Node>, Refusal> {
-    let target = Judge::scout(ask).resolve(relation);
+    let target = Judge::scout(ask).find(relation);
     options(&c.options)?;
     let table = match target? {
         Target::Own(own) if own.declared.is_some() && own.partitioning.partitioned => {
@@ -200,8 +200,11 @@ impl Judge<'_> {
     /// A relation that COPY reads by itself: one without a declaration, so that it has neither filters nor hidden columns.
     fn copied_relation(&mut self, r: &mut RangeVar) -> Result<(), Refusal> {
         self.seen.range_vars += 1;
-        match self.resolve(r)? {
-            Target::Own(own) if own.declared.is_none() => r.schemaname = own.schema.to_string(),
+        match self.find(r)? {
+            Target::Own(own) if own.declared.is_none() => {
+                self.readable(&own)?;
+                r.schemaname = own.schema.to_string();
+            }
             Target::Assumed => {
                 if r.schemaname.is_empty() {
                     r.schemaname = self.ask.catalog.schema.as_str().to_owned();

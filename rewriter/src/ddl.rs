@@ -575,7 +575,7 @@ impl Judge<'_> {
         };
         for object in &mut d.objects {
             let r = absent::dropped_name(object)?;
-            let (schema, name) = match self.resolve(&r) {
+            let (schema, name) = match self.find(&r) {
                 Ok(Target::Own(relation)) if relation.is_manifests() => return Err(by_manifest(&relation.name)),
                 Ok(Target::Own(relation)) => (relation.schema.to_string(), relation.name.to_string()),
                 Ok(Target::Assumed) => {

@@ -275,6 +275,8 @@ fn made(catalog: &mut Catalog, (schema, name): Name, kind: RelationKind, or_kept
         columns: None,
         declared: None,
         native: Native::Nothing,
+        forced: false,
+        outdated: false,
         partitioning: Partitioning::default(),
     });
 }

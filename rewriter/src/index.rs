@@ -1,10 +1,15 @@
 //! CREATE INDEX, on own tables and on declared ones.
+//!
+//! An index is built over all rows, hidden ones too. So on a declared table it is the module's to make and no user's, holds nothing that could fail
+//! on a row, and is UNIQUE only where the manifest declares that very key: otherwise whether it can be made would tell of hidden rows, and once made it would
+//! be a rule that no manifest knows.
 
 use pg_query::NodeEnum;
 use pg_query::protobuf::{self, Node};
+use postern_config::{ColumnType, Ident, Table};
 
 use crate::catalog::RelationKind;
-use crate::ddl::{by_manifest, own_tablespace, storage_options};
+use crate::ddl::{by_manifest, not_by, own_tablespace, storage_options};
 use crate::judge::Judge;
 use crate::plan::Refusal;
 use crate::relations::Target;
@@ -54,14 +59,23 @@ impl Judge<'_> {
             return Err(Refusal::construct("This index method"));
         }
         storage_options(&i.options)?;
+        if let Some(table) = &table {
+            if !self.ask.undeclared {
+                return Err(not_by(self.ask));
+            }
+            if i.unique && !is_key(i, table) {
+                return Err(by_manifest(table.name.name.as_str())
+                    .hint("Its keys are the manifest's: declare this one there (`unique`), or leave UNIQUE out."));
+            }
+        }
         let mut scope = Scope::new(None);
         scope.entries.push(entry);
         for elem in i.index_params.iter_mut().chain(&mut i.index_including_params) {
             let Some(NodeEnum::IndexElem(e)) = &mut elem.node else {
                 return Err(Refusal::internal("an index holds something else"));
             };
-            if let (Some(_), Some(expr)) = (&table, &e.expr) {
-                raises_nothing(expr)?;
+            if let (Some(table), Some(expr)) = (&table, &e.expr) {
+                raises_nothing(expr, table)?;
             }
             self.plain_opt(e.expr.as_mut(), &scope)?;
             if !e.opclassopts.is_empty() || e.opclass.len() > 1 {
@@ -89,24 +103,38 @@ impl Judge<'_> {
                 }
             }
         }
-        if let (Some(_), Some(filter)) = (&table, &i.where_clause) {
-            raises_nothing(filter)?;
+        if let (Some(table), Some(filter)) = (&table, &i.where_clause) {
+            raises_nothing(filter, table)?;
         }
         self.plain_opt(i.where_clause.as_mut(), &scope)
     }
 }
 
-/// An index is built over all rows, hidden ones too, so on a declared table its expressions and predicate may hold nothing that can raise
-/// and print a row's value: columns, constants, comparisons, NULL tests, `lower` and `upper`.
-fn raises_nothing(n: &Node) -> Result<(), Refusal> {
+/// Whether a UNIQUE index says no more than a key that the manifest declares: its columns, all rows, PostgreSQL's own equality.
+fn is_key(i: &protobuf::IndexStmt, table: &Table) -> bool {
+    let mut names = Vec::with_capacity(i.index_params.len());
+    for n in &i.index_params {
+        match &n.node {
+            Some(NodeEnum::IndexElem(e)) if e.expr.is_none() && e.opclass.is_empty() && e.collation.is_empty() => {
+                names.push(&*e.name)
+            }
+            _ => return false,
+        }
+    }
+    let is = |key: &[Ident]| key.len() == names.len() && key.iter().all(|column| names.contains(&column.as_str()));
+    let declared = is(&table.primary_key) || table.unique.iter().any(|key| is(key));
+    declared && !i.nulls_not_distinct && i.where_clause.is_none()
+}
+
+/// Refuses an expression or predicate of an index that could raise, which would tell that a row with such a value is there: it may hold columns,
+/// constants, comparisons, NULL tests, `lower` and `upper`.
+fn raises_nothing(n: &Node, table: &Table) -> Result<(), Refusal> {
     let parts: Vec<&Node> = match &n.node {
         Some(NodeEnum::ColumnRef(_) | NodeEnum::AConst(_)) => Vec::new(),
         Some(NodeEnum::NullTest(t)) => t.arg.as_deref().into_iter().collect(),
         Some(NodeEnum::BooleanTest(t)) => t.arg.as_deref().into_iter().collect(),
         Some(NodeEnum::BoolExpr(b)) => b.args.iter().collect(),
-        Some(NodeEnum::AExpr(e)) if matches!(tree::parts(&e.name).as_deref(), Some(["=" | "<>" | "<" | "<=" | ">" | ">="])) => {
-            e.lexpr.as_deref().into_iter().chain(e.rexpr.as_deref()).collect()
-        }
+        Some(NodeEnum::AExpr(e)) if compares(e, table) => e.lexpr.as_deref().into_iter().chain(e.rexpr.as_deref()).collect(),
         Some(NodeEnum::List(l)) => l.items.iter().collect(),
         Some(NodeEnum::CollateClause(c)) => c.arg.as_deref().into_iter().collect(),
         Some(NodeEnum::FuncCall(f))
@@ -125,5 +153,21 @@ fn raises_nothing(n: &Node) -> Result<(), Refusal> {
             );
         }
     };
-    parts.into_iter().try_for_each(raises_nothing)
+    parts.into_iter().try_for_each(|part| raises_nothing(part, table))
+}
+
+/// Whether it is a comparison that fails on no value: two columns that are compared are of one type, as a cast between two may raise.
+fn compares(e: &protobuf::AExpr, table: &Table) -> bool {
+    let column = |n: &Option<Box<Node>>| match n.as_deref().map(|n| &n.node) {
+        Some(Some(NodeEnum::ColumnRef(c))) => tree::parts(&c.fields)
+            .and_then(|parts| table.column(parts.last()?))
+            .map(|column| &column.ty),
+        _ => None,
+    };
+    let texts = |ty: &ColumnType| matches!(ty, ColumnType::Text | ColumnType::Varchar(_));
+    let alike = match (column(&e.lexpr), column(&e.rexpr)) {
+        (Some(left), Some(right)) => left == right || texts(left) && texts(right),
+        _ => true,
+    };
+    alike && matches!(tree::parts(&e.name).as_deref(), Some(["=" | "<>" | "<" | "<=" | ">" | ">="]))
 }

@@ -6,6 +6,7 @@ use postern_config::Manifest;
 use postern_config::names::quote_ident;
 
 use crate::allow;
+use crate::mark::marks_in;
 use crate::plan::Rewritten;
 
 impl Rewritten {
@@ -23,15 +24,16 @@ impl Rewritten {
     }
 
     /// Run as the catalogue's reader on the client's connection: relations and columns of its schema and of
-    /// its temporary schema. Columns of the answer, all text: schema (`pg_temp` for temporary), relation, relkind, the relations of the schema that it is a partition or child
-    /// of, however far up, as a JSON array, or NULL, what native row-level security holds of its
-    /// policies for everybody (`rows`, `writes` or `nothing`: a policy with `true` in place of a filter or check holds nothing there), attribute name or NULL, type spelling or NULL,
+    /// its temporary schema. Columns of the answer, all text: schema (`pg_temp` for temporary), relation, relkind, as a JSON array or NULL the relations of the schema that it is a partition or child
+    /// of, however far up, of an index the table whose key or unique constraint it is of, of a view (behind its first column) [`marks_in`], what native row-level security holds of its
+    /// policies for everybody (`rows`, `writes`, `forced` where it is on for the owner too and holds nothing, or `nothing`: a policy with `true` in place of a filter or check holds nothing there), attribute name or NULL, type spelling or NULL,
     /// whether it has a collation of its own or NULL; ordered by schema, relation, attribute number. `$1` is the schema. Types that are no
     /// relation's are of kind `T`; functions that its owner owns, and that run with the caller's rights, of kind `F`, with the numbers of their
     /// arguments and defaults and whether they are variadic in place of a type; views that another schema's owner or the policies' role owns of kind `V`;
     /// partitions of kind `P`, and `Q` where they have partitions themselves.
     pub fn read_catalog() -> Self {
-        Self::new(READ_CATALOG.to_owned())
+        let marks = marks_in("c.oid", "c.relowner");
+        Self::new(format!("{RELATIONS_BEFORE}{marks}{RELATIONS_BEHIND}"))
     }
 
     /// A statement that always fails (22012): what Postern sends to make PostgreSQL abort a transaction that the client must see aborted.
@@ -106,7 +108,7 @@ fn changeable() -> String {
     format!("'{{{}}}'::text[]", names.join(","))
 }
 
-const READ_CATALOG: &str = "WITH open AS MATERIALIZED (SELECT p.polrelid, \
+const RELATIONS_BEFORE: &str = "WITH open AS MATERIALIZED (SELECT p.polrelid, \
 pg_catalog.bool_or(p.polcmd IN ('a', 'w', '*') AND coalesce(pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid), \
 pg_catalog.pg_get_expr(p.polqual, p.polrelid)) = 'true') AS writes, \
 pg_catalog.bool_or(p.polcmd <> 'a' AND pg_catalog.pg_get_expr(p.polqual, p.polrelid) = 'true') AS rows \
@@ -117,10 +119,15 @@ SELECT CASE WHEN n.oid = pg_catalog.pg_my_temp_schema() THEN 'pg_temp' ELSE n.ns
 CASE WHEN c.relkind = 'v' AND n.oid <> pg_catalog.pg_my_temp_schema() AND c.relowner <> n.nspowner AND (pg_catalog.pg_get_userbyid(c.relowner) = 'postern_policy' \
 OR EXISTS (SELECT FROM pg_catalog.pg_namespace o WHERE o.nspowner = c.relowner AND o.nspname NOT LIKE 'pg\\_%' AND o.nspname <> 'public')) \
 THEN 'V' WHEN c.relispartition AND c.relkind = 'r' THEN 'P' WHEN c.relispartition AND c.relkind = 'p' THEN 'Q' ELSE c.relkind::text END, \
-(WITH RECURSIVE up(oid) AS (SELECT i.inhparent FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid UNION \
+CASE WHEN c.relkind IN ('i', 'I') THEN (SELECT pg_catalog.json_agg(t.relname)::text FROM pg_catalog.pg_index i \
+JOIN pg_catalog.pg_class t ON t.oid = i.indrelid JOIN pg_catalog.pg_constraint k ON k.conrelid = t.oid AND k.conindid = c.oid AND k.contype IN ('p', 'u') \
+WHERE i.indexrelid = c.oid) WHEN c.relkind NOT IN ('v', 'm') THEN (WITH RECURSIVE up(oid) AS (SELECT i.inhparent FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid UNION \
 SELECT i.inhparent FROM up JOIN pg_catalog.pg_inherits i ON i.inhrelid = up.oid) SELECT pg_catalog.json_agg(p.relname)::text \
-FROM up JOIN pg_catalog.pg_class p ON p.oid = up.oid JOIN pg_catalog.pg_namespace m ON m.oid = p.relnamespace WHERE m.nspname = $1::text), \
-CASE WHEN NOT (c.relrowsecurity AND c.relforcerowsecurity) OR open.writes THEN 'nothing' WHEN open.rows THEN 'writes' ELSE 'rows' END, \
+FROM up JOIN pg_catalog.pg_class p ON p.oid = up.oid JOIN pg_catalog.pg_namespace m ON m.oid = p.relnamespace WHERE m.nspname = $1::text) \
+WHEN coalesce(a.attnum, 1) = 1 THEN ";
+
+const RELATIONS_BEHIND: &str = " END, \
+CASE WHEN NOT (c.relrowsecurity AND c.relforcerowsecurity) THEN 'nothing' WHEN open.writes THEN 'forced' WHEN open.rows THEN 'writes' ELSE 'rows' END, \
 a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod), \
 (a.attcollation <> 0 AND a.attcollation <> 'pg_catalog.\"default\"'::pg_catalog.regcollation)::text, a.attnum \
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \

@@ -5,7 +5,8 @@
 //!   removed by is its table's name.
 //! - PostgreSQL keeps it closed: row-level security without a policy, and no right to write (`postern provision`, and where it may make event
 //!   triggers as soon as the partition is made).
-//! - A migrator makes partitions (`CREATE TABLE … PARTITION OF`), which are empty, and detaches them. What was detached stays closed.
+//! - A migrator makes partitions (`CREATE TABLE … PARTITION OF`), which are empty, and detaches them. What was detached stays closed
+//!   ([`Relation::is_closed`]): it is there to be dropped.
 //! - ATTACH is refused: no check ever saw the rows that would come with it. Nor does a declared table become a partition, or get children.
 
 use std::sync::Arc;
@@ -83,9 +84,14 @@ impl Judge<'_> {
             let Some(NodeEnum::PartitionElem(e)) = &n.node else {
                 return Err(Refusal::internal("a partition key holds something else"));
             };
-            let plain = e.expr.is_none() && table.column(&e.name).is_some_and(|c| c.protection.is_none());
-            if !plain {
-                return Err(Refusal::construct("A partition key of this kind").hint("Name plain columns of the table."));
+            // A partition beside a DEFAULT one is made only where that holds no row of it, so the key tells of hidden rows.
+            let declared = table
+                .partition_by
+                .as_ref()
+                .is_some_and(|by| by.columns.iter().any(|column| column.as_str() == e.name));
+            if e.expr.is_some() || !declared {
+                return Err(Refusal::construct("A partition key of this kind")
+                    .hint("Name columns that the table itself is partitioned by."));
             }
         }
         self.qualify_target(r, &parent);

@@ -17,7 +17,7 @@ use crate::judge::{BARRIER, Judge};
 use crate::locks::SEEN;
 use crate::plan::{Keeps, MASKED, Param, Refusal, Sealed, Value};
 use crate::scope::{Col, Entry, Mask, Nature, Origin, Scope, SealedCol, TagKey};
-use crate::{allow, foreseen, tree};
+use crate::{allow, foreseen, mark, tree};
 
 /// Most places at which one statement may read declared tables: each is a subquery with the table's whole filter in it, so a short text
 /// could become an endless one.
@@ -39,8 +39,16 @@ impl Judge<'_> {
         !relation.is_manifests() && &*relation.schema != "pg_temp" && !self.ask.undeclared
     }
 
-    /// Resolves a relation's name, CTEs apart. A foreign relation is missing, with PostgreSQL's own words.
+    /// Resolves a relation's name, CTEs apart. A foreign relation is missing, with PostgreSQL's own words; one that is barred is refused.
     pub(crate) fn resolve(&mut self, r: &RangeVar) -> Result<Target, Refusal> {
+        match self.find(r)? {
+            Target::Own(relation) if relation.is_barred() => Err(barred(&relation)),
+            target => Ok(target),
+        }
+    }
+
+    /// [`Judge::resolve`] for what a barred relation may be used for all the same: to be dropped, and a closed one to be read where PostgreSQL filters its rows.
+    pub(crate) fn find(&mut self, r: &RangeVar) -> Result<Target, Refusal> {
         let catalog = self.ask.catalog;
         let shown = if r.schemaname.is_empty() {
             r.relname.clone()
@@ -67,7 +75,7 @@ impl Judge<'_> {
             }
             // A view may read declared tables.
             let passing = &*relation.schema == "pg_temp" || matches!(relation.kind, RelationKind::View | RelationKind::Imported);
-            if self.body.is_some() && (relation.declared.is_some() || passing) {
+            if self.body.is_some() && (relation.declared.is_some() || relation.is_barred() || passing) {
                 return Err(Body::refuses("A declared table, a view or a temporary relation").at(r.location));
             }
             self.reaches.declared |= relation.declared.is_some();
@@ -138,6 +146,14 @@ impl Judge<'_> {
         if doubtful { Err(foreseen::in_doubt(r)) } else { Ok(()) }
     }
 
+    /// Refuses to read an outdated view, a closed relation where PostgreSQL shows its rows, and to make what outlives the statement over either.
+    pub(crate) fn readable(&self, relation: &Relation) -> Result<(), Refusal> {
+        match relation.outdated || relation.is_closed() && (self.outlives || relation.native < Native::Rows) {
+            true => Err(barred(relation)),
+            false => Ok(()),
+        }
+    }
+
     /// What PostgreSQL says besides where a missing relation has the name of a CTE that cannot be named here.
     fn coming(&self, r: &RangeVar, missing: Refusal) -> Refusal {
         if missing.sqlstate != "42P01" || !r.schemaname.is_empty() || !self.coming_ctes.contains(&r.relname) {
@@ -176,7 +192,7 @@ impl Judge<'_> {
             entry.guarded = cte.guarded;
             return Ok((entry, None));
         }
-        let resolved = self.resolve(r).map_err(|missing| self.coming(r, missing))?;
+        let resolved = self.find(r).map_err(|missing| self.coming(r, missing))?;
         match resolved {
             Target::Catalogue(schema, name) => {
                 if r.alias.is_none() {
@@ -215,12 +231,16 @@ impl Judge<'_> {
                     Ok((entry, Some(node)))
                 }
                 None => {
-                    if matches!(relation.kind, RelationKind::Index | RelationKind::Composite) {
+                    if matches!(
+                        relation.kind,
+                        RelationKind::Index | RelationKind::Key | RelationKind::Composite
+                    ) {
                         return Err(
                             Refusal::new("42809", "relation", format!("cannot open relation \"{}\"", relation.name))
                                 .at(r.location),
                         );
                     }
+                    self.readable(&relation).map_err(|refusal| refusal.at(r.location))?;
                     r.schemaname = relation.schema.to_string();
                     let columns = relation
                         .columns
@@ -263,6 +283,11 @@ impl Judge<'_> {
             Subqueries::Once if self.asks_by_key(table, alias) => Subqueries::Point,
             Subqueries::Functions if self.asks_by_key(table, alias) => Subqueries::PointFunctions,
             other => other,
+        };
+        // A partition with partitions of its own has no rows itself.
+        let partitions = match (r.inh, partitions) {
+            (false, [itself, ..]) => std::slice::from_ref(itself),
+            _ => partitions,
         };
         let key = (table.name.clone(), partitions.first().cloned(), r.inh, locked, subqueries);
         let mut from = match self.barrier_trees.get(&key) {
@@ -333,8 +358,15 @@ impl Judge<'_> {
         if locked {
             columns.push(format!("(({filter}) IS TRUE) AS {}", quote_ident(SEEN)));
         }
+        let mark = match self.outlives {
+            true => {
+                let partition = partitions.first().map(|name| qualified(table, name));
+                mark::conjunct(table, partition.as_deref())
+            }
+            false => String::new(),
+        };
         let text = format!(
-            "SELECT * FROM (SELECT {} FROM {}{} AS {} WHERE {}{filter}{fence}) AS {}",
+            "SELECT * FROM (SELECT {} FROM {}{} AS {} WHERE {mark}{}{filter}{fence}) AS {}",
             columns.join(", "),
             if inherited || !partitions.is_empty() { "" } else { "ONLY " },
             table.name.quoted(),
@@ -463,7 +495,7 @@ fn in_partitions(table: &Table, partitions: &[Box<str>]) -> String {
     let lies_in: Vec<String> = partitions
         .iter()
         .map(|name| {
-            let partition = quote_literal(&format!("{}.{}", table.name.schema.quoted(), quote_ident(name)));
+            let partition = quote_literal(&qualified(table, name));
             format!("{}.tableoid = {partition}::pg_catalog.regclass", quote_ident(BARRIER))
         })
         .collect();
@@ -471,6 +503,23 @@ fn in_partitions(table: &Table, partitions: &[Box<str>]) -> String {
         true => String::new(),
         false => format!("({}) AND ", lies_in.join(" OR ")),
     }
+}
+
+/// A partition's name, as SQL spells it.
+fn qualified(table: &Table, partition: &str) -> String {
+    format!("{}.{}", table.name.schema.quoted(), quote_ident(partition))
+}
+
+/// The refusal of a view that filters by policies of another day, and of a relation whose rows belong to policies that no manifest speaks of any longer: what
+/// is done to its definition, and what is made over it or of it, would tell of them or show them.
+fn barred(relation: &Relation) -> Refusal {
+    if relation.outdated {
+        return Refusal::denied("outdated-view", format!("permission denied for view {}", relation.name))
+            .hint("It filters by policies that have changed since it was made. Make it again, or drop it.");
+    }
+    Refusal::denied("closed", format!("permission denied for table {}", relation.name)).hint(
+        "It was detached from a declared table, or its manifest declared it once: its rows stay closed. Drop it, or declare it in the manifest.",
+    )
 }
 
 /// A policy expression as a tree.
@@ -507,7 +556,7 @@ fn bound_name(column: &str) -> String {
 }
 
 /// What is shown of a masked column in its place, as SQL; of a protected one the mark that nothing is to be opened.
-fn masked_as(column: &Column) -> Option<String> {
+pub(crate) fn masked_as(column: &Column) -> Option<String> {
     let text = column.mask.as_ref()?;
     Some(match column.protection {
         Some(_) => format!("'\\x{}'::pg_catalog.bytea", MASKED.map(|b| format!("{b:02x}")).concat()),

@@ -70,7 +70,7 @@ impl Judge<'_> {
 
     /// A relation to be locked. What a stronger mode keeps out of a declared table is everybody else.
     fn locked(&mut self, r: &mut RangeVar, mode: i32) -> Result<(), Refusal> {
-        let Target::Own(found) = self.resolve(r)? else {
+        let Target::Own(found) = self.find(r)? else {
             return self.own_undeclared(Some(r));
         };
         // PostgreSQL locks what a view reads along with it.
@@ -80,7 +80,9 @@ impl Judge<'_> {
             return Err(Refusal::denied("lock", format!("permission denied for table {}", found.name))
                 .hint("ACCESS SHARE, ROW SHARE and ROW EXCLUSIVE are for every login; SELECT … FOR UPDATE locks rows."));
         }
-        if found.declared.is_none() {
+        // A dump locks what it reads.
+        let read = found.is_barred() && mode <= ROW_EXCLUSIVE;
+        if found.declared.is_none() && !read {
             return self.own_undeclared(Some(r));
         }
         self.seen.range_vars += 1;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use postern_config::names::RESERVED_PREFIX;
 use postern_config::{ColumnType, Config, Manifest, ModuleName, Table};
 use postern_rewriter::catalog::{Catalog, Native, Partitioning, Relation, RelationColumn, RelationKind, Signature};
+use postern_rewriter::mark;
 use postern_rewriter::plan::Rewritten;
 
 use super::{ControlError, Pool};
@@ -22,10 +23,13 @@ pub struct CatalogRow {
     /// `relkind`; `T` for a type that is no relation's, `F` for a function, `V` for a view that another module's owner or the policies' role owns,
     /// `P` for a partition and `Q` for one that has partitions itself.
     pub kind: char,
-    /// What it is a partition or child of in the module's schema, however far up.
+    /// What it is a partition or child of in the module's schema, however far up; of an index the table whose key it is of, of a view the marks of the filters in
+    /// it.
     pub parents: Vec<String>,
     /// What native row-level security holds.
     pub native: Native,
+    /// Whether it is on, for the owner too.
+    pub forced: bool,
     /// Attribute name.
     pub column: Option<String>,
     /// Type as PostgreSQL spells it; of a function its arguments, defaults and whether it is variadic.
@@ -35,6 +39,11 @@ pub struct CatalogRow {
 }
 
 impl CatalogRow {
+    /// Whether [`CatalogRow::parents`] are what it is a partition or child of.
+    fn is_table(&self) -> bool {
+        kind(self.kind) == Some(RelationKind::Table)
+    }
+
     /// From the eight text fields of [`Rewritten::read_catalog`]; `None` where one that cannot be NULL is.
     pub fn from_fields(fields: [Option<&str>; 8]) -> Option<Self> {
         let [schema, relation, kind, parents, native, column, ty, collated] = fields;
@@ -43,6 +52,7 @@ impl CatalogRow {
             relation: relation?.to_owned(),
             kind: kind?.chars().next()?,
             parents: parents.map_or(Some(Vec::new()), |p| serde_json::from_str(p).ok())?,
+            forced: native? != "nothing",
             native: match native? {
                 "rows" => Native::Rows,
                 "writes" => Native::Writes,
@@ -248,6 +258,7 @@ pub fn catalog_from_rows(rows: impl IntoIterator<Item = CatalogRow>, manifest: &
     let natives: HashMap<String, Native> = (rows.iter().filter(|r| r.schema == manifest.schema.as_str()))
         .map(|r| (r.relation.clone(), r.native))
         .collect();
+    let marks: HashSet<String> = manifest.tables.iter().map(mark).collect();
     let mut relations: Vec<Relation> = Vec::new();
     let mut left_out = HashSet::new();
     let (mut types, mut functions) = (Vec::new(), Vec::new());
@@ -284,6 +295,10 @@ pub fn catalog_from_rows(rows: impl IntoIterator<Item = CatalogRow>, manifest: &
                 left_out.insert(row.relation.as_str().into());
                 continue;
             }
+            let of_key = |table: &String| declared.contains_key(table.as_str()) || partitions.contains_key(table);
+            if own && kind == RelationKind::Index && row.parents.iter().any(of_key) {
+                kind = RelationKind::Key;
+            }
             if own && kind != RelationKind::Table && declared.contains_key(row.relation.as_str()) {
                 left_out.insert(row.relation.as_str().into());
                 continue;
@@ -301,6 +316,9 @@ pub fn catalog_from_rows(rows: impl IntoIterator<Item = CatalogRow>, manifest: &
                     Some(p) => natives.get(&p.table).copied().unwrap_or(Native::Nothing),
                     None => row.native,
                 },
+                forced: row.forced,
+                outdated: matches!(kind, RelationKind::View | RelationKind::MaterialisedView)
+                    && !row.parents.iter().all(|m| marks.contains(m)),
                 partitioning: Partitioning {
                     partitioned: matches!(row.kind, PARTITIONED | PARTITIONED_PARTITION),
                     holds: partition.map(|p| p.holds.clone()).unwrap_or_default(),
@@ -359,7 +377,7 @@ fn signature(text: Option<&str>) -> Option<Signature> {
 /// alone, and what it is a partition or child of.
 fn beneath(rows: &[CatalogRow], manifest: &Manifest, declared: impl Fn(&str) -> bool) -> HashSet<String> {
     let mut found = HashSet::new();
-    for row in rows.iter().filter(|r| !r.parents.is_empty()) {
+    for row in rows.iter().filter(|r| r.is_table() && !r.parents.is_empty()) {
         let own = row.schema == manifest.schema.as_str();
         if own && declared(&row.relation) {
             found.extend(row.parents.iter().filter(|p| !declared(p)).cloned());
@@ -382,7 +400,7 @@ struct DeclaredPartition {
 fn partitions(rows: &[CatalogRow], manifest: &Manifest, declared: impl Fn(&str) -> bool) -> HashMap<String, DeclaredPartition> {
     let own = || {
         rows.iter()
-            .filter(|r| r.schema == manifest.schema.as_str() && !declared(&r.relation))
+            .filter(|r| r.is_table() && r.schema == manifest.schema.as_str() && !declared(&r.relation))
     };
     let mut found: HashMap<String, DeclaredPartition> = own()
         .filter_map(|row| {

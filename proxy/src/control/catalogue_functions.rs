@@ -138,8 +138,9 @@ fn spelling() -> Vec<CatalogueFunction> {
              pg_catalog.quote_ident(pg_catalog.split_part(p.t, '\"', 1)) || pg_catalog.substr(p.t, pg_catalog.strpos(p.t, '\"') + 1) \
              END, '' ORDER BY p.n) AS t FROM pg_catalog.regexp_split_to_table($1, '\"postern\\$eq\\$') WITH ORDINALITY p(t, n)) s) END",
         ),
-        // A view over declared tables holds their filters, in a form that only Postern writes: each is taken for the table's name again. What is
-        // not wholly understood, or reads another module's table, is not told: a query of the same columns stands for it, so that a dump goes on.
+        // A view over declared tables holds their filters, in a form that only Postern writes: each is taken for the table's name again, or for the
+        // partition's that its mark holds. What is not wholly understood, or reads another module's table, is not told: a query of the same columns stands for it,
+        // so that a dump goes on.
         function(
             "shown_view",
             "oid, text",
@@ -148,9 +149,12 @@ fn spelling() -> Vec<CatalogueFunction> {
              THEN u.t ELSE (SELECT pg_catalog.concat(' SELECT ', pg_catalog.string_agg(pg_catalog.concat('NULL::', \
              pg_catalog.format_type(a.atttypid, a.atttypmod), ' AS ', pg_catalog.quote_ident(a.attname)), ', ' ORDER BY a.attnum), \
              ' WHERE (''the definition is not told''::text IS NULL);') FROM postern_catalog.pg_attribute a \
-             WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped) END FROM (SELECT pg_catalog.regexp_replace($2, r.e, '\\1 ', 'g'), \
-             pg_catalog.regexp_count($2, r.e), pg_catalog.regexp_count($2, ' \"postern\\$t\"\\s') \
-             FROM (SELECT '\\( SELECT (?:(?!\\( SELECT ).)*?\\sFROM (\\S+) \"postern\\$t\"\\s+WHERE .*?OFFSET 0\\) ') r(e)) u(t, found, \"all\")",
+             WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped) END FROM (SELECT pg_catalog.regexp_replace(\
+             pg_catalog.regexp_replace($2, r.whole, '\\1 ', 'g'), r.part, '\\2 ', 'g'), \
+             pg_catalog.regexp_count($2, r.whole) + pg_catalog.regexp_count($2, r.part), pg_catalog.regexp_count($2, ' \"postern\\$t\"\\s') \
+             FROM (SELECT pg_catalog.concat(b.\"from\", '', b.\"to\"), pg_catalog.concat(b.\"from\", ' ([^'' ]+)', b.\"to\") FROM (SELECT \
+             '\\( SELECT (?:(?!\\( SELECT ).)*?\\sFROM (\\S+) \"postern\\$t\"\\s+WHERE \\(*''[0-9a-f]{16}', '''::text.*?OFFSET 0\\) ') b(\"from\", \"to\")) \
+             r(whole, part)) u(t, found, \"all\")",
         ),
         named("relation_named", "to_regclass", &RELATION, "relnamespace"),
         named("type_named", "to_regtype", &TYPE, "typnamespace"),

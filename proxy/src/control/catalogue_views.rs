@@ -249,7 +249,7 @@ SELECT pg_catalog.unnest(ARRAY[l.login, l.owner]) FROM postern.login_schema l \
 WHERE l.schema = (SELECT m.schema FROM postern.login_schema m WHERE m.login = session_user))";
 
 /// The sizes of relations ($1 an oid, $2 the function, $3 its fork): told of what the module keeps without a manifest's word, and of TOAST tables of that,
-/// to those who see all rows of it. Anything declared, what inherits from another, and other modules' have none.
+/// to those who see all rows of it. Anything declared, what stays closed though nothing declares it, what inherits from another, and other modules' have none.
 pub(super) const OWN_SIZE: &str = "SELECT CASE $2 WHEN 'pg_relation_size' THEN pg_catalog.pg_relation_size(c.oid::pg_catalog.regclass, $3) \
 WHEN 'pg_table_size' THEN pg_catalog.pg_table_size(c.oid::pg_catalog.regclass) \
 WHEN 'pg_indexes_size' THEN pg_catalog.pg_indexes_size(c.oid::pg_catalog.regclass) \
@@ -257,7 +257,7 @@ WHEN 'pg_total_relation_size' THEN pg_catalog.pg_total_relation_size(c.oid::pg_c
 FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) $1 AND EXISTS (SELECT FROM postern.sees_undeclared) \
 AND EXISTS (SELECT FROM pg_catalog.pg_class t JOIN postern.seen_schemas s ON s.oid OPERATOR(pg_catalog.=) t.relnamespace \
 WHERE s.own AND t.relkind IN ('r', 'm') AND $1 IN (t.oid, t.reltoastrelid) \
-AND NOT EXISTS (SELECT FROM postern.declared_seen d WHERE d.oid OPERATOR(pg_catalog.=) t.oid) \
+AND NOT (t.relrowsecurity AND t.relforcerowsecurity) AND NOT EXISTS (SELECT FROM postern.declared_seen d WHERE d.oid OPERATOR(pg_catalog.=) t.oid) \
 AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhrelid OPERATOR(pg_catalog.=) t.oid))";
 
 /// What of an access list the session's own roles have, PUBLIC included; what another role gave, as another module's owner gives what that module

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use postern_config::names::{eq_column, quote_literal};
 use postern_config::{Config, LoginKind};
+use postern_rewriter::{mark, marks_in};
 use serde::Serialize;
 
 use super::provision::{self, CATALOGUE_ROLE, CLAIMS_ROLE, POLICY_ROLE, tablespace};
@@ -70,7 +71,8 @@ struct Question {
 const PROVISION: &str = "run `postern provision`";
 
 /// They read the lists that [`lists`] puts before them: `module(schema, owner, space)`, `login(name, schema, kind)`,
-/// `declared(schema, name)`, `declared_column(schema, name, attribute, type)`, `ours(name)`, `imported(schema, name, owner)`.
+/// `declared(schema, name)`, `declared_column(schema, name, attribute, type)`, `ours(name)`, `imported(schema, name, owner)`, `mark(schema, mark)` and
+/// `filtered(schema, view, mark)`, the marks of the filters that modules' own views hold.
 const QUESTIONS: &[Question] = &[
     Question {
         area: Area::Ownership,
@@ -209,6 +211,22 @@ const QUESTIONS: &[Question] = &[
     },
     Question {
         area: Area::Reach,
+        sql: "SELECT DISTINCT f.view::pg_catalog.regclass::text, 'filters by policies that have changed since it was made' FROM filtered f \
+              WHERE NOT EXISTS (SELECT FROM mark k WHERE k.schema = f.schema AND k.mark = f.mark)",
+        fix: "make it again through the proxy, which does not read it until then, or drop it",
+    },
+    Question {
+        area: Area::Reach,
+        sql: "SELECT c.oid::pg_catalog.regclass::text, 'has the unique index ' || x.relname FROM pg_catalog.pg_index i \
+              JOIN pg_catalog.pg_class c ON c.oid = i.indrelid JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid \
+              JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace JOIN declared d ON d.schema = n.nspname AND d.name = c.relname \
+              WHERE i.indisunique AND (i.indpred IS NOT NULL OR i.indexprs IS NOT NULL OR NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k \
+              WHERE k.conrelid = c.oid AND k.contype IN ('p', 'u') AND k.conkey @> (i.indkey::int2[])[0:i.indnkeyatts - 1] \
+              AND k.conkey <@ (i.indkey::int2[])[0:i.indnkeyatts - 1]))",
+        fix: "declare the key in the manifest, or drop it: it is a rule that no manifest knows, and tells of hidden rows",
+    },
+    Question {
+        area: Area::Reach,
         sql: "SELECT p.oid::pg_catalog.regprocedure::text, 'runs with the rights of ' || r.rolname FROM pg_catalog.pg_proc p \
               JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace JOIN module m ON m.schema = n.nspname \
               JOIN pg_catalog.pg_roles r ON r.oid = p.proowner WHERE p.prosecdef",
@@ -266,7 +284,7 @@ pub async fn examine(pool: &Pool, config: &Config) -> Result<Vec<Finding>, Contr
 fn lists(config: &Config) -> String {
     let mut modules = Vec::new();
     let (mut logins, mut declared, mut columns) = (Vec::new(), Vec::new(), Vec::new());
-    let mut imported = Vec::new();
+    let (mut imported, mut marks) = (Vec::new(), Vec::new());
     for manifest in &config.modules {
         let schema = manifest.schema.to_string();
         modules.push(vec![schema.clone(), manifest.owner_role(), tablespace(config, manifest)]);
@@ -283,6 +301,7 @@ fn lists(config: &Config) -> String {
         for table in &manifest.tables {
             let name = table.name.name.to_string();
             declared.push(vec![schema.clone(), name.clone()]);
+            marks.push(vec![schema.clone(), mark(table)]);
             for column in &table.columns {
                 let stored = match column.protection {
                     Some(_) => "bytea".to_owned(),
@@ -309,6 +328,7 @@ fn lists(config: &Config) -> String {
         ("declared_column(schema, name, attribute, type)", 4, columns),
         ("ours(name)", 1, ours.to_vec()),
         ("imported(schema, name, owner)", 3, imported),
+        ("mark(schema, mark)", 2, marks),
     ]
     .into_iter()
     .enumerate()
@@ -324,5 +344,13 @@ fn lists(config: &Config) -> String {
         // Writing to a String cannot fail.
         let _ = write!(text, "{}{name} AS ({body})", if i == 0 { "" } else { ", " });
     }
+    // Writing to a String cannot fail.
+    let _ = write!(
+        text,
+        ", filtered(schema, view, mark) AS (SELECT m.schema, v.oid, f.mark FROM pg_catalog.pg_class v \
+         JOIN pg_catalog.pg_namespace n ON n.oid = v.relnamespace JOIN module m ON m.schema = n.nspname \
+         AND m.owner = pg_catalog.pg_get_userbyid(v.relowner), pg_catalog.json_array_elements_text({}::json) f(mark) WHERE v.relkind IN ('v', 'm'))",
+        marks_in("v.oid", "v.relowner")
+    );
     text
 }

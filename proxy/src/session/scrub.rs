@@ -36,6 +36,9 @@ impl Told {
             .iter()
             .any(|(code, text)| *code == b'W' && text.contains(" function postern."));
         let entry_lost = within_ours && raw.contains(&(b'C', "55000"));
+        // It says how long the value is, which may be a hidden row's.
+        let too_long =
+            raw.contains(&(b'C', "54000")) && raw.iter().any(|(code, text)| *code == b'M' && text.starts_with("index row"));
         let mut fields = Vec::with_capacity(raw.len());
         let mut position = None;
         for (code, text) in raw {
@@ -43,6 +46,7 @@ impl Told {
                 b'S' | b'V' | b'C' => text.to_owned(),
                 b'M' if entry_lost => "the connection had lost whom it serves; send the statement again".to_owned(),
                 b'M' if referred_to => "a row of another module refers to this one".to_owned(),
+                b'M' if too_long && !whole => "a value is too long for an index".to_owned(),
                 b'M' => shown(text).unwrap_or_else(|| "the database refused the statement".to_owned()),
                 b'H' => match shown(text) {
                     Some(hint) => hint,
@@ -254,6 +258,23 @@ mod tests {
         assert_eq!((told.field(b'W'), told.field(b'P'), told.position), ("", "", Some(7)));
         told.at(3);
         assert_eq!(told.field(b'P'), "3");
+    }
+
+    #[test]
+    fn how_long_a_value_is_is_not_told() {
+        for said in [
+            "index row size 2736 exceeds btree version 4 maximum 2704 for index \"i\"",
+            "index row requires 12816 bytes, maximum size is 8191",
+        ] {
+            let fields = [(b'C', "54000"), (b'M', said), (b'n', "i")];
+            assert_eq!(scrubbed(&fields).field(b'M'), "a value is too long for an index");
+            let mut out = BytesMut::new();
+            message::put_fields(&mut out, b'E', fields.iter().copied()).unwrap();
+            assert_eq!(Told::read(&out[5..], "lab", true).unwrap().field(b'M'), said);
+        }
+        // The twin: another limit.
+        let other = scrubbed(&[(b'C', "54000"), (b'M', "stack depth limit exceeded")]);
+        assert_eq!(other.field(b'M'), "stack depth limit exceeded");
     }
 
     #[test]

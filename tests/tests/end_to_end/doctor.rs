@@ -146,6 +146,21 @@ const DRIFT: &[(&str, &str, &str, &str, &str)] = &[
         "DROP VIEW sys_account.past",
     ),
     (
+        "CREATE VIEW sys_account.of_old AS SELECT s.id FROM (SELECT \"postern$t\".id FROM sys_account.roles \"postern$t\" WHERE true OFFSET 0) s; \
+         ALTER VIEW sys_account.of_old OWNER TO sys_account_owner",
+        "reach",
+        "sys_account.of_old",
+        "policies that have changed",
+        "DROP VIEW sys_account.of_old",
+    ),
+    (
+        "CREATE UNIQUE INDEX by_hand ON sys_account.roles (id) WHERE false",
+        "reach",
+        "sys_account.roles",
+        "the unique index by_hand",
+        "DROP INDEX sys_account.by_hand",
+    ),
+    (
         "CREATE FUNCTION sys_account.with_rights() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'; \
          ALTER FUNCTION sys_account.with_rights() OWNER TO sys_account_owner; REVOKE ALL ON FUNCTION sys_account.with_rights() FROM PUBLIC",
         "reach",

@@ -29,6 +29,7 @@ mod misbehaving;
 mod noninterference;
 mod one_query;
 mod operations;
+mod outdated;
 mod partitions;
 mod policies;
 mod policy_test;

@@ -308,6 +308,78 @@ fn an_open_partition_is_its_own_modules_concern() {
     assert!(!open(&mut dba), "it is closed again");
 }
 
+/// A view over a partition is told with the partition's name, so that a dump brings back no wider one.
+#[test]
+fn a_view_over_a_partition_is_told_with_its_limit() {
+    let stand = Stand::shared();
+    let _alone = stand.alone();
+    let _entries = Entries::laid_out(stand);
+    let mut migrator = Connection::open(&stand.through_gate("archive.migrator", None)).expect("a session");
+    let mut shown = |sql: &str| {
+        migrator.run("BEGIN").good("BEGIN");
+        let made = format!("CREATE VIEW told AS {sql}");
+        migrator.run(&made).good(&made);
+        let asked = "SELECT regexp_replace(pg_get_viewdef('told'::regclass), '\\s+', ' ', 'g')";
+        let told = migrator.run(asked).good(asked).scalar().expect("a definition");
+        migrator.run("ROLLBACK").good("ROLLBACK");
+        told
+    };
+    let told = shown("SELECT id FROM entries_2025 WHERE id > 0");
+    assert!(told.contains("FROM archive.entries_2025 entries_2025"), "{told}");
+    let told = shown("SELECT r.id FROM entries e JOIN entries_rest r ON r.id = e.id");
+    assert!(
+        told.contains("entries e") && told.contains("archive.entries_rest r"),
+        "{told}"
+    );
+    assert!(!told.contains("postern"), "{told}");
+    // The twin: the table itself.
+    let told = shown("SELECT id FROM entries");
+    assert!(told.contains("FROM entries"), "{told}");
+    // A name that the mark does not carry safely: nothing is told, and nothing wider.
+    let odd = "CREATE TABLE \"odd ' one\" PARTITION OF entries FOR VALUES FROM ('2020-01-01') TO ('2021-01-01')";
+    migrator.run(odd).good(odd);
+    let mut shown = |sql: &str| {
+        migrator.run("BEGIN").good("BEGIN");
+        let made = format!("CREATE VIEW told AS {sql}");
+        migrator.run(&made).good(&made);
+        let asked = "SELECT pg_get_viewdef('told'::regclass)";
+        let told = migrator.run(asked).good(asked).scalar().expect("a definition");
+        migrator.run("ROLLBACK").good("ROLLBACK");
+        told
+    };
+    let told = shown("SELECT id FROM \"odd ' one\"");
+    let drop = "DROP TABLE archive.\"odd ' one\"";
+    stand.dba_connection().run(drop).good(drop);
+    assert!(
+        told.contains("the definition is not told") && !told.contains("FROM entries"),
+        "{told}"
+    );
+}
+
+/// What PostgreSQL says of a value that an index cannot hold tells no length.
+#[test]
+fn how_long_a_hidden_value_is_is_not_told() {
+    let stand = Stand::shared();
+    let _alone = stand.alone();
+    let _entries = Entries::laid_out(stand);
+    let mut dora = Connection::open(&stand.through_gate("archive", Some("dora"))).expect("a session");
+    // What does not compress.
+    let long: String = (0..6000_u32)
+        .map(|n| char::from(b'!' + (n.wrapping_mul(2_654_435_761) >> 24) as u8 % 90))
+        .collect();
+    let insert = format!("INSERT INTO entries (id, at, owner, body) VALUES (9, '2025-09-09', 'dora', $long${long}$long$)");
+    dora.run(&insert).good("INSERT");
+    let mut migrator = Connection::open(&stand.through_gate("archive.migrator", None)).expect("a session");
+    let failed = migrator.run("CREATE INDEX ON entries_2025 (body)");
+    assert_eq!(failed.sqlstate(), "54000");
+    let error = failed.error.expect("an error");
+    assert_eq!(error.message(), "a value is too long for an index");
+    // The twin.
+    migrator.run("BEGIN");
+    migrator.run("CREATE INDEX ON entries_2025 (owner)").good("another column");
+    migrator.run("ROLLBACK");
+}
+
 /// A user's dump holds the user's rows, each in its partition, and a plain PostgreSQL takes it.
 #[test]
 fn a_partitioned_table_is_dumped() {

@@ -207,6 +207,8 @@ fn declared(manifest: &Manifest) -> Catalog {
             columns: Some(columns.collect()),
             declared: Some(Arc::new(table.clone())),
             native: Native::Rows,
+            forced: true,
+            outdated: false,
             partitioning: Partitioning {
                 partitioned: table.partition_by.is_some(),
                 ..Partitioning::default()
@@ -220,6 +222,8 @@ fn declared(manifest: &Manifest) -> Catalog {
                 columns: None,
                 declared: None,
                 native: Native::Nothing,
+                forced: false,
+                outdated: false,
                 partitioning: Partitioning::default(),
             });
         }
@@ -232,6 +236,8 @@ fn declared(manifest: &Manifest) -> Catalog {
             columns: None,
             declared: None,
             native: Native::Nothing,
+            forced: false,
+            outdated: false,
             partitioning: Partitioning::default(),
         });
     }
