@@ -397,7 +397,7 @@ impl Reading<'_> {
             Subqueries::PointFunctions,
         ]
         .map(|s| conjuncts(&predicate(&filter_sql(s))));
-        let all = conjuncts(filter);
+        let all = unmarked(conjuncts(filter), table);
         // PostgreSQL has the filter; a view outlives that.
         let nothing = self.native_alone.then(|| conjuncts(&predicate("true")));
         let own: Vec<_> = own.into_iter().chain(nothing).collect();
@@ -603,6 +603,16 @@ fn conjuncts(filter: &Value) -> Vec<Value> {
             b.get("args").and_then(Value::as_array).unwrap().clone()
         }
         _ => vec![filter],
+    }
+}
+
+/// What stands behind the mark of a view's filter.
+fn unmarked(all: Vec<Value>, table: &Table) -> Vec<Value> {
+    let mark = format!("'{}'::pg_catalog.text IS NOT NULL", postern_rewriter::mark(table));
+    match all.as_slice() {
+        [first, filter] if conjuncts(&predicate(&mark)).first() == Some(first) => conjuncts(filter),
+        [first, rest @ ..] if conjuncts(&predicate(&mark)).first() == Some(first) => rest.to_vec(),
+        _ => all,
     }
 }
 

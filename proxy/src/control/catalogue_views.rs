@@ -360,7 +360,8 @@ pub(super) const CATALOG_VIEWS: &[CatalogueView] = &[
         columns: &[(
             "statement",
             "CASE WHEN pg_catalog.starts_with(x.statement, '/*postern declared as ') \
-             THEN pg_catalog.convert_from(pg_catalog.decode(pg_catalog.split_part(x.statement, ' ', 4), 'hex'), 'UTF8') END",
+             THEN pg_catalog.convert_from(pg_catalog.decode(pg_catalog.split_part(x.statement, ' ', 4), 'hex'), 'UTF8') END \
+             COLLATE pg_catalog.\"default\"",
         )],
         tail: "WHERE x.name <> '' AND x.name NOT LIKE 'postern$%'",
     },

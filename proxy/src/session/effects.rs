@@ -60,7 +60,7 @@ impl Session {
                 "DISCARD ALL"
             }
             Effect::DiscardSequences => {
-                self.discard_sequences().await?;
+                Box::pin(self.discard_sequences()).await?;
                 "DISCARD SEQUENCES"
             }
             Effect::Skipped(notices) => {

@@ -70,14 +70,14 @@ impl Session {
                 return Ok(true);
             }
         };
-        let differing = match token {
-            None => self.askers(&plans, asker).await?,
-            // A token ahead of the batch is that of all of it.
-            Some(_) => None,
+        // A token ahead of the batch is that of all of it.
+        let differing = match token.is_none() && may_differ(&plans) {
+            true => Box::pin(self.askers(&plans, asker)).await?,
+            false => None,
         };
         let (plans, askers, generation, shared) = match differing {
             Some(askers) => {
-                let planned = self.plan_as(text, &askers).await;
+                let planned = Box::pin(self.plan_as(text, &askers)).await;
                 let (plans, generation) = planned.map_err(|stop| stop.behind(sql, text))?;
                 (plans, askers, generation, false)
             }
@@ -157,9 +157,6 @@ impl Session {
         let Some((_, ahead)) = plans.split_last() else {
             return Ok(None);
         };
-        if !ahead.iter().any(|p| changes_asker(&p.effect)) {
-            return Ok(None);
-        }
         self.drain_or_skip().await?;
         let mut given = self.identities.given();
         let mut askers = vec![asker];
@@ -381,6 +378,13 @@ fn changes_who_before_rows(plans: &Plans) -> bool {
     };
     let first = plans.iter().position(|p| changes(p));
     first.is_some_and(|at| plans[at..].iter().any(|p| concerns_rows(p)))
+}
+
+/// Whether not all of a batch need run as the same.
+fn may_differ(plans: &Plans) -> bool {
+    plans
+        .split_last()
+        .is_some_and(|(_, ahead)| ahead.iter().any(|p| changes_asker(&p.effect)))
 }
 
 /// Whether a statement may change whom those behind it run as.

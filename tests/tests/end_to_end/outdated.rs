@@ -78,7 +78,7 @@ fn a_view_does_not_keep_policies_of_another_day() {
         expect("of no table".to_owned(), &read(Some(&changed), "of_no_table"), "");
         let doctor = run_postern(&["doctor", "--config", changed.config.to_str().expect("UTF-8")]);
         let doctor = String::from_utf8_lossy(&doctor.stdout).into_owned();
-        let said = "archive.outdated_above filters by policies that have changed";
+        let said = "archive.outdated_above: filters by policies that have changed";
         let words = doctor.split_whitespace().collect::<Vec<_>>().join(" ");
         expect("the doctor".to_owned(), if words.contains(said) { "" } else { &words }, "");
         let mut migrator = changed.connect(stand, "archive.migrator", None);

@@ -325,10 +325,10 @@ fn a_view_over_a_partition_is_told_with_its_limit() {
         told
     };
     let told = shown("SELECT id FROM entries_2025 WHERE id > 0");
-    assert!(told.contains("FROM archive.entries_2025 entries_2025"), "{told}");
+    assert!(told.contains("FROM \"archive\".\"entries_2025\" entries_2025"), "{told}");
     let told = shown("SELECT r.id FROM entries e JOIN entries_rest r ON r.id = e.id");
     assert!(
-        told.contains("entries e") && told.contains("archive.entries_rest r"),
+        told.contains("entries e") && told.contains("\"archive\".\"entries_rest\" r"),
         "{told}"
     );
     assert!(!told.contains("postern"), "{told}");
