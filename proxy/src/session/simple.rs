@@ -79,12 +79,9 @@ impl Session {
             Some(askers) => {
                 let planned = Box::pin(self.plan_as(text, &askers)).await;
                 let (plans, generation) = planned.map_err(|stop| stop.behind(sql, text))?;
-                (plans, askers, generation, false)
+                (plans, Some(askers), generation, false)
             }
-            None => {
-                let askers = vec![asker; plans.len()];
-                (plans, askers, generation, shared)
-            }
+            None => (plans, None, generation, shared),
         };
         for plan in plans.iter() {
             self.check_mode(plan).await?;
@@ -138,7 +135,8 @@ impl Session {
             )
             .into());
         }
-        for (plan, asker) in plans.iter().zip(askers) {
+        for (at, plan) in plans.iter().enumerate() {
+            let asker = askers.as_ref().and_then(|a| a.get(at).copied()).unwrap_or(asker);
             let stmt = part(plan, asker);
             if stmt.params() > 0 {
                 return Err(refusal("42P02", "parameter", "there is no parameter $1").into());
