@@ -554,43 +554,41 @@ impl Expr {
 
     /// The expression with other columns of its own table where `renamed` names one (those of subqueries' tables stay).
     pub fn with_columns(self, renamed: &dyn Fn(&Ident) -> Option<Ident>) -> Self {
-        let go = |e: Box<Expr>| Box::new(e.with_columns(renamed));
-        let all = |es: Vec<Expr>| es.into_iter().map(|e| e.with_columns(renamed)).collect();
         match self {
-            Expr::Bool(_) | Expr::Claim(_) | Expr::ClaimTag(_) | Expr::Const(_) => self,
             Expr::Column(c) => Expr::Column(renamed(&c).unwrap_or(c)),
             Expr::Tag(c) => Expr::Tag(renamed(&c).unwrap_or(c)),
-            Expr::Compare(op, a, b) => Expr::Compare(op, go(a), go(b)),
-            Expr::IsNull { of, negated } => Expr::IsNull { of: go(of), negated },
-            Expr::IsTrue { of, negated } => Expr::IsTrue { of: go(of), negated },
-            Expr::Not(e) => Expr::Not(go(e)),
-            Expr::And(es) => Expr::And(all(es)),
-            Expr::Or(es) => Expr::Or(all(es)),
-            Expr::InList(e, list) => Expr::InList(go(e), list),
-            Expr::AnyClaim(e, claim) => Expr::AnyClaim(go(e), claim),
-            Expr::InSelect(select) => {
-                let InSelect {
-                    value,
-                    table,
-                    column,
-                    predicate,
-                } = *select;
-                Expr::InSelect(Box::new(InSelect {
-                    value: value.with_columns(renamed),
-                    table,
-                    column,
-                    predicate,
-                }))
-            }
+            Expr::InSelect(select) => Expr::InSelect(Box::new(InSelect {
+                value: select.value.with_columns(renamed),
+                ..*select
+            })),
+            other => other.with_parts(&|e| e.with_columns(renamed)),
         }
     }
 
     /// The expression with other subqueries: inner ones are changed before those around them.
     pub fn with_subqueries(self, changed: &dyn Fn(InSelect) -> InSelect) -> Self {
-        let go = |e: Box<Expr>| Box::new(e.with_subqueries(changed));
-        let all = |es: Vec<Expr>| es.into_iter().map(|e| e.with_subqueries(changed)).collect();
         match self {
-            Expr::Bool(_) | Expr::Column(_) | Expr::Claim(_) | Expr::Tag(_) | Expr::ClaimTag(_) | Expr::Const(_) => self,
+            Expr::InSelect(select) => Expr::InSelect(Box::new(changed(InSelect {
+                value: select.value.with_subqueries(changed),
+                predicate: select.predicate.with_subqueries(changed),
+                ..*select
+            }))),
+            other => other.with_parts(&|e| e.with_subqueries(changed)),
+        }
+    }
+
+    /// The expression with `changed` made of each expression that it directly consists of; of a subquery, neither value nor predicate.
+    fn with_parts(self, changed: &dyn Fn(Expr) -> Expr) -> Self {
+        let go = |e: Box<Expr>| Box::new(changed(*e));
+        let all = |es: Vec<Expr>| es.into_iter().map(changed).collect();
+        match self {
+            Expr::Bool(_)
+            | Expr::Column(_)
+            | Expr::Claim(_)
+            | Expr::Tag(_)
+            | Expr::ClaimTag(_)
+            | Expr::Const(_)
+            | Expr::InSelect(_) => self,
             Expr::Compare(op, a, b) => Expr::Compare(op, go(a), go(b)),
             Expr::IsNull { of, negated } => Expr::IsNull { of: go(of), negated },
             Expr::IsTrue { of, negated } => Expr::IsTrue { of: go(of), negated },
@@ -599,11 +597,6 @@ impl Expr {
             Expr::Or(es) => Expr::Or(all(es)),
             Expr::InList(e, list) => Expr::InList(go(e), list),
             Expr::AnyClaim(e, claim) => Expr::AnyClaim(go(e), claim),
-            Expr::InSelect(select) => Expr::InSelect(Box::new(changed(InSelect {
-                value: select.value.with_subqueries(changed),
-                predicate: select.predicate.with_subqueries(changed),
-                ..*select
-            }))),
         }
     }
 

@@ -167,17 +167,10 @@ impl Catalog {
 
     /// A snapshot with what a manifest declares and nothing else. Columns of imports are taken as they come.
     pub fn of_manifest(manifest: &Manifest, generation: u64) -> Self {
-        let imports = manifest.imports.iter().map(|i| Relation {
-            schema: manifest.schema.as_str().into(),
-            name: i.name.as_str().into(),
-            kind: RelationKind::Imported,
-            columns: None,
-            declared: None,
-            native: Native::Nothing,
-            forced: false,
-            outdated: false,
-            partitioning: Partitioning::default(),
-        });
+        let imports = manifest
+            .imports
+            .iter()
+            .map(|i| Relation::undeclared(manifest.schema.as_str(), i.name.as_str(), RelationKind::Imported));
         let relations = manifest.tables.iter().map(|t| Relation {
             schema: t.name.schema.as_str().into(),
             name: t.name.name.as_str().into(),
@@ -310,6 +303,21 @@ impl Catalog {
 }
 
 impl Relation {
+    /// One that no manifest declares, of which no more is known.
+    pub fn undeclared(schema: impl Into<Box<str>>, name: impl Into<Box<str>>, kind: RelationKind) -> Self {
+        Self {
+            schema: schema.into(),
+            name: name.into(),
+            kind,
+            columns: None,
+            declared: None,
+            native: Native::Nothing,
+            forced: false,
+            outdated: false,
+            partitioning: Partitioning::default(),
+        }
+    }
+
     /// Whether its manifest says what it is, so that no client's DDL changes it.
     pub fn is_manifests(&self) -> bool {
         self.declared.is_some() || matches!(self.kind, RelationKind::Imported | RelationKind::Key)

@@ -10,7 +10,7 @@
 use pg_query::NodeEnum;
 use pg_query::protobuf::{AlterTableStmt, AlterTableType, CreateStmt, Node, ObjectType, RangeVar, RawStmt};
 
-use crate::catalog::{Catalog, Native, Partitioning, Relation, RelationKind, Signature};
+use crate::catalog::{Catalog, Relation, RelationKind, Signature};
 use crate::ddl::{dropped_kind, named};
 use crate::judge::Ask;
 use crate::plan::{Effect, Plan, Refusal, Transaction};
@@ -268,17 +268,7 @@ fn made(catalog: &mut Catalog, (schema, name): Name, kind: RelationKind, or_kept
         // It succeeds where the name was free.
         catalog.settle(&schema, &name);
     }
-    catalog.insert(Relation {
-        schema: schema.into(),
-        name: name.into(),
-        kind,
-        columns: None,
-        declared: None,
-        native: Native::Nothing,
-        forced: false,
-        outdated: false,
-        partitioning: Partitioning::default(),
-    });
+    catalog.insert(Relation::undeclared(schema, name, kind));
 }
 
 fn renamed(catalog: &mut Catalog, (schema, name): &Name, new: &str, if_there: bool) {

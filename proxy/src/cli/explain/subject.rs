@@ -215,31 +215,19 @@ fn declared(manifest: &Manifest) -> Catalog {
             },
         });
         for column in table.columns.iter().filter(|c| c.default == Some(ColumnDefault::Serial)) {
-            relations.push(Relation {
-                schema: table.name.schema.as_str().into(),
-                name: format!("{}_{}_seq", table.name.name, column.name).into(),
-                kind: RelationKind::Sequence,
-                columns: None,
-                declared: None,
-                native: Native::Nothing,
-                forced: false,
-                outdated: false,
-                partitioning: Partitioning::default(),
-            });
+            relations.push(Relation::undeclared(
+                table.name.schema.as_str(),
+                format!("{}_{}_seq", table.name.name, column.name),
+                RelationKind::Sequence,
+            ));
         }
     }
     for import in &manifest.imports {
-        relations.push(Relation {
-            schema: manifest.schema.as_str().into(),
-            name: import.name.as_str().into(),
-            kind: RelationKind::Imported,
-            columns: None,
-            declared: None,
-            native: Native::Nothing,
-            forced: false,
-            outdated: false,
-            partitioning: Partitioning::default(),
-        });
+        relations.push(Relation::undeclared(
+            manifest.schema.as_str(),
+            import.name.as_str(),
+            RelationKind::Imported,
+        ));
     }
     let mut catalog = Catalog::new(0, manifest.schema.clone(), relations);
     catalog.second_lock_only_bodies = manifest.accepts_second_lock_only_bodies;
