@@ -200,6 +200,7 @@ impl Judge<'_> {
             Some(NodeEnum::ViewStmt(v)) => self.create_view(v),
             Some(NodeEnum::CreateSeqStmt(s)) => {
                 self.new_relation(s.sequence.as_mut(), OnCommitAction::OncommitNoop)?;
+                self.not_a_partitions(s.sequence.as_ref())?;
                 if s.owner_id != 0 || s.for_identity {
                     return Err(Refusal::construct("This form of CREATE SEQUENCE"));
                 }
@@ -252,6 +253,17 @@ impl Judge<'_> {
             ObjectType::ObjectColumn | ObjectType::ObjectTabconstraint | ObjectType::ObjectAttribute
         );
         self.own_undeclared(r.relation.as_mut())?;
+        if let (false, Some(relation)) = (of_part, &r.relation) {
+            self.no_partitions_name(&relation.schemaname, &r.newname)?;
+            // Indexes may be named so, and PostgreSQL's ALTER INDEX … RENAME renames tables too.
+            let catalog = self.ask.catalog;
+            if catalog
+                .relation(&relation.schemaname, &relation.relname)
+                .is_some_and(|x| x.kind == crate::catalog::RelationKind::Index)
+            {
+                self.no_partitions_name(&relation.schemaname, &relation.relname)?;
+            }
+        }
         // As where a temporary relation is made.
         let temporary = r.relation.as_ref().is_some_and(|r| r.schemaname == "pg_temp");
         if temporary && !of_part && allow::builtin_type(r.newname.trim_start_matches('_')) {
@@ -274,6 +286,10 @@ impl Judge<'_> {
             _ => return Err(Refusal::statement("OWNER TO of this kind of object")),
         }
         self.to_the_owner(o.newowner.as_ref())
+    }
+
+    fn not_a_partitions(&self, made: Option<&RangeVar>) -> Result<(), Refusal> {
+        made.map_or(Ok(()), |r| self.no_partitions_name(&r.schemaname, &r.relname))
     }
 
     /// The name of a relation to be made: in the module's own schema, or temporary.
@@ -377,7 +393,8 @@ impl Judge<'_> {
                 "3F000" => refusal.at(location),
                 _ => refusal,
             })?;
-        self.making = c.relation.as_ref().map(|r| (r.schemaname.clone(), r.relname.clone()));
+        let made = c.relation.as_ref().map(|r| (r.schemaname.clone(), r.relname.clone()));
+        self.making = made.clone();
         if let Some(by) = &mut c.partspec {
             self.partition_key(by)?;
         }
@@ -391,6 +408,9 @@ impl Judge<'_> {
         storage_options(&c.options)?;
         if self.partition_of_declared(c)? {
             return Ok(());
+        }
+        if let Some((schema, name)) = made {
+            self.no_partitions_name(&schema, &name)?;
         }
         for parent in &mut c.inh_relations {
             match &mut parent.node {
@@ -483,6 +503,7 @@ impl Judge<'_> {
         placement(&mut into.table_space_name, &into.access_method)?;
         storage_options(&into.options)?;
         self.new_relation(into.rel.as_mut(), at_commit)?;
+        self.not_a_partitions(into.rel.as_ref())?;
         self.outlives = outlives;
         match &mut c.query {
             Some(q) if matches!(q.node, Some(NodeEnum::SelectStmt(_))) => walk_data(self, q, &Mode::Values).map(|_| ()),
@@ -493,6 +514,7 @@ impl Judge<'_> {
     fn create_view(&mut self, v: &mut protobuf::ViewStmt) -> Result<(), Refusal> {
         let placed = v.view.as_ref().is_some_and(|r| !r.schemaname.is_empty());
         self.new_relation(v.view.as_mut(), OnCommitAction::OncommitNoop)?;
+        self.not_a_partitions(v.view.as_ref())?;
         if !v.options.is_empty() {
             return Err(Refusal::construct("Options of a view"));
         }

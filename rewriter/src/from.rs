@@ -155,6 +155,10 @@ impl Judge<'_> {
             Some(["bernoulli" | "system"]) => {}
             _ => return Err(Refusal::construct("This TABLESAMPLE method").at(s.location)),
         }
+        // In a view they stand between the table and its mark.
+        if self.outlives && !s.args.iter().chain(s.repeatable.as_deref()).all(is_number) {
+            return Err(Refusal::construct("TABLESAMPLE in a view, of anything but a number").at(s.location));
+        }
         self.plain_all(&mut s.args, scope)?;
         self.plain_opt(s.repeatable.as_mut(), scope)?;
         let sample = n.clone();
@@ -343,4 +347,9 @@ fn function_name(f: &pg_query::protobuf::RangeFunction) -> Option<String> {
 /// A relation that a write targets.
 pub(crate) fn target_alias(r: &RangeVar) -> String {
     r.alias.as_ref().map_or_else(|| r.relname.clone(), |a| a.aliasname.clone())
+}
+
+fn is_number(n: &Node) -> bool {
+    use pg_query::protobuf::a_const::Val;
+    matches!(&n.node, Some(NodeEnum::AConst(k)) if matches!(k.val, Some(Val::Ival(_) | Val::Fval(_))))
 }

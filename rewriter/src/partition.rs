@@ -7,12 +7,15 @@
 //!   triggers as soon as the partition is made).
 //! - A migrator makes partitions (`CREATE TABLE … PARTITION OF`), which are empty, and detaches them. What was detached stays closed
 //!   ([`Relation::is_closed`]): it is there to be dropped.
+//! - Its name begins with its table's and an underscore, and nothing else that a module makes is named so: a statement may wait for a lock, and what
+//!   its name stands for when it goes on is looked up anew. What was judged as the module's own never becomes a partition.
 //! - ATTACH is refused: no check ever saw the rows that would come with it. Nor does a declared table become a partition, or get children.
 
 use std::sync::Arc;
 
 use pg_query::NodeEnum;
 use pg_query::protobuf::{self, AlterTableType, Node};
+use postern_config::Table;
 
 use crate::catalog::Relation;
 use crate::ddl::{anything, by_manifest, not_by};
@@ -20,6 +23,14 @@ use crate::judge::Judge;
 use crate::plan::Refusal;
 use crate::relations::Target;
 use crate::tree;
+
+/// Whether a name is one of those that only partitions of that table have.
+fn named_as_partition(table: &Table, name: &str) -> bool {
+    table.partition_by.is_some()
+        && name
+            .strip_prefix(table.name.name.as_str())
+            .is_some_and(|rest| rest.starts_with('_'))
+}
 
 impl Judge<'_> {
     /// `PARTITION BY`.
@@ -94,8 +105,32 @@ impl Judge<'_> {
                     .hint("Name columns that the table itself is partitioned by."));
             }
         }
+        let name = c.relation.as_ref().map_or("", |r| r.relname.as_str());
+        if !named_as_partition(table, name) {
+            return Err(Refusal::denied(
+                "ddl",
+                format!("permission denied to name a partition of table \"{}\" so", table.name.name),
+            )
+            .hint(format!("Its name begins with {}_.", table.name.name)));
+        }
         self.qualify_target(r, &parent);
         Ok(true)
+    }
+
+    /// Refuses a name that only a partition of a declared table may have.
+    pub(crate) fn no_partitions_name(&self, schema: &str, name: &str) -> Result<(), Refusal> {
+        let taken = self.ask.catalog.relations().find_map(|r| {
+            let table = r.declared.as_deref()?;
+            (*table.name.schema.as_str() == *schema && named_as_partition(table, name)).then(|| table.name.name.clone())
+        });
+        match taken {
+            Some(table) => Err(Refusal::denied(
+                "ddl",
+                format!("permission denied for \"{name}\": only partitions of table \"{table}\" are named so"),
+            )
+            .hint(format!("Choose a name that does not begin with {table}_."))),
+            None => Ok(()),
+        }
     }
 
     /// `ALTER TABLE … DETACH PARTITION` of a declared table. `false` for any other statement.

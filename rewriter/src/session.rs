@@ -173,6 +173,9 @@ fn token(v: &VariableSetStmt, kind: VariableSetKind) -> Result<Plan, Refusal> {
             },
             _ => Err(Refusal::new("28000", "token", "postern.token takes a token in quotes")),
         },
+        // The session's token would be forgotten beyond the transaction.
+        _ if v.is_local => Err(Refusal::construct("SET LOCAL postern.token TO DEFAULT")
+            .hint("RESET postern.token forgets it for the session; SET LOCAL postern.token = '…' takes on another one.")),
         _ => Ok(answered("RESET", Effect::ForgetToken)),
     }
 }

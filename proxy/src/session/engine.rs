@@ -314,9 +314,11 @@ impl Session {
     }
 
     /// Whether a group of messages has ended and what the client sends next is to wait: others wait for the connection, behind
-    /// whom it takes its turn, or so much is under way that they would have to.
+    /// whom it takes its turn, or so much is under way that they would have to. While PostgreSQL waits for a COPY's data, only more of it, or the
+    /// client's end, lets anybody else go on.
     fn gives_way(&self) -> bool {
         !self.open
+            && !self.copying
             && !self.queue.is_empty()
             && self.pool.mode() == PoolMode::Transaction
             && (self.queue.len() >= MAX_AHEAD || self.pool.awaited())

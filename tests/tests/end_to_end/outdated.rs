@@ -120,10 +120,9 @@ fn a_table_that_is_declared_no_longer_stays_closed() {
     let mut dba = stand.dba_connection();
     run_all(&mut dba, &["INSERT INTO borrower.reminders (id) VALUES ('hidden')"]);
     let without = |text: &str| {
-        text.split("[[table]]\nname = \"reminders\"")
-            .next()
-            .unwrap_or_default()
-            .to_owned()
+        let (before, reminders) = text.split_once("[[table]]\nname = \"reminders\"").expect("it is there");
+        let (_, behind) = reminders.split_once("[[table]]").expect("it is not the last");
+        format!("{before}[[table]]{behind}")
     };
     let changed = with_manifest(stand, "undeclared", "borrower", without);
     let mut problems = Vec::new();

@@ -100,6 +100,13 @@ fn view(manifest: &Manifest, import: &Import, exporter: &Manifest, table: &Table
         readers = format!("{readers}, {POLICY_ROLE}");
     }
     let oid = relation_oid(&name);
+    let query = format!(
+        "{name} WITH (security_barrier) AS\n  SELECT {}\n  FROM {} AS {}\n  WHERE {VERIFIED} AND {}",
+        columns.join(", "),
+        table.name.quoted(),
+        quote_ident(alias),
+        import.shown_rows(table).sql(alias, Subqueries::Functions),
+    );
     ProvisionStep::recorded(
         format!(
             "{} reads {} as {}.{}",
@@ -109,15 +116,11 @@ fn view(manifest: &Manifest, import: &Import, exporter: &Manifest, table: &Table
             "SELECT pg_catalog.concat_ws(' ', r.rolname, c.relkind, c.relacl::text, c.reloptions::text, pg_catalog.pg_get_viewdef(c.oid)) \
              FROM pg_catalog.pg_class c JOIN pg_catalog.pg_roles r ON r.oid = c.relowner WHERE c.oid = {oid}"
         ),
+        // Replaced in place where its columns stay: what the importing module has built on it must not keep an old mask in force.
         format!(
-            "DROP VIEW IF EXISTS {name};\nCREATE VIEW {name} WITH (security_barrier) AS\n  SELECT {}\n  FROM {} AS {}\n  \
-             WHERE {VERIFIED} AND {};\nREVOKE ALL ON TABLE {name} FROM PUBLIC;\nGRANT SELECT ON TABLE {name} TO {};\n\
-             ALTER VIEW {name} OWNER TO {owner};",
-            columns.join(", "),
-            table.name.quoted(),
-            quote_ident(alias),
-            import.shown_rows(table).sql(alias, Subqueries::Functions),
-            readers
+            "DO $postern$\nBEGIN\n  CREATE OR REPLACE VIEW {query};\nEXCEPTION WHEN invalid_table_definition THEN\n  \
+             DROP VIEW {name};\n  CREATE VIEW {query};\nEND\n$postern$;\n\
+             REVOKE ALL ON TABLE {name} FROM PUBLIC;\nGRANT SELECT ON TABLE {name} TO {readers};\nALTER VIEW {name} OWNER TO {owner};"
         ),
     )
 }
