@@ -100,6 +100,7 @@ fn view(manifest: &Manifest, import: &Import, exporter: &Manifest, table: &Table
         readers = format!("{readers}, {POLICY_ROLE}");
     }
     let oid = relation_oid(&name);
+    let told = quote_literal(&name);
     let query = format!(
         "{name} WITH (security_barrier) AS\n  SELECT {}\n  FROM {} AS {}\n  WHERE {VERIFIED} AND {}",
         columns.join(", "),
@@ -118,8 +119,11 @@ fn view(manifest: &Manifest, import: &Import, exporter: &Manifest, table: &Table
         ),
         // Replaced in place where its columns stay: what the importing module has built on it must not keep an old mask in force.
         format!(
-            "DO $postern$\nBEGIN\n  CREATE OR REPLACE VIEW {query};\nEXCEPTION WHEN invalid_table_definition THEN\n  \
-             DROP VIEW {name};\n  CREATE VIEW {query};\nEND\n$postern$;\n\
+            "DO $postern$\nDECLARE reader pg_catalog.name;\nBEGIN\n  BEGIN\n    CREATE OR REPLACE VIEW {query};\n  \
+             EXCEPTION WHEN invalid_table_definition THEN\n    DROP VIEW {name};\n    CREATE VIEW {query};\n  END;\n  \
+             FOR reader IN SELECT DISTINCT pg_catalog.pg_get_userbyid(a.grantee) FROM pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) a \
+             WHERE c.oid = {oid} AND a.grantee <> 0 AND a.grantee <> c.relowner LOOP\n    \
+             EXECUTE pg_catalog.format('REVOKE ALL ON TABLE %s FROM %I CASCADE', {told}, reader);\n  END LOOP;\nEND\n$postern$;\n\
              REVOKE ALL ON TABLE {name} FROM PUBLIC;\nGRANT SELECT ON TABLE {name} TO {readers};\nALTER VIEW {name} OWNER TO {owner};"
         ),
     )
